@@ -1,0 +1,7 @@
+"""`python -m speechssl`, as `torchrun -m speechssl pretrain ...` needs it."""
+
+import sys
+
+from speechssl.cli.app import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""The `speechssl` command: one thin file a command over the library."""

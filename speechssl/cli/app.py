@@ -1,0 +1,115 @@
+"""Entry point: `speechssl COMMAND [group=option] [key=value]`."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import logging
+import sys
+from typing import Any
+
+from speechssl import __version__
+from speechssl.errors import UserError, nearest
+
+COMMANDS = {
+    "doctor": "say what is installed, what clashes, and what to do about it",
+    "manifest": "list a corpus: manifests, metadata, rejected files",
+    "kmeans": "fit k-means on features of a manifest",
+    "label": "turn audio into frame labels with a fitted k-means",
+    "topics": "fit a topic model on frame labels; one label and posterior an utterance",
+    "pretrain": "HuBERT and HuBERTopic masked pretraining",
+    "evaluate": "probes of frozen encoders, side by side",
+    "export": "write an encoder for s3prl or Hugging Face, checked against our own",
+    "report": "one HTML page and a RESULTS.md from what a run left behind",
+}
+"""Name and summary of every command; `speechssl/cli/<name>.py` holds its `COMMAND`."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return the exit status. Errors that a user can mend are one line on standard error."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    if arguments[0] == "--version":
+        print(__version__)
+        return 0
+    name = arguments[0]
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    try:
+        _run(name, arguments[1:])
+    except UserError as error:
+        print(f"speechssl {name}: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        where = f" while writing {error.filename}" if error.filename else ""
+        print(
+            f"speechssl {name}: the disk is full{where}; free some space and run the same command again: "
+            "finished files are kept and no half-written file is left",
+            file=sys.stderr,
+        )
+        return 1
+    except KeyboardInterrupt:
+        print(f"speechssl {name}: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _run(name: str, arguments: list[str]) -> None:
+    if name not in COMMANDS:
+        raise UserError(f"no command named '{name}'{nearest(name, COMMANDS)} (known: {', '.join(COMMANDS)})")
+    command = _load(name)
+    if command.settings is type(None):
+        command.run(None)
+        return
+    from speechssl.cli import configuration
+    from speechssl.cli.help import command_help
+
+    if "-h" in arguments or "--help" in arguments:
+        print(command_help(command))
+    elif arguments[:1] == ["--cfg"]:
+        if arguments[1:2] != ["job"]:
+            raise UserError("--cfg takes `job`")
+        from omegaconf import OmegaConf
+
+        print(OmegaConf.to_yaml(configuration.compose_config(command, arguments[2:])), end="")
+    else:
+        flags = [argument for argument in arguments if argument.startswith("-")]
+        if flags:
+            raise UserError(f"unknown option '{flags[0]}': settings are given as key=value (see --help)")
+        command.run_unless_done(configuration.load_settings(command, arguments))
+
+
+def _load(name: str) -> Any:
+    try:
+        return importlib.import_module(f"speechssl.cli.{name}").COMMAND
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").split(".")[0]
+        if missing == "speechssl":
+            raise
+        raise UserError(
+            f"the package '{missing}' is not installed; install the extras: pip install 'speechssl[train,superb,export]'"
+        ) from error
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {summary}" for name, summary in COMMANDS.items()]
+    return "\n".join(
+        [
+            "speechssl: self-supervised learning on audio and speech",
+            "",
+            "usage: speechssl COMMAND [group=option] [key=value]",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "`speechssl COMMAND --help` lists its settings with examples; `--cfg job` prints the whole configuration.",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

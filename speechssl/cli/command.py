@@ -1,0 +1,61 @@
+"""What a command is, and how one is left out when its result is there already."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from speechssl import __version__
+from speechssl.files import checksum, read_json, write_json
+
+
+def no_files(settings: Any) -> Iterable[Path]:
+    """For a command whose inputs or outputs are not files of a stage."""
+    return ()
+
+
+@dataclass(frozen=True)
+class Command:
+    """One subcommand of `speechssl`."""
+
+    name: str
+    """What the user types; `configs/<name>.yaml` holds its defaults."""
+    summary: str
+    """One sentence for `--help`."""
+    settings: type
+    """The dataclass of its settings, a docstring a field; `__post_init__` raises `UserError` on contradictions."""
+    run: Callable[[Any], None]
+    """Does the work."""
+    examples: tuple[str, ...]
+    """Command lines for `--help`, without the leading `speechssl NAME`."""
+    inputs: Callable[[Any], Iterable[Path]] = no_files
+    """Files whose content decides whether a finished result is still current."""
+    outputs: Callable[[Any], Iterable[Path]] = no_files
+    """Files that the command makes. With none, the command always runs."""
+
+    def run_unless_done(self, settings: Any) -> None:
+        """Run the command, or say that its outputs are there and nothing has changed since they were made."""
+        outputs = list(self.outputs(settings))
+        if not outputs:
+            self.run(settings)
+            return
+        stamp = outputs[0].parent / f".{self.name}.done"
+        fingerprint = self._fingerprint(settings)
+        if all(path.exists() for path in outputs) and stamp.is_file() and read_json(stamp) == fingerprint:
+            print(f"{self.name}: done before and unchanged: {outputs[0]}")
+            return
+        stamp.unlink(missing_ok=True)
+        self.run(settings)
+        write_json(stamp, fingerprint)
+
+    def _fingerprint(self, settings: Any) -> dict[str, str]:
+        text = json.dumps(dataclasses.asdict(settings), sort_keys=True, default=str)
+        fingerprint = {"speechssl": __version__, "settings": hashlib.sha256(text.encode()).hexdigest()}
+        for path in self.inputs(settings):
+            fingerprint[str(path)] = checksum(path) if path.is_file() else "missing"
+        return fingerprint

@@ -1,0 +1,104 @@
+"""Hydra configuration: compose, check against the dataclass, explain what is wrong."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import re
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from speechssl.cli.command import Command
+from speechssl.errors import UserError, nearest
+
+
+def config_dir() -> Path:
+    """Return the folder of the hydra groups: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "configs", package.parent / "configs"):
+        if folder.is_dir():
+            return folder
+    raise UserError("the configs folder is missing from this installation; install speechssl again")
+
+
+def load_settings(command: Command, overrides: list[str]) -> Any:
+    """Compose the command's configuration with `overrides` and return its typed settings object."""
+    config = compose_config(command, overrides)
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise UserError(f"missing setting {', '.join(missing)}: give it as {missing[0]}=VALUE")
+    return OmegaConf.to_object(config)
+
+
+def compose_config(command: Command, overrides: list[str]) -> DictConfig:
+    """Return the composed configuration; an unknown name is a `UserError` that offers the nearest known one."""
+    ConfigStore.instance().store(name=f"{command.name}_schema", node=command.settings)
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        try:
+            return compose(command.name, overrides)
+        except MissingConfigException as error:
+            raise _unknown_option(error) from error
+        except (ConfigCompositionException, HydraException, OmegaConfBaseException) as error:
+            raise _unknown_key(command, overrides, error) from error
+
+
+def field_docs(settings: type) -> dict[str, str]:
+    """Return the docstring of each field of a dataclass, base classes included."""
+    docs: dict[str, str] = {}
+    for parent in reversed(settings.__mro__[:-1]):
+        if not dataclasses.is_dataclass(parent):
+            continue
+        body = ast.parse(textwrap.dedent(inspect.getsource(parent))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for statement, following in zip(body.body, body.body[1:], strict=False):
+            if not (isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)):
+                continue
+            if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
+                docs[statement.target.id] = " ".join(str(following.value.value).split())
+    return docs
+
+
+def _unknown_option(error: MissingConfigException) -> UserError:
+    """A group has no such option, e.g. `model=bse`."""
+    missing = error.missing_cfg_file or ""
+    group, _, option = str(missing).rpartition("/")
+    folder = config_dir() / group
+    options = sorted(path.stem for path in folder.glob("*.yaml")) if group else []
+    return UserError(
+        f"no {group or 'configuration'} named '{option}'{nearest(option, options)} (known: {', '.join(options)})"
+    )
+
+
+def _unknown_key(command: Command, overrides: list[str], error: Exception) -> UserError:
+    """A key or a value does not fit the settings."""
+    with_defaults = compose(command.name)
+    known = _flat_keys(with_defaults)
+    groups = [path.name for path in config_dir().iterdir() if path.is_dir()]
+    for override in overrides:
+        key = override.split("=")[0].lstrip("+~")
+        if key not in known and key not in groups:
+            return UserError(f"unknown setting '{key}' of `speechssl {command.name}`{nearest(key, known + groups)}")
+    causes = [str(error), str(error.__cause__ or "")]
+    detail = re.sub(r"\s+", " ", next(text for text in reversed(causes) if text)).strip()
+    return UserError(f"setting not accepted: {detail}")
+
+
+def _flat_keys(config: DictConfig, prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for key in config:
+        name = f"{prefix}{key}"
+        keys.append(name)
+        node = config._get_node(key)
+        if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
+            keys.extend(_flat_keys(node, f"{name}."))
+    return keys

@@ -1,0 +1,46 @@
+"""The text of `speechssl COMMAND --help`."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+
+from omegaconf import DictConfig
+
+from speechssl.cli.command import Command
+from speechssl.cli.configuration import compose_config, config_dir, field_docs
+
+
+def command_help(command: Command) -> str:
+    """Return usage, examples, groups, and every setting with its default and docstring."""
+    config = compose_config(command, [])
+    lines = [f"speechssl {command.name}: {command.summary}", "", "examples:"]
+    lines += [f"  speechssl {command.name} {example}" for example in command.examples]
+    groups = [key for key in config if (config_dir() / str(key)).is_dir()]
+    if groups:
+        lines += ["", "groups:"]
+        lines += [f"  {group}={'|'.join(_options(str(group)))}" for group in groups]
+    lines += ["", "settings:", *_settings(command.settings, config, "")]
+    return "\n".join(lines)
+
+
+def _options(group: str) -> list[str]:
+    return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
+
+
+def _settings(settings: type, config: DictConfig, prefix: str) -> list[str]:
+    lines: list[str] = []
+    docs = field_docs(settings)
+    types = typing.get_type_hints(settings)
+    for field in dataclasses.fields(settings):
+        name = f"{prefix}{field.name}"
+        kind = types[field.name]
+        if dataclasses.is_dataclass(kind):
+            lines += _settings(typing.cast(type, kind), config[field.name], f"{name}.")
+            continue
+        node = config._get_node(field.name)
+        missing = node is not None and node._is_missing()  # type: ignore[union-attr]
+        value = "(required)" if missing else config[field.name]
+        lines.append(f"  {name}={value}")
+        lines.append(f"      {docs.get(field.name, '')}")
+    return lines

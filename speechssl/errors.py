@@ -1,0 +1,20 @@
+"""The one error type for mistakes that a user can mend."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something the user can mend.
+
+    The message is one line: what is wrong, where, and what to do. The command line prints it without a
+    traceback and exits with status 1.
+    """
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return `"; did you mean 'X'?"` for the closest known name, or `""` where nothing is close."""
+    matches = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean '{matches[0]}'?" if matches else ""

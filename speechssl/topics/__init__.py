@@ -1,0 +1,1 @@
+"""Topic labels of utterances."""

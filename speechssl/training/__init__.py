@@ -1,0 +1,1 @@
+"""Training with fairseq2."""

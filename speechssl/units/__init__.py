@@ -1,0 +1,1 @@
+"""Frame labels by k-means."""
