@@ -1,0 +1,112 @@
+"""Audio files as mono waveforms at one sample rate."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import soundfile
+import torch
+from torch import Tensor
+
+SAMPLE_RATE = 16000
+"""Samples a second of every waveform inside this project."""
+
+_RAW_FORMATS: dict[str, dict[str, Any]] = {
+    ".gsm": {"format": "RAW", "subtype": "GSM610", "samplerate": 8000, "channels": 1},
+}
+"""What soundfile must be told of files without a header."""
+
+_COUNT_BY_DECODING = {".mp3", ".gsm"}
+"""Endings whose header gives no length, or one that need not be what decoding returns."""
+
+_UNKNOWN_LENGTH = 1 << 48
+"""libsndfile gives a huge frame count for streams that do not say how long they are."""
+
+
+class AudioError(Exception):
+    """An audio file cannot be read. The message is the reason, without the file's name."""
+
+
+def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> Tensor:
+    """Decode an audio file to a mono waveform.
+
+    Args:
+        path: any file that soundfile reads (wav, flac, ogg, opus, mp3, ...), or raw GSM 6.10 at 8 kHz (`.gsm`).
+        sample_rate: samples a second of the result.
+
+    Returns:
+        `(samples,)` float32 in [-1, 1]: the mean of the channels, resampled to exactly
+        `ceil(sample_rate * frames / rate)` samples.
+
+    Raises:
+        AudioError: the file cannot be decoded.
+    """
+    frames, rate = _decode(path)
+    waveform = torch.from_numpy(frames).mean(dim=1) if frames.shape[1] > 1 else torch.from_numpy(frames[:, 0])
+    if rate == sample_rate or len(waveform) == 0:
+        return waveform.contiguous()
+    return _resampler(rate, sample_rate)(waveform)
+
+
+def audio_length(path: str | Path, sample_rate: int = SAMPLE_RATE) -> int:
+    """Return the number of samples that `read_audio` gives, from the header alone where it can be trusted.
+
+    Raises:
+        AudioError: the file cannot be read.
+    """
+    suffix = Path(path).suffix.lower()
+    try:
+        with soundfile.SoundFile(path, **_RAW_FORMATS.get(suffix, {})) as file:
+            frames = file.frames
+            if suffix in _COUNT_BY_DECODING or frames > _UNKNOWN_LENGTH:
+                frames = _count(file)
+            return resampled_length(frames, file.samplerate, sample_rate)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise AudioError(_reason(path, error)) from error
+
+
+def resampled_length(frames: int, rate: int, sample_rate: int = SAMPLE_RATE) -> int:
+    """Return `ceil(sample_rate * frames / rate)` in whole numbers."""
+    return -(-frames * sample_rate // rate)
+
+
+def _count(file: soundfile.SoundFile) -> int:
+    """Return how many frames decoding gives."""
+    count = 0
+    while block := len(file.read(1 << 20, dtype="float32")):
+        count += block
+    return count
+
+
+def _decode(path: str | Path) -> tuple[Any, int]:
+    """Return `(frames, channels)` float32 and the file's own rate."""
+    raw = _RAW_FORMATS.get(Path(path).suffix.lower(), {})
+    try:
+        return soundfile.read(path, dtype="float32", always_2d=True, **raw)
+    except (soundfile.SoundFileError, OSError, MemoryError) as error:
+        raise AudioError(_reason(path, error)) from error
+
+
+def _reason(path: str | Path, error: BaseException) -> str:
+    """Return why soundfile failed, without the path that its messages repeat."""
+    if not Path(path).is_file():
+        return "no such file"
+    if Path(path).stat().st_size == 0:
+        return "the file has no bytes"
+    detail = str(getattr(error, "error_string", None) or error) or type(error).__name__
+    return " ".join(f"cannot be decoded: {detail}".split())
+
+
+@functools.lru_cache(maxsize=32)
+def _resampler(rate: int, sample_rate: int) -> Callable[[Tensor], Tensor]:
+    """Return torchaudio's windowed-sinc resampler; its kernel is computed once a pair of rates."""
+    try:
+        from torchaudio.transforms import Resample
+    except ImportError as error:
+        raise AudioError(
+            f"has {rate} Hz, not {sample_rate} Hz, and torchaudio, which resamples, is not installed"
+        ) from error
+    return Resample(rate, sample_rate)

@@ -1,0 +1,294 @@
+"""Labels of frames (fairseq's `.km` format) and topics of utterances, each with a sidecar that says what they are."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from speechssl.audio import SAMPLE_RATE
+from speechssl.data.manifest import Manifest
+from speechssl.errors import UserError
+from speechssl.files import checksum, read_json, require_file, whole_file, write_json, write_text
+
+TOLERANCE = 3
+"""Frames that a label row may differ from seconds times frame rate.
+
+A front end loses the part of its window that hangs over the end: up to 2.5 frames for MFCC (25 ms windows every 10 ms),
+1.25 for HuBERT's convolutions at 50 Hz, 1.6 for filterbank frames stacked to 25 Hz.
+"""
+
+
+@dataclass(frozen=True)
+class LabelInfo:
+    """The sidecar `<split>.km.json`."""
+
+    frame_rate: float
+    """Labels a second."""
+    k: int
+    """Number of clusters: labels are 0 to k - 1."""
+    source: str
+    """What the labels were made from, e.g. `mfcc` or `exp/it1 layer 6`."""
+    kmeans_sha256: str
+    """Checksum of the k-means that gave them."""
+    manifest_sha256: str
+    """Checksum of the manifest whose utterances they label."""
+    utterances: int = 0
+    """Number of rows."""
+    sha256: str = ""
+    """Checksum of the `.km` file."""
+
+
+class FrameLabels:
+    """Rows of a `.km` file, read when they are asked for: only their places in the file are held in memory."""
+
+    def __init__(self, path: Path, info: LabelInfo, starts: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]):
+        self.path = path
+        self.info = info
+        self.counts = counts
+        """`(utterances,)` labels of each row."""
+        self._starts = starts
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    def __getitem__(self, index: int) -> npt.NDArray[np.int32]:
+        """Return `(frames,)` int32 labels of one utterance."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        index %= len(self)
+        # Opened anew each time, so that threads and forked processes share no file position.
+        with open(self.path, "rb") as file:
+            file.seek(self._starts[index])
+            row = file.read(self._starts[index + 1] - self._starts[index])
+        return self._parse(row, index)
+
+    def _parse(self, row: bytes, index: int) -> npt.NDArray[np.int32]:
+        try:
+            labels = np.array(row.split(), dtype=np.int64)
+        except ValueError as error:
+            raise UserError(f"{self.path} line {index + 1} holds something other than whole numbers") from error
+        if len(labels) and not 0 <= labels.min() <= labels.max() < self.info.k:
+            raise UserError(f"{self.path} line {index + 1} holds labels outside 0 to {self.info.k - 1}; label again")
+        return labels.astype(np.int32)
+
+
+def write_labels(path: str | Path, rows: Iterable[npt.NDArray[Any]], info: LabelInfo) -> LabelInfo:
+    """Write `<split>.km` and its sidecar, both whole or not at all, one row at a time.
+
+    Args:
+        path: the `.km` file.
+        rows: integer labels `(frames,)` of every utterance in the manifest's order.
+        info: what the labels are; `utterances` and `sha256` are filled in here.
+
+    Returns:
+        The sidecar as written.
+    """
+    digest = hashlib.sha256()
+    utterances = 0
+    with whole_file(path) as temporary:
+        with open(temporary, "wb") as file:
+            for row in rows:
+                line = " ".join(map(str, row.tolist())).encode() + b"\n"
+                file.write(line)
+                digest.update(line)
+                utterances += 1
+        # The old sidecar goes first: labels without one are an error to see, with a wrong one a riddle.
+        sidecar(path).unlink(missing_ok=True)
+    info = dataclasses.replace(info, utterances=utterances, sha256=digest.hexdigest())
+    write_json(sidecar(path), dataclasses.asdict(info))
+    return info
+
+
+def read_labels(path: str | Path, frame_rate: float | None = None, k: int | None = None) -> FrameLabels:
+    """Open a `.km` file.
+
+    Args:
+        path: the `.km` file.
+        frame_rate: labels a second, needed where there is no sidecar (labels made with fairseq). Where there is one,
+            it must agree.
+        k: number of clusters; where there is no sidecar and this is None, one more than the largest label.
+
+    Raises:
+        UserError: a missing file, no sidecar and no frame rate, a frame rate or k that differ from the sidecar, or
+            labels changed since the sidecar was written.
+    """
+    path = require_file(path, made_by="speechssl label")
+    starts, counts, sha256 = _scan(path)
+    if sidecar(path).is_file():
+        info = _read_info(path)
+        if info.sha256 != sha256 or info.utterances != len(counts):
+            raise UserError(f"{path} is not the file that {sidecar(path).name} describes; label again")
+        _require_same(path, "frame_rate", frame_rate, info.frame_rate)
+        _require_same(path, "k", k, info.k)
+    elif frame_rate is None:
+        raise UserError(f"{path} has no {sidecar(path).name}: give its frame rate (100 for MFCC, 50 for HuBERT layers)")
+    else:
+        clusters = _largest(path) + 1 if k is None else k
+        info = LabelInfo(frame_rate, clusters, "", "", "", len(counts), sha256)
+    return FrameLabels(path, info, starts, counts)
+
+
+def check_labels_fit(labels: FrameLabels, manifest: Manifest, kmeans: str | Path | None = None) -> None:
+    """Raise a `UserError` unless the labels are those of the manifest's audio.
+
+    Args:
+        labels: opened labels.
+        manifest: the manifest they should belong to.
+        kmeans: the k-means file that should have made them, where one is to be checked.
+    """
+    path, info = labels.path, labels.info
+    if len(labels) != len(manifest):
+        raise UserError(f"{path} has {len(labels)} lines and {manifest.file} {len(manifest)} utterances; label again")
+    expected = manifest.samples / SAMPLE_RATE * info.frame_rate
+    wrong = np.flatnonzero(np.abs(labels.counts - expected) > TOLERANCE)
+    if len(wrong):
+        first = int(wrong[0])
+        raise UserError(
+            f"{path} line {first + 1} has {labels.counts[first]} labels for {manifest.paths[first]}, which has "
+            f"{manifest.samples[first] / SAMPLE_RATE:.2f} s: about {expected[first]:.0f} at {info.frame_rate:g} Hz "
+            f"({len(wrong)} of {len(labels)} utterances differ); check the frame rate, or label again"
+        )
+    if info.manifest_sha256 and info.manifest_sha256 != checksum(manifest.file):
+        raise UserError(f"{manifest.file} has changed since {path} was made from it; label again")
+    if kmeans is not None and info.kmeans_sha256 and info.kmeans_sha256 != checksum(require_file(kmeans)):
+        raise UserError(f"{kmeans} is not the k-means that made {path}; label again")
+
+
+@dataclass(frozen=True)
+class TopicInfo:
+    """The sidecar `<split>.topic.json`."""
+
+    topics: int
+    """Number of topics: labels are 0 to topics - 1."""
+    source: str
+    """What the topics were made from."""
+    model_sha256: str
+    """Checksum of the topic model."""
+    manifest_sha256: str
+    """Checksum of the manifest whose utterances they label."""
+    units_sha256: str
+    """Checksum of the `.km` file that the documents were made from."""
+    utterances: int = 0
+    """Number of utterances."""
+    sha256: str = ""
+    """Checksum of the `.topic` file."""
+
+
+@dataclass(frozen=True)
+class TopicLabels:
+    """Topics of one split."""
+
+    labels: npt.NDArray[np.int64]
+    """`(utterances,)` the most probable topic."""
+    posteriors: npt.NDArray[np.float32]
+    """`(utterances, topics)` probabilities."""
+    info: TopicInfo
+    """The sidecar."""
+    file: Path
+    """The `.topic` file."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def write_topics(
+    path: str | Path, labels: npt.NDArray[np.integer], posteriors: npt.NDArray[np.floating], info: TopicInfo
+) -> TopicInfo:
+    """Write `<split>.topic`, its posteriors and its sidecar, each whole or not at all.
+
+    Args:
+        path: the `.topic` file.
+        labels: `(utterances,)`.
+        posteriors: `(utterances, topics)`.
+        info: what the topics are; `utterances` and `sha256` are filled in here.
+
+    Returns:
+        The sidecar as written.
+    """
+    if posteriors.shape != (len(labels), info.topics):
+        raise ValueError(f"posteriors are {posteriors.shape}, not ({len(labels)}, {info.topics})")
+    # The sidecar is written last and checked on reading, so files of two runs are never mixed unseen.
+    sidecar(path).unlink(missing_ok=True)
+    write_text(path, "".join(f"{label}\n" for label in labels.tolist()))
+    with whole_file(_posteriors(path)) as temporary:
+        np.save(temporary, posteriors.astype(np.float32), allow_pickle=False)
+    info = dataclasses.replace(info, utterances=len(labels), sha256=checksum(path))
+    write_json(sidecar(path), dataclasses.asdict(info))
+    return info
+
+
+def read_topics(path: str | Path) -> TopicLabels:
+    """Read the topics of one split.
+
+    Raises:
+        UserError: a missing file, or files that do not belong together.
+    """
+    path = require_file(path, made_by="speechssl topics")
+    try:
+        info = TopicInfo(**read_json(sidecar(path)))
+        labels = np.array(path.read_text(encoding="ascii").split(), dtype=np.int64)
+        posteriors = np.load(require_file(_posteriors(path)), allow_pickle=False)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path} or its sidecars are broken ({error}); make the topics again") from error
+    if info.sha256 != checksum(path) or posteriors.shape != (len(labels), info.topics):
+        raise UserError(f"{path} and its sidecars do not belong together; make the topics again")
+    return TopicLabels(labels, posteriors, info, path)
+
+
+def check_topics_fit(topics: TopicLabels, manifest: Manifest) -> None:
+    """Raise a `UserError` unless the topics are those of the manifest's utterances."""
+    if len(topics) != len(manifest):
+        raise UserError(
+            f"{topics.file} has {len(topics)} lines, {manifest.file} {len(manifest)}; make the topics again"
+        )
+    if topics.info.manifest_sha256 != checksum(manifest.file):
+        raise UserError(f"{manifest.file} has changed since {topics.file} was made from it; make the topics again")
+
+
+def sidecar(path: str | Path) -> Path:
+    """Return the path of the JSON file beside a label file."""
+    return Path(f"{path}.json")
+
+
+def _scan(path: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], str]:
+    """Return where rows start (and the last ends), how many labels each has, and the file's checksum."""
+    digest = hashlib.sha256()
+    starts, counts = array("q", [0]), array("q")
+    with open(path, "rb") as file:
+        for line in file:
+            digest.update(line)
+            starts.append(starts[-1] + len(line))
+            counts.append(len(line.split()))
+    return np.array(starts, dtype=np.int64), np.array(counts, dtype=np.int64), digest.hexdigest()
+
+
+def _largest(path: Path) -> int:
+    with open(path, "rb") as file:
+        try:
+            return max((max(map(int, line.split()), default=-1) for line in file), default=-1)
+        except ValueError as error:
+            raise UserError(f"{path} holds something other than whole numbers") from error
+
+
+def _read_info(path: Path) -> LabelInfo:
+    try:
+        return LabelInfo(**read_json(sidecar(path)))
+    except TypeError as error:
+        raise UserError(f"{sidecar(path)} is not a sidecar of labels ({error}); label again") from error
+
+
+def _require_same(path: Path, name: str, given: float | None, written: float) -> None:
+    if given is not None and given != written:
+        raise UserError(f"{path} was made with {name} {written:g}, not {given:g}; leave the setting out or label again")
+
+
+def _posteriors(path: str | Path) -> Path:
+    return Path(f"{path}.npy")
