@@ -1,0 +1,158 @@
+"""Settings of the HuBERT encoder, and the published sizes (arXiv 2106.07447)."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from speechssl.errors import UserError, nearest
+
+
+def _published_convs() -> list[list[int]]:
+    return [[512, 10, 5], *([512, 3, 2] for _ in range(4)), *([512, 2, 2] for _ in range(2))]
+
+
+@dataclass
+class HubertConfig:
+    """Settings of :class:`speechssl.models.hubert.HubertEncoder`. The defaults are HuBERT Base."""
+
+    front_end: str = "waveform"
+    """What the transformer sees: `waveform` (convolutions over samples) or `fbank` (log-mel filterbank)."""
+    conv_layers: list[list[int]] = field(default_factory=_published_convs)
+    """Convolutions of the waveform front end: a list of [channels, kernel, stride], without padding."""
+    conv_norm: str = "group"
+    """Norm of the convolutions: `group` (a channel over time, first layer) or `layer` (over channels, all layers)."""
+    conv_bias: bool = False
+    """Whether the convolutions of the waveform front end have a bias."""
+    feature_grad_mult: float = 0.1
+    """Factor on the gradient that reaches the convolutions of the front end; 0 freezes them."""
+    normalize: bool = False
+    """Whether each waveform is brought to zero mean and unit variance over its valid samples."""
+    fbank_num_mels: int = 80
+    """Mel bands of the fbank front end."""
+    fbank_low_hz: float = 20.0
+    """Lowest frequency of the mel bands, in Hz."""
+    fbank_high_hz: float = 8000.0
+    """Highest frequency of the mel bands, in Hz; 4000 for recordings made at 8 kHz, which have nothing above."""
+    fbank_stack: int = 4
+    """Frames of 10 ms that become one frame of the encoder: 4 gives 25 frames a second, 2 gives 50."""
+    fbank_subsampling: str = "stack"
+    """How they do: `stack` puts them side by side, `conv` learns convolutions (Fast-HuBERT, arXiv 2309.13860)."""
+    fbank_conv_dim: int = 512
+    """Output channels of `fbank_subsampling=conv`; the convolutions before the last have as many too."""
+    num_layers: int = 12
+    """Transformer layers."""
+    dim: int = 768
+    """Width of the hidden states."""
+    ffn_dim: int = 3072
+    """Inner width of the feed-forward networks."""
+    num_heads: int = 12
+    """Attention heads."""
+    layer_norm_first: bool = False
+    """Layer norm before attention and feed-forward (pre-LN, as Large) instead of after (post-LN, as Base)."""
+    conv_pos: int = 128
+    """Kernel of the positional convolution, in frames."""
+    conv_pos_groups: int = 16
+    """Groups of the positional convolution."""
+    dropout: float = 0.1
+    """Dropout on the input of the first layer, after attention and after the feed-forward network."""
+    attention_dropout: float = 0.1
+    """Dropout on attention weights."""
+    activation_dropout: float = 0.0
+    """Dropout inside the feed-forward network."""
+    input_dropout: float = 0.1
+    """Dropout on the projected features, before masking."""
+    layerdrop: float = 0.05
+    """Probability that a layer is skipped in a training step."""
+    final_dim: int = 256
+    """Width in which hidden states are compared with label embeddings: for the heads, the encoder does not use it."""
+
+    def __post_init__(self) -> None:
+        _check_choice("front_end", self.front_end, ("waveform", "fbank"))
+        _check_choice("conv_norm", self.conv_norm, ("group", "layer"))
+        _check_choice("fbank_subsampling", self.fbank_subsampling, ("stack", "conv"))
+        for name in ("fbank_num_mels", "fbank_stack", "fbank_conv_dim", "num_layers", "dim", "ffn_dim", "final_dim"):
+            _require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}: it must be at least 1")
+        for name in ("num_heads", "conv_pos", "conv_pos_groups"):
+            _require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}: it must be at least 1")
+        for name in ("dropout", "attention_dropout", "activation_dropout", "input_dropout", "layerdrop"):
+            _require(0.0 <= getattr(self, name) < 1.0, f"{name} is {getattr(self, name)}: it must be in [0, 1)")
+        _require(self.feature_grad_mult >= 0, f"feature_grad_mult is {self.feature_grad_mult}: it must not be negative")
+        _require(self.dim % self.num_heads == 0, f"dim {self.dim} is not a multiple of num_heads {self.num_heads}")
+        _require(
+            self.dim % self.conv_pos_groups == 0,
+            f"dim {self.dim} is not a multiple of conv_pos_groups {self.conv_pos_groups}",
+        )
+        self._check_front_end()
+
+    def _check_front_end(self) -> None:
+        if self.front_end == "waveform":
+            _require(bool(self.conv_layers), "conv_layers is empty: give a list of [channels, kernel, stride]")
+            _require(
+                all(len(layer) == 3 and min(layer) >= 1 for layer in self.conv_layers),
+                f"conv_layers is {self.conv_layers}: it must be a list of [channels, kernel, stride], all positive",
+            )
+            return
+        _require(
+            0 <= self.fbank_low_hz < self.fbank_high_hz <= 8000,
+            f"fbank_low_hz {self.fbank_low_hz} and fbank_high_hz {self.fbank_high_hz} must satisfy "
+            "0 <= low < high <= 8000 (half of the sample rate)",
+        )
+        if self.fbank_subsampling == "conv":
+            _require(
+                self.fbank_stack >= 2 and math.log2(self.fbank_stack).is_integer(),
+                f"fbank_stack is {self.fbank_stack}: fbank_subsampling=conv halves the rate, so it must be 2, 4 or 8",
+            )
+
+
+_LARGE = {
+    "conv_norm": "layer",
+    "feature_grad_mult": 1.0,
+    "normalize": True,
+    "layer_norm_first": True,
+    "dropout": 0.0,
+    "attention_dropout": 0.0,
+    "input_dropout": 0.0,
+    "layerdrop": 0.0,
+}
+
+SIZES: dict[str, dict[str, Any]] = {
+    "base": {},
+    "large": {"num_layers": 24, "dim": 1024, "ffn_dim": 4096, "num_heads": 16, "final_dim": 768, **_LARGE},
+    "xlarge": {"num_layers": 48, "dim": 1280, "ffn_dim": 5120, "num_heads": 16, "final_dim": 1024, **_LARGE},
+    "small": {
+        "conv_layers": [[256, kernel, stride] for _, kernel, stride in _published_convs()],
+        "dim": 384,
+        "ffn_dim": 1536,
+        "num_heads": 6,
+    },
+    "fast": {"front_end": "fbank", "fbank_subsampling": "conv"},
+    "tiny": {
+        "front_end": "fbank",
+        "num_layers": 6,
+        "dim": 256,
+        "ffn_dim": 1024,
+        "num_heads": 4,
+        "attention_dropout": 0.0,
+        "layerdrop": 0.0,
+    },
+}
+"""What each size changes of the defaults. `small` and `tiny` are this project's, the others are published."""
+
+
+def size_config(size: str, **changes: Any) -> HubertConfig:
+    """Return the configuration of a size of :data:`SIZES`, with `changes` to single settings."""
+    if size not in SIZES:
+        raise UserError(f"no model size '{size}'{nearest(size, SIZES)} (known: {', '.join(SIZES)})")
+    return HubertConfig(**copy.deepcopy(SIZES[size] | changes))
+
+
+def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    _require(value in known, f"{name} is '{value}': it must be one of {', '.join(known)}")
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise UserError(f"model configuration: {message}")
