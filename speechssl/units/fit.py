@@ -1,0 +1,104 @@
+"""The stage `speechssl kmeans`: from audio to a fitted k-means, with nothing dumped on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from speechssl.data.manifest import read_manifest
+from speechssl.errors import UserError
+from speechssl.files import checksum
+from speechssl.units.features import FeatureSettings, encoder_files, open_features
+from speechssl.units.kmeans import ClusteringSettings, fit_kmeans
+from speechssl.units.model import CENTROIDS, DESCRIPTION, KMeansInfo, write_kmeans
+from speechssl.units.processes import joined_processes, resolve_device
+from speechssl.units.reading import reader_threads
+from speechssl.units.sampling import FrameSample, corpus_seconds, default_fraction, sample_recordings
+
+_BYTES_A_VALUE = 4
+
+
+@dataclass
+class KMeansSettings(ClusteringSettings):
+    """`speechssl kmeans`."""
+
+    manifest: str = "???"
+    """Manifest of the audio to fit on: the training split."""
+    out: str = "???"
+    """Folder for `kmeans.safetensors` and `kmeans.json`."""
+    features: FeatureSettings = field(default_factory=FeatureSettings)
+    """What frames are clustered by."""
+    fraction: float | None = None
+    """Fraction of the audio to fit on, in whole recordings. By default a tenth, but at least one hour and at most a
+    hundred."""
+    memory_megabytes: int = 1024
+    """Memory for the fitted frames, of all processes together. If the sample has more frames, an equal share of every
+    recording's frames is kept, at random."""
+    device: str = "auto"
+    """`cpu`, `cuda`, or `auto`: the GPU where there is one. MFCC are computed on the CPU."""
+    threads: int = 0
+    """Threads that read audio and compute MFCC; 0: one a processor. Results do not depend on it."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.fraction is not None and not 0 < self.fraction <= 1:
+            raise UserError(f"fraction={self.fraction} must be above 0 and at most 1")
+        if self.memory_megabytes < 1 or self.threads < 0:
+            raise UserError("memory_megabytes must be at least 1 and threads not negative")
+
+
+def kmeans_inputs(settings: KMeansSettings) -> Iterable[Path]:
+    """Return the files that decide whether a fitted k-means is still current."""
+    return [Path(settings.manifest), *(encoder_files(settings.features.encoder) if settings.features.encoder else [])]
+
+
+def kmeans_outputs(settings: KMeansSettings) -> Iterable[Path]:
+    """Return the files that the stage makes."""
+    return [Path(settings.out) / CENTROIDS, Path(settings.out) / DESCRIPTION]
+
+
+def run_kmeans(settings: KMeansSettings) -> None:
+    """Fit k-means on a sample of a manifest's audio and write it.
+
+    Every process reads its share of the sample; the first one prints and writes.
+
+    Raises:
+        UserError: a recording that cannot be read, or too few frames for `k` clusters.
+    """
+    manifest = read_manifest(settings.manifest)
+    fraction = settings.fraction or default_fraction(corpus_seconds(manifest))
+    indices = sample_recordings(manifest, fraction, settings.seed)
+    seconds = corpus_seconds(manifest, indices)
+    with joined_processes() as processes:
+        device = resolve_device(settings.device)
+        features = open_features(settings.features, device)
+        most = max(1, settings.memory_megabytes * 2**20 // (_BYTES_A_VALUE * features.dim))
+        sample = FrameSample(manifest, features, indices, most, settings.seed)
+        if processes.first:
+            print(
+                f"k-means: {corpus_seconds(manifest):.0f} s in {manifest.file}, fraction {fraction:.3g}: "
+                f"{len(indices)} of {len(manifest)} recordings, {seconds:.0f} s, {sample.kept} of their {sample.total} frames fitted"
+            )
+        frames = sample.collect(reader_threads(settings.threads), device, processes)
+        fitted = fit_kmeans(frames, settings, processes)
+        if not processes.first:
+            return
+    info = KMeansInfo(
+        k=settings.k,
+        dim=features.dim,
+        frame_rate=features.frame_rate,
+        features=asdict(settings.features),
+        encoder_sha256=features.checksum,
+        seed=settings.seed,
+        fraction=fraction,
+        seconds=seconds,
+        recordings=len(indices),
+        frames=sample.kept,
+        steps=fitted.steps,
+        inertia=fitted.inertia,
+        manifest=settings.manifest,
+        manifest_sha256=checksum(settings.manifest),
+    )
+    file = write_kmeans(settings.out, fitted.centroids, info)
+    print(f"k-means: inertia {fitted.inertia:.4f} a frame after {fitted.steps} mini-batches -> {file}")

@@ -1,0 +1,198 @@
+"""The stage `speechssl label`: from audio to one unit a frame, with nothing dumped on the way."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby, islice
+from operator import itemgetter
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from speechssl.data.alignments import read_alignments
+from speechssl.data.labels import LabelInfo, read_labels, write_labels
+from speechssl.data.manifest import Manifest, read_manifest
+from speechssl.errors import UserError
+from speechssl.files import checksum, read_json, write_json
+from speechssl.progress import progress
+from speechssl.units.features import Features, FeatureSettings, encoder_files, open_features
+from speechssl.units.kmeans import Quantizer
+from speechssl.units.model import CENTROIDS, DESCRIPTION, KMeansModel, read_kmeans
+from speechssl.units.processes import Processes, joined_processes, resolve_device
+from speechssl.units.quality import PhoneStatistics, UnitStatistics, unit_quality
+from speechssl.units.reading import reader_threads
+
+QUALITY = "quality.json"
+ALIGNMENTS = "alignments.tsv"
+
+_RECORDINGS_A_GATHER = 64
+"""Recordings that each process labels between two gatherings of labels in the first process."""
+
+Labels = npt.NDArray[np.int64]
+
+
+@dataclass
+class LabelSettings:
+    """`speechssl label`."""
+
+    manifests: list[str]
+    """Manifests to label, all with the same k-means; `train.tsv` becomes `train.km`."""
+    kmeans: str = "???"
+    """Folder of the k-means, as `speechssl kmeans` wrote it."""
+    out: str = "???"
+    """Folder for `<split>.km`, `<split>.km.json` and `quality.json`."""
+    encoder: str = ""
+    """Where the encoder of the k-means is now, if it has moved. Its weights must be the same."""
+    device: str = "auto"
+    """`cpu`, `cuda`, or `auto`: the GPU where there is one. MFCC are computed on the CPU."""
+    threads: int = 0
+    """Threads that read audio and compute MFCC; 0: one a processor. Results do not depend on it."""
+
+    def __post_init__(self) -> None:
+        splits = [Path(manifest).stem for manifest in self.manifests]
+        if not splits or len(set(splits)) < len(splits):
+            raise UserError(f"manifests={self.manifests}: give at least one, and no two of the same name")
+        if self.threads < 0:
+            raise UserError(f"threads={self.threads} must not be negative")
+
+
+def label_inputs(settings: LabelSettings) -> Iterable[Path]:
+    """Return the files that decide whether labels are still current."""
+    kmeans = Path(settings.kmeans)
+    alignments = {Path(manifest).parent / ALIGNMENTS for manifest in settings.manifests}
+    yield from [Path(manifest) for manifest in settings.manifests]
+    yield from [kmeans / CENTROIDS, kmeans / DESCRIPTION, *sorted(alignments)]
+    if (kmeans / DESCRIPTION).is_file():
+        encoder = settings.encoder or read_json(kmeans / DESCRIPTION).get("features", {}).get("encoder")
+        yield from encoder_files(encoder) if encoder else []
+
+
+def label_outputs(settings: LabelSettings) -> Iterable[Path]:
+    """Return the files that the stage makes."""
+    labels = [Path(settings.out) / f"{Path(manifest).stem}.km" for manifest in settings.manifests]
+    return [*labels, *(Path(f"{path}.json") for path in labels), Path(settings.out) / QUALITY]
+
+
+def run_label(settings: LabelSettings) -> None:
+    """Label every manifest with one k-means, and write how good the labels are.
+
+    Every process labels a share of the recordings; the first one writes and prints.
+
+    Raises:
+        UserError: a recording that cannot be read, an encoder other than the k-means', or labels of another k-means
+            beside those to be made.
+    """
+    model = read_kmeans(settings.kmeans)
+    manifests = [read_manifest(manifest) for manifest in settings.manifests]
+    _require_one_kmeans(Path(settings.out), [manifest.file.stem for manifest in manifests], model)
+    with joined_processes() as processes:
+        device = resolve_device(settings.device)
+        features = _features_of(model, settings.encoder, device)
+        quantizer = Quantizer(model.centroids.to(device))
+        for manifest in manifests:
+            rows = labelled_rows(manifest, features, quantizer, reader_threads(settings.threads), processes)
+            if processes.first:
+                _write(manifest, rows, model, Path(settings.out))
+            else:
+                for _ in rows:
+                    raise RuntimeError("only the first process is given the labels")
+        if not processes.first:
+            return
+    quality = {manifest.file.stem: _quality(manifest, model, Path(settings.out)) for manifest in manifests}
+    write_json(Path(settings.out) / QUALITY, quality)
+    for split, values in quality.items():
+        print(f"label: {split}: " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
+
+
+def labelled_rows(
+    manifest: Manifest, features: Features, quantizer: Quantizer, threads: int, processes: Processes
+) -> Iterator[Labels]:
+    """Yield the labels `(frames,)` of every recording, in the manifest's order, in the first process.
+
+    The other processes label their shares; for them, nothing is yielded.
+    """
+    _require_frames(manifest, features)
+    shares = list(_shares(len(manifest), processes))
+    indices = (index for share in shares for index in share)
+    pieces = groupby(features.stream(manifest, indices, threads), key=itemgetter(0))
+    labelled = (torch.cat([quantizer(frames)[0] for _, frames in group]).cpu().numpy() for _, group in pieces)
+    for share in shares:
+        for rows in processes.gather(list(islice(labelled, len(share)))):
+            yield from rows
+
+
+def _shares(recordings: int, processes: Processes) -> Iterator[range]:
+    """Yield this process's contiguous share of one block of recordings after the other."""
+    block = _RECORDINGS_A_GATHER * processes.size
+    for first in range(0, recordings, block):
+        share = processes.share(min(block, recordings - first))
+        yield range(first + share.start, first + share.stop)
+
+
+def _require_frames(manifest: Manifest, features: Features) -> None:
+    short = np.flatnonzero(manifest.samples < features.layout.window)
+    if len(short):
+        raise UserError(
+            f"{manifest.file}: {len(short)} recordings are shorter than one frame, the first is "
+            f"{manifest.paths[short[0]]}; leave them out when making the manifest (`speechssl manifest`)"
+        )
+
+
+def _features_of(model: KMeansModel, encoder: str, device: torch.device) -> Features:
+    """Return the features that the k-means was fitted on."""
+    description = model.file.with_name(DESCRIPTION)
+    try:
+        settings = FeatureSettings(**model.info.features)
+    except TypeError as error:
+        raise UserError(f"{description} names features of another version ({error}); fit k-means again") from error
+    if encoder:
+        if settings.kind != "encoder":
+            raise UserError(
+                f"{description} was fitted on {settings.kind}, not on an encoder: leave encoder={encoder} out"
+            )
+        settings = dataclasses.replace(settings, encoder=encoder)
+    features = open_features(settings, device)
+    if features.checksum != model.info.encoder_sha256:
+        raise UserError(
+            f"{settings.encoder} has other weights than the encoder that {description} was fitted on; "
+            "fit k-means again, or give the right one as encoder=FOLDER"
+        )
+    return features
+
+
+def _require_one_kmeans(out: Path, splits: list[str], model: KMeansModel) -> None:
+    """Stop before labels of two k-means stand side by side: units with one number would mean two things."""
+    for sidecar in sorted(out.glob("*.km.json")):
+        split = sidecar.name.removesuffix(".km.json")
+        if split not in splits and read_json(sidecar).get("kmeans_sha256") != model.info.sha256:
+            raise UserError(
+                f"{sidecar.with_suffix('')} was made by another k-means than {model.file}; "
+                f"label {split}.tsv in the same command, or give another out="
+            )
+
+
+def _write(manifest: Manifest, rows: Iterator[Labels], model: KMeansModel, out: Path) -> None:
+    split = manifest.file.stem
+    info = LabelInfo(
+        frame_rate=model.info.frame_rate,
+        k=model.info.k,
+        source=FeatureSettings(**model.info.features).source,
+        kmeans_sha256=model.info.sha256,
+        manifest_sha256=checksum(manifest.file),
+    )
+    write_labels(out / f"{split}.km", progress(rows, f"labelling {split}", "recording", total=len(manifest)), info)
+
+
+def _quality(manifest: Manifest, model: KMeansModel, out: Path) -> dict[str, float]:
+    """Return the quality of the labels of one split, against phones where the manifest has alignments beside it."""
+    labels = read_labels(out / f"{manifest.file.stem}.km")
+    alignments = manifest.file.parent / ALIGNMENTS
+    phones = None
+    if alignments.is_file():
+        phones = PhoneStatistics(model.info.k, read_alignments(alignments), model.info.frame_rate)
+    rows = ((path, labels[index]) for index, path in enumerate(manifest.paths))
+    return unit_quality(rows, UnitStatistics(model.info.k), phones)

@@ -1,0 +1,73 @@
+"""The processes of one run: the few collectives that fitting and labelling need."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those that `torchrun` (or SLURM) started; alone by default."""
+
+    rank: int = 0
+    """Number of this process."""
+    size: int = 1
+    """Number of processes."""
+
+    @property
+    def first(self) -> bool:
+        """Whether this process is the one that prints and writes."""
+        return self.rank == 0
+
+    def share(self, items: int) -> range:
+        """Return this process's contiguous share of `items` things."""
+        return range(items * self.rank // self.size, items * (self.rank + 1) // self.size)
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Return the sum of `tensor` over all processes, on its own device."""
+        if self.size == 1:
+            return tensor
+        total = tensor.cpu().clone()
+        distributed.all_reduce(total)
+        return total.to(tensor.device)
+
+    def gather(self, item: Any) -> list[Any]:
+        """Return the items of all processes in order of rank; empty but in the first process."""
+        if self.size == 1:
+            return [item]
+        items = [None] * self.size if self.first else None
+        distributed.gather_object(item, items)
+        return items or []
+
+
+@contextlib.contextmanager
+def joined_processes() -> Iterator[Processes]:
+    """Join the processes named by `WORLD_SIZE` and `RANK`, as torchrun sets them, for the time of the block.
+
+    The collectives carry a few megabytes at most, so they go through gloo on any device.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield Processes()
+        return
+    distributed.init_process_group("gloo")
+    try:
+        yield Processes(distributed.get_rank(), size)
+    finally:
+        distributed.destroy_process_group()
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device: `auto` takes this process's GPU where there is one."""
+    if name != "auto":
+        return torch.device(name)
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
