@@ -1,0 +1,76 @@
+"""Span masks and the frames they apply to, drawn for one utterance at a time.
+
+Nothing here depends on the batch an utterance is in, so a mask is the same for any batch size and number of processes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from speechssl.errors import UserError
+
+
+@dataclass
+class MaskSettings:
+    """How much of an utterance is hidden from the encoder (HuBERT, arXiv 2106.07447)."""
+
+    probability: float = 0.8
+    """Share of the frames that would be masked if spans did not overlap (0.8 as published; about half in effect)."""
+    length: int = 10
+    """Frames in a span (10 as published, at 50 frames a second)."""
+    min_spans: int = 2
+    """Spans in an utterance at least, however short it is."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.probability <= 1:
+            raise UserError(f"mask.probability={self.probability} is not in (0, 1]")
+        if self.length < 1 or self.min_spans < 1:
+            raise UserError("mask.length and mask.min_spans must be 1 or more")
+
+
+def span_mask(
+    frames: int, probability: float, length: int, min_spans: int, generator: np.random.Generator
+) -> npt.NDArray[np.bool_]:
+    """Draw a mask of spans that may overlap, as fairseq's static mask.
+
+    Args:
+        frames: frames of the utterance.
+        probability: share of frames masked if spans did not overlap.
+        length: frames in a span; an utterance of at most this length has spans of half its frames.
+        min_spans: spans at least.
+        generator: where the randomness comes from.
+
+    Returns:
+        `(frames,)`, true where masked. Start positions are drawn without repetition.
+    """
+    mask = np.zeros(frames, dtype=bool)
+    length = min(length, max(1, frames // 2))
+    # The fraction is rounded at random, so that its mean is exact.
+    spans = max(min_spans, int(probability * frames / length + generator.random()))
+    places = frames - length + 1
+    starts = generator.choice(places, size=min(spans, places), replace=False)
+    mask[(starts[:, None] + np.arange(length)[None, :]).ravel()] = True
+    return mask
+
+
+def label_positions(frames: int, frame_rate: float, label_rate: float) -> npt.NDArray[np.int64]:
+    """Return, for each encoder frame, the index of the label whose centre is nearest before its own.
+
+    For labels at twice the frame rate this is every second one, as in fairseq; for labels at four times the frame
+    rate (40 ms frames, 10 ms labels) it is the second of four.
+
+    Args:
+        frames: number of encoder frames.
+        frame_rate: encoder frames a second.
+        label_rate: labels a second.
+
+    Returns:
+        `(frames,)` indices, not limited to the labels there are.
+    """
+    ratio = label_rate / frame_rate
+    centres = (np.arange(frames) + 0.5) * ratio - 0.5
+    # A tiny step up, so that 3.9999999 from rounding counts as 4.
+    return np.maximum(np.floor(centres + 1e-6), 0).astype(np.int64)

@@ -1,0 +1,103 @@
+"""Masked prediction of frame labels: the loss of HuBERT (arXiv 2106.07447)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from speechssl.models.encoder import EncoderOutput
+from speechssl.objectives.objective import Objective, ObjectiveOutput, Targets
+
+
+class LabelPredictor(nn.Module):
+    """Cosine similarity between projected frames and one embedding a label.
+
+    fairseq and torchaudio build a `(labels + 1, frames, final_dim)` tensor of "negatives" for this. The same loss and
+    the same gradients come from one matrix product, in a fraction of the time and memory.
+
+    Args:
+        dim: width of the hidden states.
+        final_dim: width of the space in which frames and labels meet (256 for Base, 768 for Large).
+        labels: number of labels.
+        temperature: divides the similarities (0.1 as published).
+    """
+
+    def __init__(self, dim: int, final_dim: int, labels: int, temperature: float) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.projection = nn.Linear(dim, final_dim)
+        self.embeddings = nn.Parameter(torch.empty(labels, final_dim).uniform_())
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Return logits `(frames, labels)` of hidden states `(frames, dim)`, in float32."""
+        projected = F.normalize(self.projection(frames).float(), dim=-1)
+        # Similarities are divided by 0.1: in bf16 their rounding would be visible in the loss.
+        with torch.autocast(frames.device.type, enabled=False):
+            return projected @ F.normalize(self.embeddings.float(), dim=-1).T / self.temperature
+
+
+class MaskedPrediction(Objective):
+    """Cross-entropy of the frame labels at masked frames.
+
+    Args:
+        dim: width of the encoder's hidden states.
+        final_dim: see :class:`LabelPredictor`.
+        labels: number of labels of each label set.
+        layers: hidden states the loss is taken at, as indices into `EncoderOutput.hidden_states`; the losses of all
+            layers and label sets are summed.
+        temperature: see :class:`LabelPredictor`.
+        weight: weight of the loss.
+
+    The metrics are `masked_loss` (in nats) and `masked_accuracy` of the first label set at the last of `layers`, and
+    `masked_loss_<set>_<layer>` for the others.
+    """
+
+    counted_by = "masked"
+
+    def __init__(
+        self,
+        dim: int,
+        final_dim: int,
+        labels: list[int],
+        layers: list[int],
+        temperature: float = 0.1,
+        weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.weight = weight
+        self.layers = layers
+        self.predictors = nn.ModuleDict(
+            {
+                self.key(label_set, layer): LabelPredictor(dim, final_dim, number, temperature)
+                for label_set, number in enumerate(labels)
+                for layer in layers
+            }
+        )
+
+        others = [(s, layer) for layer in layers for s in range(len(labels)) if (s, layer) != (0, layers[-1])]
+        self.metrics = ["masked_loss", "masked_accuracy", *(f"masked_loss_set{s}_layer{layer}" for s, layer in others)]
+
+    @staticmethod
+    def key(label_set: int, layer: int) -> str:
+        """Return the name of a predictor in `predictors`."""
+        return f"set{label_set}_layer{layer}"
+
+    def forward(self, output: EncoderOutput, targets: Targets) -> ObjectiveOutput:
+        """Return the cross-entropy summed over masked frames, layers and label sets."""
+        total = output.hidden_states[-1].new_zeros((), dtype=torch.float32)
+        metrics: dict[str, tuple[Tensor, int]] = {}
+        for layer in self.layers:
+            frames = output.hidden_states[layer][targets.mask]
+            for label_set, labels in enumerate(targets.labels):
+                expected = labels[targets.mask]
+                logits = self.predictors[self.key(label_set, layer)](frames)
+                loss = F.cross_entropy(logits, expected, reduction="sum")
+                total = total + loss
+                if label_set == 0 and layer == self.layers[-1]:
+                    correct = (logits.argmax(dim=-1) == expected).sum()
+                    metrics["masked_loss"] = (loss.detach(), len(expected))
+                    metrics["masked_accuracy"] = (correct, len(expected))
+                else:
+                    metrics[f"masked_loss_set{label_set}_layer{layer}"] = (loss.detach(), len(expected))
+        return ObjectiveOutput(total, metrics)

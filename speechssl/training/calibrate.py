@@ -1,0 +1,60 @@
+"""How many updates fit into a training budget."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import nn
+
+from speechssl.training.reader import PretrainReader
+
+WARM_UP_UPDATES = 3
+MEASURED_SECONDS = 12.0
+
+
+def updates_in(
+    minutes: float, model: nn.Module, reader: PretrainReader, device: torch.device, dtype: torch.dtype
+) -> int:
+    """Train a throw-away copy of the run for a few seconds and return how many updates fit into `minutes`.
+
+    Args:
+        minutes: the budget.
+        model: a model whose weights may be spoilt.
+        reader: reads its batches.
+        device: where it runs.
+        dtype: number format.
+
+    A time limit alone would make the learning rate and the result depend on what else the machine does. So the
+    number is fixed once, before the run, and kept in the run folder.
+    """
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
+    model.train()
+    measured, started = 0, 0.0
+    for number in range(1_000_000):
+        if number == WARM_UP_UPDATES:
+            started = time.perf_counter()
+        if number > WARM_UP_UPDATES and time.perf_counter() - started > min(MEASURED_SECONDS, 3 * minutes):
+            break
+        _update(model, reader, optimizer, device, dtype)
+        measured = number + 1 - WARM_UP_UPDATES
+    return max(1, int(60 * minutes * measured / (time.perf_counter() - started)))
+
+
+def _update(
+    model: nn.Module, reader: PretrainReader, optimizer: torch.optim.Optimizer, device: torch.device, dtype: torch.dtype
+) -> None:
+    try:
+        batches = next(reader)
+    except StopIteration:
+        reader.reset()
+        batches = next(reader)
+    for batch in batches:
+        batch.to(device)
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not torch.float32):
+            loss, _ = model(batch)
+        loss.backward()
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

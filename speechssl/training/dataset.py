@@ -1,0 +1,164 @@
+"""Utterances with their frame labels, topics and masks, read one at a time."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from speechssl.audio import SAMPLE_RATE, read_audio
+from speechssl.data.labels import FrameLabels, TopicLabels, check_labels_fit, check_topics_fit, read_labels, read_topics
+from speechssl.data.manifest import Manifest, read_manifest
+from speechssl.data.masking import MaskSettings, label_positions, span_mask
+from speechssl.errors import UserError
+from speechssl.models.encoder import Encoder
+from speechssl.training.settings import DataSettings
+
+
+@dataclass
+class Example:
+    """One utterance as the model sees it."""
+
+    name: str
+    """Path in the manifest."""
+    waveform: Tensor
+    """`(samples,)`, cropped."""
+    mask: npt.NDArray[np.bool_]
+    """`(frames,)`."""
+    labels: list[npt.NDArray[np.int64]]
+    """One `(frames,)` array a label set."""
+    topics: npt.NDArray[np.float32] | None
+    """`(topics,)` posteriors."""
+
+
+class AudioCache:
+    """Decoded audio, kept until a stated memory is full. What does not fit is decoded each time."""
+
+    def __init__(self, gigabytes: float) -> None:
+        self._free = int(gigabytes * 1e9)
+        self._kept: dict[Path, Tensor] = {}
+        self._lock = threading.Lock()
+
+    def read(self, path: Path) -> Tensor:
+        """Return the waveform `(samples,)` of a file; the same values whether it was kept or not."""
+        kept = self._kept.get(path)
+        if kept is not None:
+            return kept
+        waveform = read_audio(path)
+        size = waveform.numel() * waveform.element_size()
+        with self._lock:
+            if path not in self._kept and size <= self._free:
+                self._free -= size
+                self._kept[path] = waveform
+        return waveform
+
+
+class PretrainDataset:
+    """A split of a corpus with its labels.
+
+    Crops, masks and their seeds belong to an utterance and an epoch, so that nothing depends on batches or processes.
+
+    Args:
+        manifest: path of the manifest.
+        settings: labels, topics, shortest and longest utterance.
+        mask: span masks.
+        encoder: says how many frames an utterance has.
+        with_topics: whether topics are needed.
+        seed: seed of crops and masks.
+        cache: decoded audio.
+    """
+
+    def __init__(
+        self,
+        manifest: str,
+        settings: DataSettings,
+        mask: MaskSettings,
+        encoder: Encoder,
+        with_topics: bool,
+        seed: int,
+        cache: AudioCache,
+    ) -> None:
+        self.manifest: Manifest = read_manifest(manifest)
+        self._mask = mask
+        self._frame_rate = encoder.frame_rate
+        self._seed = seed
+        self._cache = cache
+        self.labels = [_labels(folder, self.manifest, settings.label_rate) for folder in settings.labels]
+        self.topics = _topics(settings.topics, self.manifest) if with_topics and settings.topics else None
+        # Crops start at whole frames, so that labels stay aligned with the audio.
+        self._hop = round(SAMPLE_RATE / encoder.frame_rate)
+        self._longest = int(settings.max_seconds * SAMPLE_RATE)
+        lengths = np.asarray(self.manifest.samples)
+        self.kept = np.flatnonzero(lengths >= settings.min_seconds * SAMPLE_RATE)
+        if len(self.kept) == 0:
+            raise UserError(f"{manifest} has no utterance of data.min_seconds={settings.min_seconds} or longer")
+        self.too_short = len(lengths) - len(self.kept)
+        self.samples = np.minimum(lengths[self.kept], self._longest)
+        """`(utterances,)` samples after cropping, of the utterances that are long enough."""
+        self.frames = encoder.frame_lengths(torch.from_numpy(self.samples)).numpy()
+        """`(utterances,)` encoder frames after cropping."""
+
+    def mask(self, index: int, epoch: int, frames: int) -> npt.NDArray[np.bool_]:
+        """Return the mask `(frames,)` of an utterance in an epoch, for a crop of `frames` frames."""
+        return span_mask(
+            frames, self._mask.probability, self._mask.length, self._mask.min_spans, self._generator(index, epoch, 1)
+        )
+
+    def example(self, index: int, epoch: int, samples: int, frames: int) -> Example:
+        """Read an utterance.
+
+        Args:
+            index: its place among the utterances that are long enough.
+            epoch: counted from 0; decides crop and mask.
+            samples: length of the crop.
+            frames: encoder frames of the crop.
+
+        Raises:
+            UserError: the audio is not as long as the manifest says.
+        """
+        row = int(self.kept[index])
+        waveform = self._cache.read(self.manifest.audio_path(row))
+        if len(waveform) != self.manifest.samples[row]:
+            raise UserError(
+                f"{self.manifest.audio_path(row)} has {len(waveform)} samples but {self.manifest.file} says "
+                f"{self.manifest.samples[row]}: the audio has changed; make the manifest and the labels again"
+            )
+        start = self._start(index, epoch, len(waveform) - samples)
+        labels = []
+        for label_set in self.labels:
+            values = label_set[row]
+            first = round(start / SAMPLE_RATE * label_set.info.frame_rate)
+            positions = label_positions(frames, self._frame_rate, label_set.info.frame_rate)
+            # The last encoder frame can lie just beyond the last label.
+            labels.append(values[np.minimum(first + positions, len(values) - 1)].astype(np.int64))
+        return Example(
+            name=self.manifest.paths[row],
+            waveform=waveform[start : start + samples],
+            mask=self.mask(index, epoch, frames),
+            labels=labels,
+            topics=None if self.topics is None else self.topics.posteriors[row],
+        )
+
+    def _start(self, index: int, epoch: int, spare: int) -> int:
+        places = spare // self._hop + 1
+        return int(self._generator(index, epoch, 2).integers(places)) * self._hop
+
+    def _generator(self, index: int, epoch: int, purpose: int) -> np.random.Generator:
+        return np.random.default_rng((self._seed, epoch, int(self.kept[index]), purpose))
+
+
+def _labels(folder: str, manifest: Manifest, label_rate: float) -> FrameLabels:
+    labels = read_labels(Path(folder) / f"{manifest.file.stem}.km", frame_rate=label_rate or None)
+    check_labels_fit(labels, manifest)
+    return labels
+
+
+def _topics(folder: str, manifest: Manifest) -> TopicLabels:
+    topics = read_topics(Path(folder) / f"{manifest.file.stem}.topic")
+    check_topics_fit(topics, manifest)
+    return topics

@@ -1,0 +1,100 @@
+"""The encoder with its objectives: what the trainer sees as one model."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from speechssl.models.hubert import HubertEncoder
+from speechssl.objectives.feature_penalty import FeaturePenalty
+from speechssl.objectives.masked_prediction import LabelPredictor, MaskedPrediction
+from speechssl.objectives.objective import Objective
+from speechssl.objectives.topic import TopicPrediction
+from speechssl.training.reader import PretrainBatch
+from speechssl.training.settings import PretrainSettings
+
+Metrics = dict[str, tuple[Tensor, int]]
+
+
+class PretrainModel(nn.Module):
+    """HuBERT or HuBERTopic.
+
+    Args:
+        encoder: the encoder.
+        objectives: the losses; each is divided by its own count over the whole update, weighted, and added.
+    """
+
+    def __init__(self, encoder: HubertEncoder, objectives: dict[str, Objective]) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.objectives = nn.ModuleDict(objectives)
+
+    def forward(self, batch: PretrainBatch) -> tuple[Tensor, Metrics]:
+        """Return this batch's part of the loss of the whole update (a scalar), and metrics as (sum, count)."""
+        output = self.encoder(batch.waveforms, batch.lengths, batch.targets.mask)
+        total = output.hidden_states[-1].new_zeros((), dtype=torch.float32)
+        metrics: Metrics = {}
+        for objective in self.objectives.values():
+            assert isinstance(objective, Objective)
+            result = objective(output, batch.targets)
+            total = total + objective.weight * result.loss / getattr(batch.counts, objective.counted_by)
+            metrics.update(result.metrics)
+        return total, metrics
+
+
+def build_model(settings: PretrainSettings, labels: list[int], topics: int | None) -> PretrainModel:
+    """Build a freshly initialised model.
+
+    Args:
+        settings: encoder and objectives.
+        labels: number of labels of each label set.
+        topics: number of topics, where the topic task is on.
+    """
+    objective = settings.objective
+    encoder = HubertEncoder(settings.model)
+    layers = [_layer(layer, encoder.num_layers) for layer in objective.layers]
+    objectives: dict[str, Objective] = {
+        "masked": MaskedPrediction(encoder.dim, settings.model.final_dim, labels, layers, objective.temperature)
+    }
+    # The penalty holds learned features small; a filterbank is not learned.
+    if objective.feature_penalty > 0 and settings.model.front_end == "waveform":
+        objectives["feature_penalty"] = FeaturePenalty(objective.feature_penalty)
+    if objective.topic_weight > 0 and topics:
+        objectives["topic"] = TopicPrediction(
+            encoder.dim,
+            topics,
+            layer=_layer(objective.topic_layer, encoder.num_layers),
+            pool=objective.topic_pool.value,
+            targets=objective.topic_targets.value,
+            weight=objective.topic_weight,
+        )
+    return PretrainModel(encoder, objectives)
+
+
+def heads_state(model: PretrainModel) -> dict[str, Tensor]:
+    """Return the heads' weights: the first label set at the last layer by fairseq's names, the rest under `extra.`."""
+    masked = model.objectives["masked"]
+    assert isinstance(masked, MaskedPrediction)
+    first = masked.predictors[masked.key(0, masked.layers[-1])]
+    assert isinstance(first, LabelPredictor)
+    state = {
+        "final_proj.weight": first.projection.weight,
+        "final_proj.bias": first.projection.bias,
+        "label_embs_concat": first.embeddings,
+    }
+    own = f"masked.predictors.{masked.key(0, masked.layers[-1])}."
+    for name, weight in model.objectives.state_dict().items():
+        if not name.startswith(own):
+            state[f"extra.{name}"] = weight
+    return {name: weight.detach().float().cpu().contiguous() for name, weight in state.items()}
+
+
+def _layer(layer: int, num_layers: int) -> int:
+    """Return a non-negative index into the `num_layers + 1` hidden states."""
+    from speechssl.errors import UserError
+
+    if not -num_layers - 1 <= layer <= num_layers:
+        raise UserError(
+            f"layer {layer} is not among the {num_layers + 1} hidden states of this encoder (0 to {num_layers})"
+        )
+    return layer % (num_layers + 1)

@@ -1,0 +1,133 @@
+"""The run folder: its settings, and the check that a run goes on with the ones it began with."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors.torch import load_file
+
+from speechssl.errors import UserError
+from speechssl.files import read_json, require_file, write_json, write_text
+from speechssl.models.load import load_encoder
+from speechssl.training.model import PretrainModel
+from speechssl.training.settings import PretrainSettings
+
+MAY_CHANGE = (
+    "out",
+    "data.cache_gb",
+    "data.workers",
+    "batch.seconds",
+    "run.parallel",
+    "run.checkpoint_every",
+    "run.keep_checkpoints",
+    "run.validate_every",
+    "run.log_every",
+    "run.max_skipped",
+)
+"""Settings that do not change what is learned."""
+
+
+class RunFolder:
+    """`exp/<name>/`: `config.yaml`, `run.json`, `checkpoints/`, `metrics/`, `encoder/`."""
+
+    def __init__(self, settings: PretrainSettings) -> None:
+        self.path = Path(settings.out)
+        self._settings = settings
+
+    def check_same_settings(self) -> None:
+        """Compare with the settings that the run began with.
+
+        Raises:
+            UserError: names the first setting that differs, with both values.
+        """
+        file = self.path / "config.yaml"
+        if not file.is_file():
+            return
+        before = _flat(yaml.safe_load(file.read_text(encoding="utf-8")))
+        now = _flat(plain(self._settings))
+        for name in sorted(before.keys() | now.keys()):
+            if name not in MAY_CHANGE and before.get(name) != now.get(name):
+                raise UserError(
+                    f"{self.path} holds a run with {name}={before.get(name)}, not {now.get(name)}: "
+                    "use the same settings, another out=, or delete the folder"
+                )
+
+    def open_log(self) -> None:
+        """Send fairseq2's own messages to `log/fairseq2-rank<R>.log` instead of the terminal."""
+        file = self.path / "log" / f"fairseq2-rank{os.environ.get('RANK', '0')}.log"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(file)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger = logging.getLogger("fairseq2")
+        logger.handlers = [handler]
+        logger.propagate = False
+
+    def write_settings(self, steps: int) -> None:
+        """Write `config.yaml` and the number of updates."""
+        write_text(self.path / "config.yaml", yaml.safe_dump(plain(self._settings), sort_keys=False))
+        write_json(self.path / "run.json", {"steps": steps})
+
+    def fixed_steps(self) -> int | None:
+        """Return the number of updates fixed when the run began, if it has begun."""
+        file = self.path / "run.json"
+        return int(read_json(file)["steps"]) if file.is_file() else None
+
+    def load_initial_weights(self, model: PretrainModel) -> None:
+        """Start from the weights of `init_from`: the encoder, and the heads where they have the same shape."""
+        assert self._settings.init_from is not None
+        source = Path(self._settings.init_from)
+        encoder = load_encoder(source)
+        try:
+            model.encoder.load_state_dict(encoder.state_dict())
+        except RuntimeError as error:
+            reason = str(error).split("\n")[1].strip()
+            raise UserError(f"init_from={source} does not fit model settings: {reason}") from error
+        folder = source if (source / "heads.safetensors").is_file() else source / "encoder"
+        if (folder / "heads.safetensors").is_file():
+            load_heads(model, require_file(folder / "heads.safetensors"))
+
+
+def load_heads(model: PretrainModel, file: Path) -> None:
+    """Copy the first label set's head where label number and widths are the same; other heads start fresh."""
+    from speechssl.objectives.masked_prediction import MaskedPrediction
+
+    state = load_file(file)
+    masked = model.objectives["masked"]
+    assert isinstance(masked, MaskedPrediction)
+    first: Any = masked.predictors[masked.key(0, masked.layers[-1])]
+    if first.embeddings.shape == state["label_embs_concat"].shape:
+        first.embeddings.data.copy_(state["label_embs_concat"])
+        first.projection.weight.data.copy_(state["final_proj.weight"])
+        first.projection.bias.data.copy_(state["final_proj.bias"])
+
+
+def plain(settings: PretrainSettings) -> dict[str, Any]:
+    """Return the settings as plain values."""
+
+    def value(item: Any) -> Any:
+        if isinstance(item, Enum):
+            return item.value
+        if isinstance(item, dict):
+            return {name: value(inner) for name, inner in item.items()}
+        if isinstance(item, (list, tuple)):
+            return [value(inner) for inner in item]
+        return item
+
+    result: dict[str, Any] = value(dataclasses.asdict(settings))
+    return result
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, item in values.items():
+        if isinstance(item, dict):
+            flat.update(_flat(item, f"{prefix}{name}."))
+        else:
+            flat[f"{prefix}{name}"] = item
+    return flat

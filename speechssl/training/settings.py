@@ -1,0 +1,226 @@
+"""Settings of pretraining, checked before anything is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from omegaconf import MISSING
+
+from speechssl.data.masking import MaskSettings
+from speechssl.errors import UserError
+from speechssl.models.hubert import HubertConfig
+
+
+class Fit(Enum):
+    """How utterances of different length share a batch."""
+
+    pad = "pad"
+    crop = "crop"
+
+
+class Pool(Enum):
+    """What the topic head reads."""
+
+    mean = "mean"
+    cls = "cls"
+
+
+class TopicTargets(Enum):
+    """Soft posteriors or the most probable topic."""
+
+    soft = "soft"
+    hard = "hard"
+
+
+class ScheduleKind(Enum):
+    """Shape of the learning rate over the run."""
+
+    linear = "linear"
+    infinite = "infinite"
+
+
+class Precision(Enum):
+    """Number format of the forward and backward pass."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+class Parallel(Enum):
+    """How several processes share the model."""
+
+    ddp = "ddp"
+    fsdp = "fsdp"
+
+
+@dataclass
+class DataSettings:
+    """What is trained on."""
+
+    train: str = MISSING
+    """Manifest of the training split, e.g. `data/asterisk/train.tsv`."""
+    valid: str = MISSING
+    """Manifest of the validation split."""
+    labels: list[str] = MISSING
+    """Folders of frame labels: `<split>.km`, named as the manifests are. Several folders are several label sets."""
+    label_rate: float = 0.0
+    """Labels a second, for label files without a sidecar (fairseq's). 0: read the sidecar."""
+    topics: str | None = None
+    """Folder of topic labels (`<split>.topic.npy`); needed when `objective.topic_weight` is above 0."""
+    min_seconds: float = 2.0
+    """Shorter utterances are left out and counted (2 as published)."""
+    max_seconds: float = 15.625
+    """Longer utterances are cropped at a random place (250 000 samples as published)."""
+    cache_gb: float = 2.0
+    """Decoded audio kept in memory, in gigabytes. Results do not depend on it."""
+    workers: int = 2
+    """Threads that read audio."""
+
+
+@dataclass
+class BatchSettings:
+    """How utterances are grouped. The updates are the same for any number of processes."""
+
+    seconds: float = 87.5
+    """Audio in one batch on one device, padding included: what fits the memory."""
+    total_seconds: float = 2800.0
+    """Audio in one update over all devices; reached by accumulating batches."""
+    fit: Fit = Fit.pad
+    """`pad` to the longest of the batch, or `crop` to the shortest (as published)."""
+    bucket_updates: int = 16
+    """Utterances are sorted by length within this many updates, which saves padding. 1: within an update only."""
+
+
+@dataclass
+class ObjectiveSettings:
+    """The losses. Masked prediction is always there; the topic task makes it HuBERTopic."""
+
+    temperature: float = 0.1
+    """Divides the cosine similarities."""
+    layers: list[int] = field(default_factory=lambda: [-1])
+    """Hidden states at which labels are predicted: -1 is the last; 0 is the input of the first layer."""
+    feature_penalty: float = 10.0
+    """Weight of the mean square of the convolutional features. 0 leaves it out."""
+    topic_weight: float = 0.0
+    """Weight of the topic loss, a mean over utterances. 0 is HuBERT."""
+    topic_layer: int = -1
+    """Hidden state that the topic head reads."""
+    topic_pool: Pool = Pool.mean
+    """Mean over frames, or a CLS frame (then `model.cls_frame` must be true)."""
+    topic_targets: TopicTargets = TopicTargets.soft
+    """Soft posteriors, or the most probable topic."""
+
+
+@dataclass
+class OptimSettings:
+    """Adam with decoupled weight decay, as fairseq's Adam."""
+
+    lr: float = 5e-4
+    """Peak learning rate."""
+    beta1: float = 0.9
+    """Decay of the mean of gradients."""
+    beta2: float = 0.98
+    """Decay of the mean of squared gradients."""
+    eps: float = 1e-6
+    """Added to the denominator."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay."""
+    clip: float = 10.0
+    """Largest norm of the gradient of the normalised loss."""
+
+
+@dataclass
+class ScheduleSettings:
+    """Learning rate over the run. Fractions are of the number of updates."""
+
+    kind: ScheduleKind = ScheduleKind.linear
+    """`linear`: warm-up, linear decay to 0. `infinite`: warm-up, cool-down to a constant, anneal (2503.02844)."""
+    steps: int | None = None
+    """Updates. Give either this or `minutes`."""
+    minutes: float | None = None
+    """Training budget in minutes; the speed is measured before the start and the number of updates is then fixed."""
+    warmup: float = 0.08
+    """Warm-up from 0 to the peak (32 k of 400 k as published)."""
+    cooldown: float = 0.1
+    """`infinite`: cosine from the peak to the constant."""
+    constant: float = 0.25
+    """`infinite`: the constant learning rate, as a share of the peak."""
+    anneal: float = 0.1
+    """`infinite`: exponential decay at the end, before a release. 0 while audio keeps coming."""
+    final: float = 0.01
+    """`infinite`: learning rate at the end of the anneal, as a share of the peak."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.warmup < 1 or self.warmup + self.cooldown + self.anneal > 1:
+            raise UserError("schedule.warmup, cooldown and anneal are shares of the run: together at most 1")
+
+
+@dataclass
+class RunSettings:
+    """How the run is carried out."""
+
+    precision: Precision = Precision.auto
+    """`auto`: bf16 on GPUs and on processors with bf16 instructions, else fp32."""
+    parallel: Parallel = Parallel.ddp
+    """Several processes: `ddp` copies the model, `fsdp` shards it."""
+    checkpoint_every: int = 1000
+    """Updates between checkpoints."""
+    keep_checkpoints: int = 1
+    """Newest checkpoints kept."""
+    validate_every: int = 1000
+    """Updates between validations. There is always one at the end."""
+    log_every: int = 50
+    """Updates between lines of `metrics/train.jsonl`; `checkpoint_every` and `validate_every` must be multiples."""
+    max_skipped: int = 10
+    """Updates with a loss that is not finite are skipped, counted and named; the run stops after this many."""
+
+    def __post_init__(self) -> None:
+        for name in ("checkpoint_every", "validate_every"):
+            if getattr(self, name) % self.log_every:
+                raise UserError(f"run.{name} must be a multiple of run.log_every={self.log_every}")
+
+
+@dataclass
+class PretrainSettings:
+    """Everything that `speechssl pretrain` reads."""
+
+    out: str = MISSING
+    """Run folder, e.g. `exp/mini/hubertopic-seed1`."""
+    seed: int = 1
+    """Seed of weights, masks, crops, order and dropout."""
+    init_from: str | None = None
+    """Run or encoder folder whose weights this run starts from."""
+    data: DataSettings = field(default_factory=DataSettings)
+    """Manifests and labels."""
+    model: HubertConfig = field(default_factory=HubertConfig)
+    """The encoder."""
+    mask: MaskSettings = field(default_factory=MaskSettings)
+    """Span masks."""
+    batch: BatchSettings = field(default_factory=BatchSettings)
+    """Batches."""
+    objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
+    """Losses."""
+    optim: OptimSettings = field(default_factory=OptimSettings)
+    """Optimiser."""
+    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
+    """Learning rate."""
+    run: RunSettings = field(default_factory=RunSettings)
+    """Checkpoints, logging, precision, processes."""
+
+    def __post_init__(self) -> None:
+        if (self.schedule.steps is None) == (self.schedule.minutes is None):
+            raise UserError("give either schedule.steps=N or schedule.minutes=M (the other one stays null)")
+        if self.objective.topic_weight > 0 and self.data.topics is None:
+            raise UserError(
+                "objective.topic_weight is above 0 but there are no topics: give data.topics=DIR or objective=hubert"
+            )
+        if self.objective.topic_pool is Pool.cls and not self.model.cls_frame:
+            raise UserError("objective.topic_pool=cls needs a CLS frame: set model.cls_frame=true")
+
+    @property
+    def run_folder(self) -> Path:
+        """The run folder as a path."""
+        return Path(self.out)

@@ -1,0 +1,86 @@
+"""One batch of training and of validation, as fairseq2's trainer calls them."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+
+# fairseq2.trainer imports itself in a circle unless fairseq2.recipe comes first.
+import fairseq2.recipe  # noqa: F401  isort: skip
+import torch
+from fairseq2.evaluator import EvalUnit
+from fairseq2.metrics import Mean, MetricBag
+from fairseq2.trainer import TrainUnit
+from torch import Tensor, nn
+
+from speechssl.training.model import Metrics
+from speechssl.training.reader import PretrainBatch
+
+
+class PretrainUnit(TrainUnit[PretrainBatch]):
+    """Training: a batch's part of the loss, with its metrics.
+
+    Args:
+        model: the model, wrapped for several processes where there are several.
+        metrics: names of the metrics it returns.
+        processes: number of processes, for the rate in the log.
+    """
+
+    def __init__(self, model: nn.Module, metrics: list[str], processes: int) -> None:
+        self._model = model
+        self._metrics = metrics
+        self._processes = processes
+        self._seconds = 0.0
+        self.names: list[str] = []
+        """Utterances of the update under way, in this process."""
+
+    def prepare_metric_bag(self, metric_bag: MetricBag) -> None:
+        """Register the metrics."""
+        register_metrics(metric_bag, self._metrics)
+
+    def set_step_nr(self, step_nr: int) -> None:
+        """A new update begins."""
+        self.names = []
+
+    def process_batch(self, batch: PretrainBatch, metric_bag: MetricBag) -> tuple[Tensor, int | None]:
+        """Return the loss, scaled so that the trainer's mean over batches and processes is the loss of the update."""
+        self.names += batch.names
+        self._seconds += batch.seconds * self._processes
+        loss, metrics = self._model(batch)
+        update_metrics(metric_bag, metrics)
+        return loss * batch.share, None
+
+    def process_metric_values(self, values: MutableMapping[str, object]) -> None:
+        """Add the audio trained on since the last line of the log, in seconds."""
+        values["audio_seconds"] = self._seconds
+        self._seconds = 0.0
+
+
+class ValidUnit(EvalUnit[PretrainBatch]):
+    """Validation: the metrics of held-out audio."""
+
+    name = None
+
+    def __init__(self, model: nn.Module, metrics: list[str]) -> None:
+        self._model = model
+        self._metrics = metrics
+
+    def prepare_metric_bag(self, metric_bag: MetricBag) -> None:
+        """Register the metrics."""
+        register_metrics(metric_bag, self._metrics)
+
+    def process_batch(self, batch: PretrainBatch, metric_bag: MetricBag) -> None:
+        """Add a batch's metrics."""
+        _, metrics = self._model(batch)
+        update_metrics(metric_bag, metrics)
+
+
+def register_metrics(bag: MetricBag, names: list[str]) -> None:
+    """Add a mean for each name."""
+    for name in names:
+        bag.add(name, Mean())
+
+
+def update_metrics(bag: MetricBag, metrics: Metrics) -> None:
+    """Add sums with their counts, so that means are over items and not over batches."""
+    for name, (total, count) in metrics.items():
+        bag.get(name, Mean).update(torch.as_tensor(total, dtype=torch.float32) / max(count, 1), weight=count)
