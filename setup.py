@@ -20,7 +20,7 @@ TRAIN = [
 # s3prl 0.4.18 does not name these, and `s3prl.problem` imports them.
 SUPERB = ["s3prl==0.4.18", "pandas", "sed_eval", "editdistance", "dtw-python", "setuptools<81", "huggingface_hub<1"]
 EXPORT = ["transformers>=4.57,<5", "huggingface_hub<1"]
-DEV = ["pytest", "pytest-xdist", "ruff", "mypy", "yamllint", "codespell", "import-linter"]
+DEV = ["pytest", "pytest-xdist", "ruff", "mypy", "yamllint", "codespell", "import-linter", "uv"]
 
 CONFIGS = [str(path.relative_to("configs")) for path in sorted(Path("configs").rglob("*.yaml"))]
 
@@ -33,7 +33,7 @@ setup(
     packages=[*find_packages(include=["speechssl", "speechssl.*"]), "speechssl.configs"],
     # The configuration is installed inside the package, so that a pip install works outside the checkout.
     package_dir={"speechssl.configs": "configs"},
-    package_data={"speechssl.configs": CONFIGS},
+    package_data={"speechssl.configs": CONFIGS, "speechssl.report": ["*.html"]},
     install_requires=BASE,
     extras_require={"train": TRAIN, "superb": SUPERB, "export": EXPORT, "dev": DEV},
     entry_points={"console_scripts": ["speechssl = speechssl.cli.app:main"]},

@@ -90,7 +90,8 @@ def _load(name: str) -> Any:
         if missing == "speechssl":
             raise
         raise UserError(
-            f"the package '{missing}' is not installed; install the extras: pip install 'speechssl[train,superb,export]'"
+            f"the package '{missing}' is not installed; `speechssl doctor` says which extra brings it "
+            "(all of them: pip install 'speechssl[train,superb,export]')"
         ) from error
 
 

@@ -16,10 +16,10 @@ def command_help(command: Command) -> str:
     config = compose_config(command, [])
     lines = [f"speechssl {command.name}: {command.summary}", "", "examples:"]
     lines += [f"  speechssl {command.name} {example}" for example in command.examples]
-    groups = [key for key in config if (config_dir() / str(key)).is_dir()]
+    groups = [name for name in map(str, config) if (config_dir() / name).is_dir()]
     if groups:
         lines += ["", "groups:"]
-        lines += [f"  {group}={'|'.join(_options(str(group)))}" for group in groups]
+        lines += [f"  {group}={'|'.join(_options(group))}" for group in groups]
     lines += ["", "settings:", *_settings(command.settings, config, "")]
     return "\n".join(lines)
 
@@ -39,7 +39,7 @@ def _settings(settings: type, config: DictConfig, prefix: str) -> list[str]:
             lines += _settings(typing.cast(type, kind), config[field.name], f"{name}.")
             continue
         node = config._get_node(field.name)
-        missing = node is not None and node._is_missing()  # type: ignore[union-attr]
+        missing = node is not None and node._is_missing()
         value = "(required)" if missing else config[field.name]
         lines.append(f"  {name}={value}")
         lines.append(f"      {docs.get(field.name, '')}")

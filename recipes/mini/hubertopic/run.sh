@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# From recordings without labels to an encoder, its probes and a report, on two cores in a quarter of an hour.
+# The default corpus is real speech in five languages from Debian packages (asterisk-core-sounds-*); --audio-dir
+# takes any folder of audio instead. Does its own set-up. What is finished and unchanged is not done again.
+#
+# usage: bash recipes/mini/hubertopic/run.sh [options]
+#
+#   --audio-dir DIR  audio of your own: wav, flac, ogg, opus, mp3; any rate; mono or not
+#   --metadata FILE  labels of that audio: tab-separated, a column `path` and any others (default DIR/metadata.tsv)
+#   --method hubertopic|hubert|both  what to pretrain; hubert leaves the topics out (default hubertopic)
+#   --minutes M      training time of each encoder (default 7)
+#   --seeds N        encoders of each method, with seeds 1 to N (default 1)
+#   --exp DIR        folder of all that is made (default exp/mini, or exp/<name of the audio folder>)
+#   --config FILE    more settings, one `COMMAND key=value` a line, as in conf/default.conf
+#   --stage N        first stage (default 1)
+#   --stop-stage N   last stage (default 7)
+#   --ngpu G         processes for units and training, one a GPU (default 1)
+#
+# stages: 1 manifest, 2 units, 3 topics, 4 pretrain, 5 evaluate, 6 export, 7 report
+set -euo pipefail
+
+audio_dir=
+metadata=
+method=hubertopic
+minutes=7.0
+seeds=1
+exp=
+config=
+stage=1
+stop_stage=7
+ngpu=1
+# shellcheck source=tools/stages.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../../../tools/stages.sh" "$@"
+
+methods=${method/both/hubert hubertopic}
+units=$exp/units
+topics=$exp/topics
+if [ -n "$audio_dir" ]; then
+  data=$exp/data/folder
+  corpus=(corpus=folder "corpus.audio_dir=$audio_dir" "corpus.metadata=$metadata")
+  probes=()
+else
+  # Evaluation also hears voices that no training hears, and a synthesiser that tells the time of each phone.
+  data=$exp/data/asterisk
+  corpus=(corpus=asterisk)
+  probes=("test_dir=$exp/data/asterisk_voices" "phones_dirs=[$exp/data/flite]")
+fi
+
+if stage 1 manifest "${audio_dir:-"Debian's asterisk-core-sounds-*, asterisk-prompt-* and flite"}" "$exp/data"; then
+  command_run manifest "${corpus[@]}" "out=$data"
+  if [ -z "$audio_dir" ]; then
+    command_run manifest corpus=asterisk_voices "out=$exp/data/asterisk_voices"
+    command_run manifest corpus=flite "out=$exp/data/flite"
+  fi
+fi
+
+if stage 2 units "$data" "$units"; then
+  command_launch kmeans "manifest=$data/train.tsv" "out=$units"
+  command_run label "manifests=[$data/train.tsv,$data/valid.tsv]" "kmeans=$units" "out=$units"
+fi
+
+if [ "$method" != hubert ] && stage 3 topics "$units" "$topics"; then
+  command_run topics "units=$units" "splits=[train,valid]" "data=$data" "out=$topics"
+fi
+
+if stage 4 pretrain "$data $units $topics" "$exp/<method>-seed<S>"; then
+  for seed in $(seq 1 "$seeds"); do
+    for each in $methods; do
+      words=("objective=$each")
+      [ "$each" = hubert ] || words+=("data.topics=$topics")
+      command_launch pretrain "data.train=$data/train.tsv" "data.valid=$data/valid.tsv" "data.labels=[$units]" \
+        "${words[@]}" "schedule.minutes=$minutes" "seed=$seed" "out=$exp/$each-seed$seed"
+    done
+  done
+fi
+
+if stage 5 evaluate "$data $exp/<method>-seed<S>" "$exp/evaluate"; then
+  command_run evaluate "data_dir=$data" "labels_dir=$units" "${probes[@]}" "encoders=$(encoders_dict)" \
+    "out_dir=$exp/evaluate"
+fi
+
+if stage 6 export "$exp/<method>-seed1" "$exp/export"; then
+  for each in $methods; do
+    command_run export "encoder=$exp/$each-seed1" target=all "data=$data" "out=$exp/export/$each"
+  done
+fi
+
+if stage 7 report "$exp" "$exp/report.html, $exp/RESULTS.md"; then
+  command_run report "exp=$exp"
+fi
+printf '\n%s: done in %s s; see %s/report.html\n' "$recipe/run.sh" "$SECONDS" "$exp"

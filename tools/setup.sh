@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Make .venv with the pinned stack and this project in it. Quick when nothing has changed.
+#
+# usage: bash tools/setup.sh [options]
+#
+#   --python PYTHON  the Python to use, 3.10 to 3.12 (default: the first that is found); makes .venv anew
+#
+# The stack needs about 8 GB of disk. What it installs is in setup.py, at the versions of tools/constraints.txt.
+set -euo pipefail
+
+python=
+# shellcheck source=tools/parse_options.sh
+source "$(dirname "${BASH_SOURCE[0]}")/parse_options.sh" "$@"
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+find_python() {
+  local candidate
+  for candidate in ${python:-python3.11 python3.12 python3.10 python3}; do
+    # A name on the PATH can be a shim without an interpreter behind it, or lack ensurepip: so it has to run.
+    if "$candidate" -c 'import sys, ensurepip; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' 2>/dev/null; then
+      command -v "$candidate"
+      return
+    fi
+  done
+  echo "setup: no Python 3.10 to 3.12 with venv was found${python:+ at $python}; install one" \
+    "(Debian, Ubuntu: apt-get install python3-venv) or name it with --python" >&2
+  return 1
+}
+
+# fairseq2's C++ half loads the system's libsndfile, or else one beside this environment's site-packages.
+# soundfile's wheel carries a complete one: link that, which needs no root.
+link_libsndfile() {
+  local own
+  own=$(.venv/bin/python -c 'import glob, soundfile, os
+print(*glob.glob(os.path.join(os.path.dirname(soundfile.__file__), "_soundfile_data", "libsndfile*.so")))')
+  if [ -n "$own" ]; then
+    ln -sf "$own" .venv/lib/libsndfile.so.1
+  elif ! .venv/bin/python -c 'import ctypes; ctypes.CDLL("libsndfile.so.1")' 2>/dev/null; then
+    echo "setup: libsndfile is missing; install it (Debian, Ubuntu: apt-get install libsndfile1)" >&2
+    return 1
+  fi
+}
+
+# uv is three times as fast as pip here. It does not read pip's configuration (mirrors), so pip comes after it.
+install_stack() {
+  local what=(--constraint tools/constraints.txt --editable '.[train,superb,export,dev]')
+  echo "setup: installing the pinned stack into .venv (about 8 GB, a few minutes; log in .venv/setup.log)"
+  {
+    .venv/bin/python -m pip install --disable-pip-version-check --no-input -c tools/constraints.txt uv &&
+      .venv/bin/uv pip install --python .venv/bin/python "${what[@]}"
+  } >.venv/setup.log 2>&1 && return
+  echo "setup: uv could not install it; trying pip"
+  if ! .venv/bin/python -m pip install --disable-pip-version-check --no-input "${what[@]}" >>.venv/setup.log 2>&1; then
+    tail -n 20 .venv/setup.log >&2
+    echo "setup: pip failed; the whole log is in .venv/setup.log, and the same command tries again" >&2
+    return 1
+  fi
+}
+
+exec 9<tools/setup.sh
+flock 9 # two commands that both set up wait for one another
+wanted=$(cat tools/constraints.txt setup.py | sha256sum | cut -d' ' -f1)
+if [ -z "$python" ] && [ "$(cat .venv/setup.stamp 2>/dev/null)" = "$wanted" ] &&
+  .venv/bin/speechssl --version >/dev/null 2>&1; then
+  echo "setup: .venv is up to date"
+  exit 0
+fi
+rm -f .venv/setup.stamp
+if [ -n "$python" ] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+  "$(find_python)" -m venv --clear .venv
+fi
+install_stack
+link_libsndfile
+.venv/bin/speechssl doctor
+echo "$wanted" >.venv/setup.stamp
