@@ -1,0 +1,88 @@
+"""Settings of the topics stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from speechssl.errors import UserError, nearest
+
+WORD_KINDS = ("unit", "ngram", "phrase", "subword")
+
+
+@dataclass
+class WordSettings:
+    """How a sequence of units becomes words. Which word serves best is open in HuBERTopic; all of these are offered."""
+
+    kind: str = "ngram"
+    """`unit`: every unit is a word. `ngram`: every run of `order` neighbouring units is a word, overlapping.
+    `phrase`: units that often stand together are joined (gensim's Phrases), without overlap.
+    `subword`: a sentencepiece model of the units, each unit a character."""
+    deduplicate: bool = True
+    """Take a unit that lasts for several frames once."""
+    order: int = 2
+    """`ngram`: units a word. `phrase`: largest number of rounds of joining plus one."""
+    threshold: float = 1.0
+    """`phrase`: how much more often than by chance two units must stand together (gensim's `threshold`)."""
+    subwords: int = 2000
+    """`subword`: size of the sentencepiece vocabulary, single units included."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in WORD_KINDS:
+            raise UserError(
+                f"no words named '{self.kind}'{nearest(self.kind, WORD_KINDS)} (known: {', '.join(WORD_KINDS)})"
+            )
+        if self.order < 1:
+            raise UserError(f"words.order={self.order}: give 1 or more")
+
+
+@dataclass
+class TopicSettings:
+    """`speechssl topics`."""
+
+    units: str = "???"
+    """Folder of the frame labels `<split>.km`, as `speechssl label` wrote it."""
+    data: str = "???"
+    """Folder of the manifests `<split>.tsv`, and of `metadata.tsv` where there is one."""
+    out: str = "???"
+    """Folder for `<split>.topic`, its sidecars, `topics.safetensors`, `quality.json` and `topics.png`."""
+    splits: list[str] = field(default_factory=lambda: ["train", "valid"])
+    """Splits to give topics to."""
+    fit_split: str = "train"
+    """Split that the topic model is fitted on."""
+    topic_model: str = ""
+    """A fitted `topics.safetensors` to label with. Empty: fit one. With one, the settings of words, documents
+    and fit have no effect."""
+    words: WordSettings = field(default_factory=WordSettings)
+    """How units become words."""
+    no_below: int = 5
+    """Leave out words that fewer utterances than this have."""
+    no_above: float = 0.5
+    """Leave out words that more than this share of the utterances have."""
+    vocabulary: int = 100000
+    """Keep at most this many words, those in most utterances."""
+    tfidf: bool = False
+    """Weight word counts by how rare a word is (count times the binary logarithm of utterances / utterances with
+    it)."""
+    topics: int = 10
+    """Number of topics. This project's choice: the paper names none."""
+    alpha: str = "symmetric"
+    """Prior of topics in an utterance: `symmetric` (1 / topics each), `asymmetric` (falling) or `auto` (learned)."""
+    passes: int = 20
+    """Rounds of batch variational Bayes over the utterances."""
+    iterations: int = 50
+    """Most steps of inference an utterance."""
+    fit_utterances: int = 20000
+    """Fit on at most this many utterances, drawn with `seed`; all are labelled. Bounds time and memory."""
+    seed: int = 0
+    """Start of the topic model and draw of the utterances to fit on."""
+
+    def __post_init__(self) -> None:
+        if not self.splits or len(set(self.splits)) < len(self.splits):
+            raise UserError(f"splits={self.splits}: give at least one, and none twice")
+        if self.alpha not in ("symmetric", "asymmetric", "auto"):
+            raise UserError(f"alpha={self.alpha}: give symmetric, asymmetric or auto")
+        for name, least in {"topics": 2, "passes": 1, "iterations": 1, "fit_utterances": 2, "vocabulary": 1}.items():
+            if getattr(self, name) < least:
+                raise UserError(f"{name}={getattr(self, name)}: give {least} or more")
+        if not 0 < self.no_above <= 1:
+            raise UserError(f"no_above={self.no_above}: it is a share of the utterances, above 0 and at most 1")
