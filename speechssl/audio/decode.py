@@ -44,7 +44,11 @@ def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> Tensor:
     Raises:
         AudioError: the file cannot be decoded.
     """
-    frames, rate = _decode(path)
+    try:
+        with open_audio(path) as file:
+            frames, rate = file.read(dtype="float32", always_2d=True), file.samplerate
+    except (soundfile.SoundFileError, OSError, MemoryError) as error:
+        raise AudioError(failure_reason(path, error)) from error
     waveform = torch.from_numpy(frames).mean(dim=1) if frames.shape[1] > 1 else torch.from_numpy(frames[:, 0])
     if rate == sample_rate or len(waveform) == 0:
         return waveform.contiguous()
@@ -57,20 +61,34 @@ def audio_length(path: str | Path, sample_rate: int = SAMPLE_RATE) -> int:
     Raises:
         AudioError: the file cannot be read.
     """
-    suffix = Path(path).suffix.lower()
     try:
-        with soundfile.SoundFile(path, **_RAW_FORMATS.get(suffix, {})) as file:
+        with open_audio(path) as file:
             frames = file.frames
-            if suffix in _COUNT_BY_DECODING or frames > _UNKNOWN_LENGTH:
+            if Path(path).suffix.lower() in _COUNT_BY_DECODING or frames > _UNKNOWN_LENGTH:
                 frames = _count(file)
             return resampled_length(frames, file.samplerate, sample_rate)
     except (soundfile.SoundFileError, OSError) as error:
-        raise AudioError(_reason(path, error)) from error
+        raise AudioError(failure_reason(path, error)) from error
 
 
 def resampled_length(frames: int, rate: int, sample_rate: int = SAMPLE_RATE) -> int:
     """Return `ceil(sample_rate * frames / rate)` in whole numbers."""
     return -(-frames * sample_rate // rate)
+
+
+def open_audio(path: str | Path) -> soundfile.SoundFile:
+    """Open an audio file for reading; raw GSM is told by its ending."""
+    return soundfile.SoundFile(path, **_RAW_FORMATS.get(Path(path).suffix.lower(), {}))
+
+
+def failure_reason(path: str | Path, error: BaseException) -> str:
+    """Return why soundfile failed, without the path that its messages repeat."""
+    if not Path(path).is_file():
+        return "no such file"
+    if Path(path).stat().st_size == 0:
+        return "the file has no bytes"
+    detail = str(getattr(error, "error_string", None) or error) or type(error).__name__
+    return " ".join(f"cannot be decoded: {detail}".split())
 
 
 def _count(file: soundfile.SoundFile) -> int:
@@ -79,25 +97,6 @@ def _count(file: soundfile.SoundFile) -> int:
     while block := len(file.read(1 << 20, dtype="float32")):
         count += block
     return count
-
-
-def _decode(path: str | Path) -> tuple[Any, int]:
-    """Return `(frames, channels)` float32 and the file's own rate."""
-    raw = _RAW_FORMATS.get(Path(path).suffix.lower(), {})
-    try:
-        return soundfile.read(path, dtype="float32", always_2d=True, **raw)
-    except (soundfile.SoundFileError, OSError, MemoryError) as error:
-        raise AudioError(_reason(path, error)) from error
-
-
-def _reason(path: str | Path, error: BaseException) -> str:
-    """Return why soundfile failed, without the path that its messages repeat."""
-    if not Path(path).is_file():
-        return "no such file"
-    if Path(path).stat().st_size == 0:
-        return "the file has no bytes"
-    detail = str(getattr(error, "error_string", None) or error) or type(error).__name__
-    return " ".join(f"cannot be decoded: {detail}".split())
 
 
 @functools.lru_cache(maxsize=32)

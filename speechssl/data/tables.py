@@ -1,8 +1,9 @@
-"""Tab-separated tables with a header line."""
+"""Tab-separated tables with a header line; nothing is quoted."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from speechssl.errors import UserError
@@ -11,8 +12,14 @@ from speechssl.files import require_file, whole_file
 _BREAKS = str.maketrans("\t\n\r", "   ")
 
 
+def read_header(path: str | Path) -> list[str]:
+    """Return the cells of a table's first line."""
+    with open(require_file(path), encoding="utf-8-sig", errors="replace") as file:
+        return file.readline().rstrip("\n").split("\t")
+
+
 def read_table(path: str | Path, required: Sequence[str], made_by: str = "") -> Iterator[dict[str, str]]:
-    """Yield the rows of a table as dictionaries by column name; nothing is quoted.
+    """Yield the rows of a table as dictionaries by column name.
 
     Args:
         path: the table.
@@ -20,14 +27,13 @@ def read_table(path: str | Path, required: Sequence[str], made_by: str = "") -> 
         made_by: the command that makes the file, for the message where it is missing.
 
     Raises:
-        UserError: no such file, a column is missing, or a row has another number of cells than the header.
+        UserError: no such file, a column is missing or there twice, a row has another number of cells than the header,
+            or the file is not UTF-8.
     """
     with open(require_file(path, made_by), encoding="utf-8-sig") as file:
-        header = file.readline().rstrip("\n").split("\t")
-        missing = [column for column in required if column not in header]
-        if missing:
-            raise UserError(f"{path} has no column '{missing[0]}': its first line must name the columns, tab-separated")
         try:
+            header = file.readline().rstrip("\n").split("\t")
+            _check_header(path, header, required)
             for number, line in enumerate(file, start=2):
                 cells = line.rstrip("\n").split("\t")
                 if len(cells) != len(header):
@@ -39,9 +45,34 @@ def read_table(path: str | Path, required: Sequence[str], made_by: str = "") -> 
             raise UserError(f"{path} is not UTF-8 text ({error.reason}); convert it") from error
 
 
+def _check_header(path: str | Path, header: list[str], required: Sequence[str]) -> None:
+    missing = [column for column in required if column not in header]
+    if missing:
+        raise UserError(f"{path} has no column '{missing[0]}': its first line must name the columns, tab-separated")
+    if len(set(header)) < len(header):
+        raise UserError(f"{path} names a column twice in its first line")
+
+
+@contextlib.contextmanager
+def table_writer(path: str | Path, columns: Sequence[str]) -> Iterator[Callable[[Sequence[object]], None]]:
+    """Yield a function that writes one row; the table appears whole or not at all.
+
+    Tabs and line ends inside a cell become spaces, and bytes of a file name that are not UTF-8 are written escaped.
+    """
+    with (
+        whole_file(path) as temporary,
+        open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file,
+    ):
+
+        def write(row: Sequence[object]) -> None:
+            file.write("\t".join(str(cell).translate(_BREAKS) for cell in row) + "\n")
+
+        write(columns)
+        yield write
+
+
 def write_table(path: str | Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a table, whole or not at all. Tabs and line ends inside a cell become spaces."""
-    with whole_file(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        print(*columns, sep="\t", file=file)
+    """Write a whole table, as :func:`table_writer`."""
+    with table_writer(path, columns) as write:
         for row in rows:
-            print(*(str(cell).translate(_BREAKS) for cell in row), sep="\t", file=file)
+            write(row)

@@ -1,0 +1,45 @@
+"""One pass over an audio file that finds what would spoil training."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from speechssl.audio.decode import AudioError, failure_reason, open_audio, resampled_length
+
+SILENCE_PEAK = 1e-3
+"""A file whose samples span less than twice this (-60 dB of full scale) is silent."""
+
+
+def inspect_audio(path: str | Path, min_seconds: float) -> int:
+    """Decode a whole file, one block at a time, and return how many samples `read_audio` gives of it.
+
+    Args:
+        path: the audio file.
+        min_seconds: the shortest that is of use.
+
+    Raises:
+        AudioError: the file cannot be decoded, is empty, not finite, shorter than `min_seconds` or silent.
+    """
+    frames, low, high = 0, math.inf, -math.inf
+    try:
+        with open_audio(path) as file:
+            rate = file.samplerate
+            while len(block := file.read(1 << 20, dtype="float32")):
+                frames += len(block)
+                low, high = min(low, float(np.min(block))), max(high, float(np.max(block)))
+                # A comparison with a NaN is false, so min and max above may drop one; the sum does not.
+                if not math.isfinite(float(np.sum(block, dtype=np.float64))):
+                    raise AudioError("not finite: holds NaN or infinity")
+    except (soundfile.SoundFileError, OSError) as error:
+        raise AudioError(failure_reason(path, error)) from error
+    if frames == 0:
+        raise AudioError("empty: no samples")
+    if frames / rate < min_seconds:
+        raise AudioError(f"too short: {frames / rate:.3f} s, at least {min_seconds:g} s are needed")
+    if (high - low) / 2 < SILENCE_PEAK:
+        raise AudioError(f"silent: the peak {(high - low) / 2:.6f} is below {SILENCE_PEAK:g} of full scale")
+    return resampled_length(frames, rate)

@@ -1,0 +1,43 @@
+"""Corpora, one small file each.
+
+A new corpus is one more file with a function that takes :class:`CorpusSettings` and returns a :class:`Corpus`, a line
+in `CORPORA`, and `configs/corpus/<name>.yaml`.
+"""
+
+from collections.abc import Callable
+
+from speechssl.data.corpora.asterisk import asterisk
+from speechssl.data.corpora.asterisk_voices import asterisk_voices
+from speechssl.data.corpora.corpus import Corpus, CorpusSettings, Entry
+from speechssl.data.corpora.flite import flite
+from speechssl.data.corpora.folder import folder
+from speechssl.data.corpora.librispeech import librispeech
+from speechssl.data.corpora.speechocean762 import speechocean762
+from speechssl.data.corpora.timit import timit
+from speechssl.data.corpora.tuxpaint import tuxpaint
+from speechssl.errors import UserError, nearest
+
+__all__ = ["CORPORA", "Corpus", "CorpusSettings", "Entry", "open_corpus"]
+
+CORPORA: dict[str, Callable[[CorpusSettings], Corpus]] = {
+    "asterisk": asterisk,
+    "asterisk_voices": asterisk_voices,
+    "flite": flite,
+    "folder": folder,
+    "librispeech": librispeech,
+    "speechocean762": speechocean762,
+    "timit": timit,
+    "tuxpaint": tuxpaint,
+}
+"""Every corpus by name."""
+
+
+def open_corpus(settings: CorpusSettings) -> Corpus:
+    """Return a corpus by name, downloaded where need be."""
+    if settings.name not in CORPORA:
+        raise UserError(f"no corpus named '{settings.name}'{nearest(settings.name, CORPORA)}")
+    if settings.metadata and settings.name != "folder":
+        raise UserError(f"corpus.metadata is for corpus=folder; corpus={settings.name} has labels of its own")
+    if settings.parts and settings.name != "librispeech":
+        raise UserError(f"corpus.parts is for corpus=librispeech; corpus={settings.name} has no parts")
+    return CORPORA[settings.name](settings)

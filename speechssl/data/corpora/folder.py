@@ -1,0 +1,108 @@
+"""Any folder of recordings, with a table of labels or without."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from speechssl.audio import SAMPLE_RATE
+from speechssl.data.alignments import Segment, read_alignments
+from speechssl.data.corpora.corpus import Corpus, CorpusSettings, Entry, require_folder
+from speechssl.data.manifest import leaves_root
+from speechssl.data.tables import read_header, read_table
+from speechssl.data.walk import AUDIO_SUFFIXES, walk_audio
+from speechssl.errors import UserError
+
+_NOT_LABELS = frozenset({"path", "split", "dur", "duration", "seconds", "samples"})
+"""Columns that are no labels: lengths are always measured anew."""
+
+_SPLIT_NAME = re.compile(r"\w[\w.-]*")
+
+
+def folder(settings: CorpusSettings) -> Corpus:
+    """Return a corpus of every recording below `audio_dir`.
+
+    Labels come from a table with a column `path` (relative to `audio_dir`): `corpus.metadata`, or `metadata.tsv` or
+    `manifest.tsv` in the folder. A column `split` is honoured: names that begin with `train` are train, with `dev` or
+    `valid` valid, any other is a split of its own. Phones come from `alignments.tsv` in the folder, or from files
+    `X.phn` in TIMIT's format beside `X.flac`.
+    """
+    root = require_folder(settings, "the folder with your audio files")
+    table = _find_table(settings, root)
+    labels: tuple[str, ...] = ()
+    if table is not None:
+        labels = tuple(column for column in read_header(table) if column not in _NOT_LABELS)
+    return Corpus(root, labels, lambda: _entries(root, table, labels))
+
+
+def _find_table(settings: CorpusSettings, root: Path) -> Path | None:
+    if settings.metadata:
+        return Path(settings.metadata).expanduser()
+    for name in ("metadata.tsv", "manifest.tsv"):
+        # A fairseq manifest may have the same name; its first line is a folder.
+        if (root / name).is_file() and "path" in read_header(root / name):
+            return root / name
+    return None
+
+
+def _entries(root: Path, table: Path | None, labels: tuple[str, ...]) -> Iterator[Entry]:
+    rows = _rows(table, labels) if table is not None else {}
+    aligned = root / "alignments.tsv"
+    alignments = read_alignments(aligned) if aligned.is_file() else {}
+    for path, rejected in walk_audio(root):
+        split, *cells = rows.pop(path, "").split("\t")
+        alignment = alignments.get(path) or _timit_phones(root / path)
+        known = dict(zip(labels, cells, strict=False))
+        yield Entry(path, known, split, rejected, tuple(alignment))
+    for path in rows:
+        yield Entry(path, rejected=_why_not_found(path, table))
+
+
+def _rows(table: Path, labels: tuple[str, ...]) -> dict[str, str]:
+    """Return split and labels by path, joined by tabs: a fraction of the memory of a dictionary a row."""
+    rows: dict[str, str] = {}
+    for number, row in enumerate(read_table(table, ["path"]), start=2):
+        path = posixpath.normpath(row["path"])
+        if path in rows:
+            raise UserError(f"{table} line {number} names {path} a second time; keep one line a file")
+        rows[path] = "\t".join([_split_name(row.get("split", ""), table, number), *(row[label] for label in labels)])
+    return rows
+
+
+def _split_name(name: str, table: Path, number: int) -> str:
+    lower = name.lower()
+    if lower.startswith("train"):
+        return "train"
+    if lower.startswith(("dev", "val")):
+        return "valid"
+    if name in ("metadata", "rejected", "alignments"):
+        raise UserError(f"{table} line {number}: no split can be named '{name}', a table of the same name is written")
+    if name and not _SPLIT_NAME.fullmatch(name):
+        raise UserError(f"{table} line {number}: the split '{name}' cannot be a file name; use letters and digits")
+    return name
+
+
+def _why_not_found(path: str, table: Path | None) -> str:
+    name = table.name if table else ""
+    if leaves_root(path):
+        return f"in {name}, but the path leaves the folder"
+    if posixpath.splitext(path)[1].lower() not in AUDIO_SUFFIXES:
+        return f"in {name}, but not one of {' '.join(sorted(AUDIO_SUFFIXES))}"
+    return f"in {name}, but there is no such file"
+
+
+def _timit_phones(audio: Path) -> list[Segment]:
+    """Read TIMIT's `.phn` beside a recording: first sample, last sample, phone."""
+    path = audio.with_suffix(".phn")
+    if not path.is_file():
+        return []
+    segments = []
+    for number, line in enumerate(path.read_text(encoding="ascii", errors="replace").splitlines(), start=1):
+        try:
+            first, last, phone = line.split()
+            segments.append(Segment(int(first) / SAMPLE_RATE, int(last) / SAMPLE_RATE, phone))
+        except ValueError as error:
+            raise UserError(f"{path} line {number} is not `first last phone`") from error
+    return segments

@@ -1,0 +1,78 @@
+"""Audio files under a folder, in an order that does not depend on the file system."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".gsm"})
+"""Endings of files that are read."""
+
+UNREADABLE_SUFFIXES = frozenset({".m4a", ".aac", ".wma", ".mp4", ".webm", ".mkv", ".amr", ".ape", ".wv"})
+"""Endings of recordings that soundfile does not read: listed as rejected, not passed over."""
+
+
+class Found(NamedTuple):
+    """One recording."""
+
+    path: str
+    """Relative to the folder that was walked, with `/` between its parts."""
+    rejected: str = ""
+    """Why it is of no use; empty where it is."""
+
+
+def walk_audio(root: str | Path) -> Iterator[Found]:
+    """Yield every recording below `root` once, sorted by name within each folder.
+
+    Links to files and folders outside are followed. A link to something inside is not, since the recording is met in
+    its own place, and is given as rejected. Only one folder's names are held in memory at a time.
+    """
+    real = os.path.realpath(root)
+    yield from _walk(real, "", _Visited(real))
+
+
+class _Visited:
+    """Decides which links lead to something new."""
+
+    def __init__(self, root: str):
+        self._root = root
+        self._folders = {root}
+
+    def is_inside(self, path: str) -> bool:
+        return os.path.commonpath([self._root, path]) == self._root
+
+    def enter(self, folder: str) -> bool:
+        """Return whether a linked folder has not been walked, nor holds the root itself, and note it."""
+        seen = folder in self._folders or os.path.commonpath([self._root, folder]) == folder
+        self._folders.add(folder)
+        return not seen
+
+
+def _walk(folder: str, prefix: str, visited: _Visited) -> Iterator[Found]:
+    with os.scandir(folder) as listing:
+        children = sorted(listing, key=lambda child: child.name)
+    for child in children:
+        name = prefix + child.name
+        suffix = os.path.splitext(child.name)[1].lower()
+        target = os.path.realpath(child.path) if child.is_symlink() else ""
+        if child.is_dir():
+            if target and visited.is_inside(target):
+                yield Found(name, "a link to a folder that is listed in its own place")
+            elif not target or visited.enter(target):
+                yield from _walk(child.path, name + "/", visited)
+            else:
+                yield Found(name, "a link to a folder that is listed under another name")
+        elif suffix in UNREADABLE_SUFFIXES:
+            yield Found(name, f"{suffix} files are not read; convert it, e.g. to flac")
+        elif suffix in AUDIO_SUFFIXES:
+            yield Found(name, _file_problem(child, target, visited))
+
+
+def _file_problem(child: os.DirEntry[str], target: str, visited: _Visited) -> str:
+    if not child.is_file():
+        return "a link to nothing" if target else "not a regular file"
+    if target and visited.is_inside(target):
+        return "a link to a file that is listed in its own place"
+    return ""
