@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 from tqdm import tqdm
 
 Item = TypeVar("Item")
+PROGRESS_FD = "SPEECHSSL_PROGRESS_FD"
+"""Environment variable: number of an open file that bars are written to. The recipes send standard error to a log, and
+name the terminal here."""
 
 
 def progress(items: Iterable[Item], description: str, unit: str, total: int | None = None) -> tqdm[Item]:
@@ -19,6 +24,16 @@ def progress(items: Iterable[Item], description: str, unit: str, total: int | No
         unit: what an item is, e.g. `"utterance"`.
         total: number of items, where `items` has no length.
 
-    The bar is written to standard error, and only when that is a terminal.
+    The bar is written to standard error (or where `SPEECHSSL_PROGRESS_FD` says), and only when that is a terminal.
     """
-    return tqdm(items, desc=description, unit=f" {unit}", total=total, disable=None, smoothing=0.1)
+    return tqdm(items, desc=description, unit=f" {unit}", total=total, file=_file(), disable=None, smoothing=0.1)
+
+
+def _file() -> TextIO:
+    number = os.environ.get(PROGRESS_FD, "")
+    if number.isdigit():
+        try:
+            return os.fdopen(int(number), "w", closefd=False)
+        except OSError:  # not open in this process, e.g. below torchrun
+            pass
+    return sys.stderr
