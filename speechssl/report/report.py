@@ -1,0 +1,85 @@
+"""`speechssl report`: read what a run left behind, lay it out, write the page and RESULTS.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from speechssl.files import write_text
+from speechssl.report.environment import machine, revision, versions
+from speechssl.report.evaluation import evaluation_section
+from speechssl.report.facts import facts_table
+from speechssl.report.findings import Findings, input_files, read_findings
+from speechssl.report.page import render_markdown, render_page
+from speechssl.report.settings import ReportSettings
+from speechssl.report.tables import Section, present
+from speechssl.report.topics import topics_section
+from speechssl.report.training import training_section
+from speechssl.report.units import units_section
+
+
+def report_inputs(settings: ReportSettings) -> Iterable[Path]:
+    """Return the files that the report shows."""
+    return input_files(Path(settings.exp))
+
+
+def report_outputs(settings: ReportSettings) -> Iterable[Path]:
+    """Return the page and RESULTS.md."""
+    return (settings.page, settings.markdown)
+
+
+def write_report(settings: ReportSettings) -> None:
+    """Write the page and RESULTS.md; what was not run is listed there, and said.
+
+    Raises:
+        UserError: the experiment folder does not exist, or a file in it is broken (named with the line).
+    """
+    found = read_findings(Path(settings.exp))
+    title = settings.title or found.exp.resolve().name
+    sections = [section for section in _sections(found) if not section.is_empty()]
+    lead = _lead(found)
+    write_text(settings.page, render_page(title, lead, sections, found.missing))
+    write_text(settings.markdown, render_markdown(title, lead, sections, found.missing))
+    for line in found.missing:
+        print(f"report: not run: {line}")
+    print(f"report: wrote {settings.page} and {settings.markdown}")
+
+
+def _sections(found: Findings) -> list[Section]:
+    return [
+        evaluation_section(found),
+        training_section(found),
+        units_section(found),
+        topics_section(found),
+        _export_section(found),
+        _making_section(found),
+    ]
+
+
+def _lead(found: Findings) -> list[str]:
+    methods: dict[str, list[str]] = {}
+    for run in found.runs:
+        methods.setdefault(run.method, []).append(str(run.seed))
+    runs = "; ".join(f"{method}, seeds {', '.join(seeds)}" for method, seeds in methods.items())
+    return [f"Results of the experiment folder {found.exp}. Encoders trained: {runs or 'none'}."]
+
+
+def _export_section(found: Findings) -> Section:
+    section = Section("export", "Exports", "Each export was checked against our own encoder on real audio.")
+    section.tables = present(
+        facts_table(Path(name).stem, f"{found.exp}/{name}", content) for name, content in found.exports.items()
+    )
+    return section
+
+
+def _making_section(found: Findings) -> Section:
+    """Return the command, the code revision, versions, and the machine."""
+    section = Section("making", "How this was made", "Code, versions and machine are those that wrote this report.")
+    facts = {"command": found.command or "not recorded", "git revision": revision()}
+    tables = (
+        facts_table("Command and code", f"{found.exp}/run.sh and git", facts),
+        facts_table("Versions", "the installed packages", versions()),
+        facts_table("Machine", "the operating system and torch", machine()),
+    )
+    section.tables = present(tables)
+    return section

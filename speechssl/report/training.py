@@ -1,0 +1,134 @@
+"""The pretraining section: curves of every method and seed, and where they ended."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from speechssl.report.findings import Findings, Metrics, Run
+from speechssl.report.plots import Line, colours_of, line_plot
+from speechssl.report.tables import (
+    Better,
+    Cell,
+    Column,
+    Figure,
+    Fold,
+    Section,
+    Table,
+    TableRow,
+    number_text,
+    spread_text,
+)
+
+MEASURES: dict[str, tuple[str, Better]] = {
+    "masked_loss": ("masked loss (nats a frame)", "less"),
+    "masked_accuracy": ("masked accuracy", "more"),
+    "topic_loss": ("topic loss (nats an utterance)", "less"),
+    "topic_accuracy": ("topic accuracy", "more"),
+    "loss": ("loss", "less"),
+}
+"""Measures shown first, by their key in the metrics; any others follow unfolded, under their key."""
+UNITS = {
+    "lr": "learning rate",
+    "grad_norm": "gradient norm",
+    "audio_seconds_per_second": "audio seconds a second",
+    "seconds": "seconds since the start",
+}
+COUNTS = ("step", "epoch")
+
+
+def training_section(found: Findings) -> Section:
+    """Return curves and a table of last values for all runs."""
+    runs = found.runs
+    section = Section(
+        "pretraining",
+        "Pretraining",
+        "One colour a method, one kind of dash a seed. Train values are those of the training batches, "
+        "valid values those of held-out audio. Accuracies are fractions of 1.",
+    )
+    for key in _keys(runs):
+        for split in ("train", "valid"):
+            figure = _curve(runs, key, split)
+            if figure is not None:
+                (section.figures if key in MEASURES else section.more_figures).append(figure)
+    table = _last_values(found.exp, runs)
+    if table is not None:
+        section.tables.append(table)
+    section.folds = [Fold(f"Settings of {run.folder}", run.config) for run in runs if run.config]
+    return section
+
+
+def rows_of(run: Run, split: str) -> list[Metrics]:
+    """Return the metrics of one split."""
+    return run.train if split == "train" else run.valid
+
+
+def _keys(runs: Sequence[Run]) -> list[str]:
+    """Return the keys to draw: known measures first, then the rest by name."""
+    found = {key for run in runs for row in run.train + run.valid for key in row if key not in COUNTS}
+    known = [key for key in MEASURES if key in found]
+    return known + sorted(found - set(known))
+
+
+def _curve(runs: Sequence[Run], key: str, split: str) -> Figure | None:
+    methods = list(dict.fromkeys(run.method for run in runs))
+    colours = dict(zip(methods, colours_of(methods), strict=True))
+    seeds = sorted({run.seed for run in runs})
+    lines = []
+    for run in runs:
+        rows = [row for row in rows_of(run, split) if math.isfinite(row.get(key, math.nan))]
+        if rows:
+            x, y = [row["step"] for row in rows], [row[key] for row in rows]
+            lines.append(Line(run.label, x, y, colours[run.method], seeds.index(run.seed)))
+    if not lines:
+        return None
+    name = MEASURES[key][0] if key in MEASURES else UNITS.get(key, key)
+    uri = line_plot(lines, "training step", name, markers=split == "valid")
+    ends = "; ".join(f"{line.label} ends at {number_text(line.y[-1])}" for line in lines)
+    return Figure(uri, f"{name}, {split}, against training step: {ends}.", f"{_capital(name)}, {split}")
+
+
+def _last_values(exp: Path, runs: Sequence[Run]) -> Table | None:
+    """Return the last line of each run, and mean and spread of methods with several seeds."""
+    columns: list[tuple[Column, str, str]] = []
+    for key, (name, better) in MEASURES.items():
+        for split in ("train", "valid"):
+            if any(key in row for run in runs for row in rows_of(run, split)):
+                columns.append((Column(split, better, name), key, split))
+    if not columns:
+        return None
+    rows = []
+    for method in dict.fromkeys(run.method for run in runs):
+        seeds = [run for run in runs if run.method == method]
+        for run in seeds:
+            last_step = max(
+                (rows_of(run, split)[-1]["step"] for split in ("train", "valid") if rows_of(run, split)), default=0
+            )
+            cells = [Cell(number_text(int(last_step)))] + [
+                Cell(spread_text(_last(run, key, split))) for _, key, split in columns
+            ]
+            rows.append(TableRow(run.label, cells))
+        if len(seeds) > 1:
+            means = [
+                Cell(spread_text([value for run in seeds for value in _last(run, key, split)]))
+                for _, key, split in columns
+            ]
+            rows.append(TableRow(f"{method}, mean of {len(seeds)} seeds", [Cell(""), *means]))
+    return Table(
+        "Last values of each run",
+        f"{exp}/<method>-seed<S>/metrics/{{train,valid}}.jsonl, last line with the value",
+        "run",
+        [Column("last step"), *(column for column, _, _ in columns)],
+        rows,
+        "\u00b1 is the standard deviation over seeds (n \u2212 1).",
+    )
+
+
+def _last(run: Run, key: str, split: str) -> list[float]:
+    values = [row[key] for row in rows_of(run, split) if key in row]
+    return values[-1:]
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

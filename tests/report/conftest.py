@@ -1,0 +1,128 @@
+"""A small invented experiment folder, as the stages of a recipe leave it."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def write(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(value if isinstance(value, str) else json.dumps(value))
+
+
+def write_png(path: Path) -> None:
+    """One red pixel, by the PNG specification."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)
+    pixel = zlib.compress(b"\0\xff\0\0")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixel) + chunk(b"IEND", b""))
+
+
+def write_run(folder: Path, slope: float, topics: bool) -> None:
+    for split, steps in (("train", range(10, 2001, 2)), ("valid", range(200, 2001, 200))):
+        lines = []
+        for step in steps:
+            noise = 0.05 * math.sin(7.3 * step) if split == "train" else 0.02
+            line = {
+                "step": step,
+                "loss": 5 - slope * math.log(step) + noise,
+                "masked_loss": 4.6 - slope * math.log(step) + noise,
+                "masked_accuracy": 0.03 * math.log(step) * slope + noise / 10,
+                "lr": 5e-4 * min(1, step / 200),
+                "audio_seconds_per_second": 160 + 10 * noise,
+            }
+            if topics:
+                line |= {"topic_loss": 2.3 - 0.1 * math.log(step), "topic_accuracy": 0.06 * math.log(step)}
+            lines.append(json.dumps(line))
+        write(folder / f"metrics/{split}.jsonl", "\n".join(lines) + "\n")
+    write(folder / "config.yaml", "model:\n  layers: 6\n  dim: 256\nrun:\n  minutes: 7\n")
+
+
+def topic_quality() -> dict[str, Any]:
+    columns = {
+        "language": {"utterances": 400, "values": 5, "nmi": 0.604, "homogeneity": 0.71},
+        "speaker": {"utterances": 400, "values": 9, "nmi": 0.55, "homogeneity": 0.5},
+        "gender": {"utterances": 390, "values": 1},
+    }
+    split = {
+        "utterances": 400,
+        "topic_sizes": [100, 80, 220],
+        "mean_largest_posterior": 0.83,
+        "bits_per_word_bound": 6.4,
+        "columns": columns,
+        "empty_documents": 0,
+        "empty_document_paths": [],
+    }
+    words = [[[f"{topic}_{word}", 0.1] for word in range(10, 30)] for topic in range(3)]
+    return {
+        "topics": 3,
+        "vocabulary": 2000,
+        "columns": columns,
+        "coherence_umass": -1.7,
+        "topic_coherence_umass": [-1.2, -1.9, -2.0],
+        "top_words": words,
+        "splits": {"train": split, "valid": split},
+    }
+
+
+def score(level: float, layers: int) -> dict[str, Any]:
+    curve = [level + 0.1 * math.sin(layer) for layer in range(layers)]
+    weights = [(layer + 1) * 2 / (layers * (layers + 1)) for layer in range(layers)]
+    return {"layers": curve, "best": max(curve), "best_layer": 1, "weighted": level + 0.05, "layer_weights": weights}
+
+
+def evaluation() -> dict[str, Any]:
+    column = {"metric": "accuracy", "better": "more", "kind": "utterances", "classes": 5, "test": 300, "train": 900}
+    tasks = {
+        "language": {**column, "parts": "by speaker", "most_frequent_class": 0.21},
+        "phones flite": {**column, "kind": "frames", "most_frequent_class": 0.08},
+        "retrieval": {"metric": "top-1", "better": "more", "kind": "retrieval", "queries": 200, "chance": 0.02},
+        "masked accuracy": {"metric": "masked accuracy", "better": "more"},
+        "rankme": {"metric": "RankMe", "better": "", "kind": "frames"},
+    }
+    scores: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for number, encoder in enumerate(("hubert", "fbank", "random", "hubertopic")):
+        layers = 1 if encoder == "fbank" else 7
+        seeds = 1 if encoder == "fbank" else 3
+        rank = [{"layers": [40.0 + 3 * layer for layer in range(layers)], "value": 40.0 + 3 * (layers - 1)}] * seeds
+        scores[encoder] = {
+            "language": [score(0.2 + 0.03 * number + 0.01 * seed, layers) for seed in range(seeds)],
+            "phones flite": [score(0.3 + 0.02 * number + 0.01 * seed, layers) for seed in range(seeds)],
+            "retrieval": [{"layers": [0.5] * layers, "best": 0.67, "best_layer": 2}] * seeds,
+            "rankme": rank,
+        }
+        if encoder.startswith("hubert"):
+            scores[encoder]["masked accuracy"] = [{"value": 0.2 + 0.01 * seed} for seed in range(seeds)]
+    left_out = [{"what": "probe of column gender", "reason": "one class only"}]
+    facts = {"frame_rate": 25.0, "dim": 256, "num_layers": 6, "parameters": 5_012_345}
+    encoders = {name: {**facts, "sources": [f"exp/{name}-seed1"]} for name in scores}
+    return {"tasks": tasks, "scores": scores, "left_out": left_out, "encoders": encoders}
+
+
+@pytest.fixture
+def exp(tmp_path: Path) -> Path:
+    folder = tmp_path / "mini"
+    unit = {"utterances": 400, "frames": 120345, "run_length": 2.13, "used_clusters": 98, "perplexity": 71.4}
+    phone = {"pnmi": 0.258, "phone_purity": 0.31, "cluster_purity": 0.12, "phones": 39, "aligned_frames": 0.93}
+    write(folder / "units/quality.json", {"train": {**unit, **phone}, "valid": {**unit, "used_clusters": 91, **phone}})
+    write(folder / "units/kmeans.json", {"k": 100, "dim": 39, "frame_rate": 100.0, "features": {"kind": "mfcc"}})
+    write_png(folder / "topics/topics.png")
+    write(folder / "topics/quality.json", topic_quality())
+    for seed in (1, 2, 3):
+        write_run(folder / f"hubert-seed{seed}", 0.2 + 0.01 * seed, topics=False)
+        write_run(folder / f"hubertopic-seed{seed}", 0.22 + 0.01 * seed, topics=True)
+    write(folder / "evaluate/results.json", evaluation())
+    command = "cd /home/me/speechssl && bash recipes/mini/hubertopic/run.sh --method both --seeds 3"
+    write(folder / "run.sh", f"#!/usr/bin/env bash\n# Does this run again.\n{command}\n")
+    return folder

@@ -1,0 +1,39 @@
+import subprocess
+
+import torch
+
+from speechssl.report.environment import machine, revision, versions
+
+
+def git(folder, *arguments: str) -> str:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    done = subprocess.run(["git", "-C", folder, *identity, *arguments], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def test_revision_names_the_commit_and_says_when_files_differ(tmp_path):
+    git(tmp_path, "init", "-q")
+    (tmp_path / "a").write_text("1")
+    git(tmp_path, "add", "a")
+    git(tmp_path, "commit", "-q", "-m", "one")
+    commit = git(tmp_path, "rev-parse", "HEAD")
+    assert revision(tmp_path) == commit
+    (tmp_path / "a").write_text("2")
+    assert revision(tmp_path) == f"{commit} with uncommitted changes"
+
+
+def test_no_checkout_is_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert revision(tmp_path).startswith("not known")
+
+
+def test_versions_are_those_imported():
+    found = versions()
+    assert found["torch"] == torch.__version__.partition("+")[0] or found["torch"] == torch.__version__
+    assert {"python", "fairseq2", "gensim", "s3prl"} <= set(found)
+
+
+def test_machine_says_cores_and_bf16():
+    found = machine()
+    assert int(found["cores"]) >= 1
+    assert found["bf16 on the processor"] in ("yes", "no")

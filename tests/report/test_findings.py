@@ -1,0 +1,63 @@
+import json
+
+import pytest
+
+from speechssl.errors import UserError
+from speechssl.report.findings import input_files, read_findings, read_json_lines
+
+
+def test_lines_of_a_resumed_run_count_once(tmp_path):
+    file = tmp_path / "train.jsonl"
+    lines = [{"step": 1, "loss": 3.0}, {"step": 2, "loss": 2.0}, {"step": 2, "loss": 2.5}, {"step": 3, "loss": 1.0}]
+    file.write_text("\n".join(map(json.dumps, lines)))
+    assert read_json_lines(file) == [{"step": 1, "loss": 3}, {"step": 2, "loss": 2.5}, {"step": 3, "loss": 1}]
+
+
+@pytest.mark.parametrize("line", ['{"step": 3, "loss', "[1, 2]", '{"loss": 1.0}', '{"step": true}'])
+def test_broken_line_is_named(tmp_path, line):
+    file = tmp_path / "train.jsonl"
+    file.write_text('{"step": 1, "loss": 3.0}\n\n' + line + "\n")
+    with pytest.raises(UserError, match=r"train\.jsonl, line 3 ") as caught:
+        read_json_lines(file)
+    assert "\n" not in str(caught.value)
+
+
+def test_broken_json_is_named_with_its_line(exp):
+    (exp / "units/quality.json").write_text('{\n"train": {"pnmi": }\n}')
+    with pytest.raises(UserError, match=r"units/quality\.json .*line 2"):
+        read_findings(exp)
+
+
+def test_json_of_another_shape_is_named(exp):
+    (exp / "topics/quality.json").write_text("[1, 2]")
+    with pytest.raises(UserError, match=r"topics/quality\.json is not a JSON object"):
+        read_findings(exp)
+
+
+def test_runs_come_by_method_and_seed(exp):
+    (exp / "hubert-seed3").rename(exp / "hubert-seed12")
+    (exp / "hubert-seedless").mkdir()
+    labels = [run.label for run in read_findings(exp).runs]
+    assert labels[:3] == ["hubert seed 1", "hubert seed 2", "hubert seed 12"]
+    assert len(labels) == 6
+
+
+def test_missing_metrics_are_listed(exp):
+    (exp / "hubert-seed2/metrics/valid.jsonl").unlink()
+    assert any("hubert-seed2/metrics/valid.jsonl" in line for line in read_findings(exp).missing)
+
+
+def test_folder_of_the_call_is_left_out_of_the_command(exp):
+    assert read_findings(exp).command == "bash recipes/mini/hubertopic/run.sh --method both --seeds 3"
+
+
+def test_inputs_are_the_files_that_are_there(exp):
+    files = input_files(exp)
+    assert all(file.is_file() for file in files)
+    assert exp / "evaluate/results.json" in files
+    assert exp / "hubertopic-seed3/metrics/train.jsonl" in files
+
+
+def test_no_such_folder(tmp_path):
+    with pytest.raises(UserError, match="does not exist"):
+        read_findings(tmp_path / "nothing")

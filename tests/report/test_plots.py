@@ -1,0 +1,53 @@
+import base64
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+
+from speechssl.report.plots import COLOURS, Line, bar_plot, colours_of, line_plot, panel_plot, thinned
+
+
+def svg(uri: str) -> str:
+    kind, _, data = uri.partition(";base64,")
+    assert kind == "data:image/svg+xml"
+    text = base64.b64decode(data).decode()
+    assert ElementTree.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"
+    return text
+
+
+def test_plots_are_svg_without_scripts_or_fonts():
+    lines = [Line("$x^2$ <script>", [1, 2, 3], [3.0, 2.0, 1.0], 0, spread=[0.1, 0.1, 0.1]), Line("b", [1], [2.0], 1)]
+    for uri in (
+        line_plot(lines, "training step", "loss (nats)"),
+        bar_plot({"a": 1.0, "b $ & <": 0.5}, "NMI"),
+        panel_plot({"PNMI": {"train": 0.2, "valid": 0.3}, "perplexity": {"train": 70.0}, "runs": {"valid": 2.0}}),
+    ):
+        text = svg(uri)
+        assert "<script" not in text
+        assert "<text" not in text  # letters are outlines, so no font is needed
+
+
+def test_equal_plots_are_equal_bytes():
+    lines = [Line("hubert seed 1", [1, 2], [2.0, 1.0], 0)]
+    assert line_plot(lines, "step", "loss") == line_plot(lines, "step", "loss")
+
+
+def test_line_has_the_colour_of_its_method():
+    text = svg(line_plot([Line("x", [1, 2], [2.0, 1.0], 1)], "step", "loss"))
+    assert COLOURS[1].lower() in text.lower()
+
+
+def test_known_encoders_keep_their_colours():
+    assert colours_of(["FBANK", "other", "hubert"]) == [6, 3, 0]
+    assert colours_of(["hubert"]) == [0]
+    assert len(set(colours_of(["a", "b", "c", "hubert", "hubertopic", "random", "fbank"]))) == 7
+
+
+def test_thinning_takes_means_of_neighbours():
+    x, y = np.arange(1000.0), np.random.default_rng(0).normal(size=1000)
+    short_x, short_y = thinned(x, y, most=250)
+    np.testing.assert_allclose(short_x, x.reshape(250, 4).mean(1))
+    np.testing.assert_allclose(short_y, y.reshape(250, 4).mean(1))
+
+
+def test_what_is_not_finite_is_left_out():
+    assert thinned([1, 2, 3], [1.0, float("nan"), 2.0]) == ([1, 3], [1.0, 2.0])

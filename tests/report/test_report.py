@@ -1,0 +1,164 @@
+import itertools
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from speechssl.cli.app import main
+
+ATTACK = "<script>alert('x')</script>"
+
+
+class Page(HTMLParser):
+    """What a browser would see."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.bold: list[str] = []
+        self.texts: list[str] = []
+        self._in_bold = False
+        self.feed(file.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self._in_bold = tag == "strong"
+
+    def handle_endtag(self, tag):
+        self._in_bold = False
+
+    def handle_data(self, data):
+        self.texts.append(data)
+        if self._in_bold:
+            self.bold.append(data)
+
+    def images(self) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.tags if tag == "img"]
+
+
+def report(exp: Path, *overrides: str) -> Page:
+    assert main(["report", f"exp={exp}", *overrides]) == 0
+    return Page(exp / "report.html")
+
+
+@pytest.fixture
+def small(exp: Path) -> Path:
+    """The invented experiment with one run, which takes less time to draw."""
+    for folder in exp.glob("hubert*"):
+        if folder.name != "hubert-seed1":
+            for file in sorted(folder.rglob("*"), reverse=True):
+                file.unlink() if file.is_file() else file.rmdir()
+            folder.rmdir()
+    return exp
+
+
+def test_page_needs_nothing_else(exp):
+    page = report(exp)
+    assert not {"script", "link", "iframe", "object", "embed", "form"} & {tag for tag, _ in page.tags}
+    assert all(str(image["src"]).startswith("data:image/") and image["alt"] for image in page.images())
+    targets = [str(attributes["href"]) for tag, attributes in page.tags if tag == "a"]
+    assert targets and all(target.startswith("#") for target in targets)
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
+    text = (exp / "report.html").read_text()
+    assert "http://" not in text and "https://" not in text
+
+
+def test_every_part_of_the_run_is_drawn(exp):
+    told = [str(image["alt"]).lower() for image in report(exp).images()]
+    for part in (
+        "masked loss (nats a frame), train",
+        "masked loss (nats a frame), valid",
+        "masked accuracy, valid",
+        "topic loss (nats an utterance), train",
+        "pnmi",
+        "picture topics.png",
+        "weights of the layers for phones flite",
+        "phones flite, accuracy, by layer",
+        "rankme",
+        "audio seconds a second",
+    ):
+        assert any(part in alt for alt in told), part
+    valid = next(alt for alt in told if alt.startswith("masked loss (nats a frame), valid"))
+    for run in ("hubert seed 1", "hubert seed 3", "hubertopic seed 2"):
+        assert run in valid
+
+
+def test_probe_table_has_mean_spread_and_best(exp):
+    page = report(exp)
+    scores = json.loads((exp / "evaluate/results.json").read_text())["scores"]
+    for encoder in ("random", "hubert", "hubertopic"):
+        seeds = [score["best"] for score in scores[encoder]["phones flite"]]
+        text = f"{np.mean(seeds):.3f} ±\u00a0{np.std(seeds, ddof=1):.3f}"
+        assert text in page.texts
+        assert (text in page.bold) == (encoder == "hubertopic")
+    assert "↑ more is better" in page.texts
+
+
+def test_results_file_has_command_versions_and_numbers(small):
+    report(small)
+    text = (small / "RESULTS.md").read_text()
+    for part in (
+        "bash recipes/mini/hubertopic/run.sh --method both --seeds 3",
+        "git revision",
+        "| fairseq2 |",
+        "| cores |",
+    ):
+        assert part in text
+    last = json.loads((small / "hubert-seed1/metrics/valid.jsonl").read_text().splitlines()[-1])
+    assert f"| {last['masked_loss']:.3f} |" in text
+    assert f"From `{small}/evaluate/results.json`." in text
+    lines = text.splitlines()
+    for above, line in itertools.pairwise(lines):
+        if above.startswith("|") and line.startswith("|"):
+            assert above.count(" | ") == line.count(" | "), line
+
+
+def test_names_out_of_the_data_do_not_inject(small):
+    for name in ("units/quality.json", "topics/quality.json", "evaluate/results.json"):
+        text = (small / name).read_text()
+        for word in ('"train"', '"language"', '"hubert"', '"pnmi"', '"one class only"', '"by speaker"'):
+            text = text.replace(word, json.dumps(ATTACK + word.strip('"') + "|\" onload='x'"))
+        (small / name).write_text(text)
+    (small / "hubert-seed1/config.yaml").write_text(f"name: {ATTACK}</pre>")
+    (small / "hubert-seed1").rename(small / "<script>alert(1)<-seed1")
+    (small / "run.sh").write_text(f"cd / && bash run.sh {ATTACK}")
+    page = report(small, "title='<script>alert(2)'")
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
+    assert any("alert('x')" in text for text in page.texts), "it is shown as text"
+    assert "<script" not in (small / "RESULTS.md").read_text()
+
+
+def test_missing_parts_are_listed(tmp_path, capsys):
+    page = report(tmp_path)
+    listed, said = " ".join(page.texts), capsys.readouterr().out
+    parts = ("units/quality.json", "topics/quality.json", "evaluate/results.json", "topics/*.png", "export", "run.sh")
+    for part in (*parts, "pretraining"):
+        assert part in listed
+        assert part in said
+
+
+def test_unchanged_is_not_made_again_but_new_metrics_are(small, capsys):
+    report(small)
+    capsys.readouterr()
+    report(small)
+    assert "done before and unchanged" in capsys.readouterr().out
+    with open(small / "hubert-seed1/metrics/valid.jsonl", "a") as file:
+        file.write(json.dumps({"step": 2200, "masked_loss": 1.2345}) + "\n")
+    assert "1.234" in " ".join(report(small).texts)
+
+
+def test_broken_metrics_are_one_line(small, capsys):
+    with open(small / "hubert-seed1/metrics/train.jsonl", "a") as file:
+        file.write('{"step": 30')
+    assert main(["report", f"exp={small}"]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "train.jsonl, line 997" in error
+    assert not (small / "report.html").exists()
+
+
+def test_out_must_be_a_page(small, capsys):
+    assert main(["report", f"exp={small}", f"out={small}/report.pdf"]) == 1
+    assert ".html" in capsys.readouterr().err
