@@ -7,8 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from speechssl.audio import SAMPLE_RATE
-from speechssl.data.alignments import Segment, read_alignments
+from speechssl.data.alignments import read_alignments
 from speechssl.data.corpora.corpus import Corpus, CorpusSettings, Entry, require_folder
 from speechssl.data.manifest import leaves_root
 from speechssl.data.tables import read_header, read_table
@@ -26,8 +25,7 @@ def folder(settings: CorpusSettings) -> Corpus:
 
     Labels come from a table with a column `path` (relative to `audio_dir`): `corpus.metadata`, or `metadata.tsv` or
     `manifest.tsv` in the folder. A column `split` is honoured: names that begin with `train` are train, with `dev` or
-    `valid` valid, any other is a split of its own. Phones come from `alignments.tsv` in the folder, or from files
-    `X.phn` in TIMIT's format beside `X.flac`.
+    `valid` valid, any other is a split of its own. Phone times come from `alignments.tsv` in the folder.
     """
     root = require_folder(settings, "the folder with your audio files")
     table = _find_table(settings, root)
@@ -53,7 +51,7 @@ def _entries(root: Path, table: Path | None, labels: tuple[str, ...]) -> Iterato
     alignments = read_alignments(aligned) if aligned.is_file() else {}
     for path, rejected in walk_audio(root):
         split, *cells = rows.pop(path, "").split("\t")
-        alignment = alignments.get(path) or _timit_phones(root / path)
+        alignment = alignments.get(path, ())
         known = dict(zip(labels, cells, strict=False))
         yield Entry(path, known, split, rejected, tuple(alignment))
     for path in rows:
@@ -91,18 +89,3 @@ def _why_not_found(path: str, table: Path | None) -> str:
     if posixpath.splitext(path)[1].lower() not in AUDIO_SUFFIXES:
         return f"in {name}, but not one of {' '.join(sorted(AUDIO_SUFFIXES))}"
     return f"in {name}, but there is no such file"
-
-
-def _timit_phones(audio: Path) -> list[Segment]:
-    """Read TIMIT's `.phn` beside a recording: first sample, last sample, phone."""
-    path = audio.with_suffix(".phn")
-    if not path.is_file():
-        return []
-    segments = []
-    for number, line in enumerate(path.read_text(encoding="ascii", errors="replace").splitlines(), start=1):
-        try:
-            first, last, phone = line.split()
-            segments.append(Segment(int(first) / SAMPLE_RATE, int(last) / SAMPLE_RATE, phone))
-        except ValueError as error:
-            raise UserError(f"{path} line {number} is not `first last phone`") from error
-    return segments

@@ -1,0 +1,185 @@
+import dataclasses
+import hashlib
+import json
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+from torchaudio.models import hubert_base
+
+from speechssl.audio.mfcc import mfcc
+from speechssl.data.labels import (
+    LabelInfo,
+    TopicInfo,
+    check_labels_fit,
+    check_topics_fit,
+    read_labels,
+    read_topics,
+    write_labels,
+    write_topics,
+)
+from speechssl.data.manifest import read_manifest, write_manifest
+from speechssl.errors import UserError
+
+SAMPLES = [16000, 24000, 40000]
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    write_manifest(tmp_path / "train.tsv", tmp_path, [(f"{n}.wav", samples) for n, samples in enumerate(SAMPLES)])
+    return read_manifest(tmp_path / "train.tsv")
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def rows(rate=100, k=5):
+    return [np.arange(samples * rate // 16000 - 2) % k for samples in SAMPLES]
+
+
+def info(manifest, rate=100.0, k=5):
+    return LabelInfo(rate, k, "mfcc", "0" * 64, sha256(manifest.file))
+
+
+def test_file_is_fairseq_s_and_the_sidecar_describes_it(tmp_path, manifest):
+    path = tmp_path / "train.km"
+    written = write_labels(path, iter(rows()), info(manifest))
+    lines = path.read_text().splitlines()
+    assert [list(map(int, line.split(" "))) for line in lines] == [row.tolist() for row in rows()]
+    sidecar = json.loads((tmp_path / "train.km.json").read_text())
+    assert sidecar == dataclasses.asdict(written)
+    assert sidecar["sha256"] == sha256(path)
+    assert sidecar["utterances"] == 3
+    labels = read_labels(path)
+    assert len(labels) == 3
+    assert labels[1].dtype == np.int32
+    np.testing.assert_array_equal(labels[-1], rows()[2])
+    check_labels_fit(labels, manifest)
+
+
+def test_labels_of_an_existing_fairseq_user_need_a_frame_rate(tmp_path, manifest):
+    path = tmp_path / "train.km"
+    path.write_text("".join(" ".join(map(str, row)) + "\n" for row in rows()))
+    with pytest.raises(UserError, match="frame rate"):
+        read_labels(path)
+    labels = read_labels(path, frame_rate=100.0)
+    assert labels.info.k == 5
+    check_labels_fit(labels, manifest)
+
+
+@pytest.fixture(scope="module")
+def hubert_convolutions():
+    return hubert_base().feature_extractor
+
+
+@pytest.mark.parametrize("samples", [480, 16000, 16079, 16080, 16081, 159999])
+def test_labels_of_real_front_ends_fit(tmp_path, samples, hubert_convolutions):
+    write_manifest(tmp_path / "train.tsv", tmp_path, [("a.wav", samples)])
+    manifest = read_manifest(tmp_path / "train.tsv")
+    waveform = torch.randn(samples)
+    with torch.inference_mode():
+        hubert_frames = hubert_convolutions(waveform[None], None)[0].shape[1]
+    for rate, frames in [(100.0, len(mfcc(waveform))), (50.0, hubert_frames)]:
+        path = tmp_path / f"{rate}.km"
+        write_labels(path, [np.zeros(frames, int)], info(manifest, rate))
+        check_labels_fit(read_labels(path), manifest)
+
+
+def test_labels_that_do_not_fit_name_the_first_utterance(tmp_path, manifest):
+    path = tmp_path / "train.km"
+    wrong = rows()
+    wrong[1] = wrong[1][:-4]
+    write_labels(path, wrong, info(manifest))
+    with pytest.raises(UserError, match=r"line 2 has 144 labels for 1\.wav.*about 150 at 100 Hz \(1 of 3"):
+        check_labels_fit(read_labels(path), manifest)
+
+
+def test_a_wrong_frame_rate_is_found(tmp_path, manifest):
+    path = tmp_path / "train.km"
+    path.write_text("".join(" ".join(map(str, row)) + "\n" for row in rows(rate=50)))
+    with pytest.raises(UserError, match=r"3 of 3.*frame rate"):
+        check_labels_fit(read_labels(path, frame_rate=100.0), manifest)
+    write_labels(path, rows(), info(manifest))
+    with pytest.raises(UserError, match="frame_rate 100, not 50"):
+        read_labels(path, frame_rate=50.0)
+
+
+def test_lines_manifest_and_kmeans_must_be_those_of_the_labels(tmp_path, manifest):
+    path, kmeans = tmp_path / "train.km", tmp_path / "kmeans.safetensors"
+    write_labels(path, rows()[:2], info(manifest))
+    with pytest.raises(UserError, match=r"2 lines .* 3 utterances"):
+        check_labels_fit(read_labels(path), manifest)
+    kmeans.write_bytes(b"first")
+    write_labels(path, rows(), dataclasses.replace(info(manifest), kmeans_sha256=sha256(kmeans)))
+    check_labels_fit(read_labels(path), manifest, kmeans)
+    kmeans.write_bytes(b"second")
+    with pytest.raises(UserError, match="not the k-means"):
+        check_labels_fit(read_labels(path), manifest, kmeans)
+    manifest.file.write_text(manifest.file.read_text().replace("0.wav", "9.wav"))
+    with pytest.raises(UserError, match="has changed since"):
+        check_labels_fit(read_labels(path), read_manifest(manifest.file))
+
+
+def test_changed_and_broken_label_files_are_refused(tmp_path, manifest):
+    path = tmp_path / "train.km"
+    write_labels(path, rows(), info(manifest))
+    whole = path.read_text()
+    path.write_text(whole.replace("3", "4", 1))
+    with pytest.raises(UserError, match="not the file that"):
+        read_labels(path)
+    write_labels(path, [np.array([0, 7])], info(manifest))
+    with pytest.raises(UserError, match="outside 0 to 4"):
+        read_labels(path)[0]
+    path.with_name("train.km.json").unlink()
+    path.write_text("0 1 x\n")
+    with pytest.raises(UserError, match="whole numbers"):
+        read_labels(path, frame_rate=100.0)
+    with pytest.raises(UserError, match=r"line 1 .*whole numbers"):
+        read_labels(path, frame_rate=100.0, k=5)[0]
+
+
+def test_opening_holds_places_not_labels(tmp_path, manifest):
+    path = tmp_path / "train.km"
+    write_labels(path, (np.full(2000, 77) for _ in range(500)), info(manifest, k=100))
+    tracemalloc.start()
+    labels = read_labels(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert labels[499].sum() == 77 * 2000
+    assert path.stat().st_size == 3_000_000
+    assert peak < 600_000
+
+
+def topics_info(manifest):
+    return TopicInfo(3, "bigrams", "1" * 64, sha256(manifest.file), "2" * 64)
+
+
+def test_topics_come_back_and_are_tied_to_their_manifest(tmp_path, manifest):
+    path = tmp_path / "train.topic"
+    posteriors = np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8], [0.2, 0.5, 0.3]], dtype=np.float32)
+    write_topics(path, posteriors.argmax(1), posteriors, topics_info(manifest))
+    assert path.read_text() == "0\n2\n1\n"
+    topics = read_topics(path)
+    np.testing.assert_array_equal(topics.labels, [0, 2, 1])
+    np.testing.assert_array_equal(topics.posteriors, posteriors)
+    assert topics.posteriors.dtype == np.float32
+    assert topics.info.sha256 == sha256(path)
+    check_topics_fit(topics, manifest)
+    manifest.file.write_text(manifest.file.read_text().replace("0.wav", "9.wav"))
+    with pytest.raises(UserError, match="has changed since"):
+        check_topics_fit(topics, read_manifest(manifest.file))
+
+
+def test_topics_of_two_runs_are_not_mixed(tmp_path, manifest):
+    path = tmp_path / "train.topic"
+    write_topics(path, np.array([0, 1]), np.eye(2, 3), topics_info(manifest))
+    with pytest.raises(UserError, match="2 lines"):
+        check_topics_fit(read_topics(path), manifest)
+    path.write_text("1\n1\n")
+    with pytest.raises(UserError, match="do not belong together"):
+        read_topics(path)
+    path.write_text("one\n1\n")
+    with pytest.raises(UserError, match="broken"):
+        read_topics(path)

@@ -1,0 +1,65 @@
+import os
+
+from speechssl.data.walk import walk_audio
+
+
+def touch(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def test_finds_audio_of_all_kinds_in_sorted_order(tmp_path):
+    names = ["b/2.FLAC", "b/10.opus", "a.wav", "c.mp3", "b/c/d.ogg", "b-/x.gsm"]
+    touch(tmp_path, *names, "notes.txt", "b/labels.tsv")
+    assert [found.path for found in walk_audio(tmp_path)] == [
+        "a.wav", "b/10.opus", "b/2.FLAC", "b/c/d.ogg", "b-/x.gsm", "c.mp3",
+    ]  # fmt: skip
+
+
+def test_order_does_not_come_from_the_file_system(tmp_path, monkeypatch):
+    touch(tmp_path, *(f"{number:02d}.wav" for number in range(20)))
+    expected = list(walk_audio(tmp_path))
+    scandir = os.scandir
+
+    class Reversed:
+        def __init__(self, path):
+            with scandir(path) as listing:
+                self.children = sorted(listing, key=lambda child: child.name, reverse=True)
+
+        def __enter__(self):
+            return iter(self.children)
+
+        def __exit__(self, *error):
+            pass
+
+    monkeypatch.setattr(os, "scandir", Reversed)
+    assert list(walk_audio(tmp_path)) == expected
+
+
+def test_recordings_that_are_not_read_are_given_with_a_reason(tmp_path):
+    touch(tmp_path, "a.m4a", "b.wav")
+    os.mkfifo(tmp_path / "pipe.wav")
+    assert [(found.path, bool(found.rejected)) for found in walk_audio(tmp_path)] == [
+        ("a.m4a", True),
+        ("b.wav", False),
+        ("pipe.wav", True),
+    ]
+
+
+def test_each_recording_once_whatever_links_there_are(tmp_path):
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    touch(root, "voice/a.wav")
+    touch(outside, "more/b.wav", "c.wav")
+    (root / "alias").symlink_to(root / "voice")
+    (root / "again.wav").symlink_to(root / "voice/a.wav")
+    (root / "c.wav").symlink_to(outside / "c.wav")
+    (root / "linked").symlink_to(outside / "more")
+    (root / "linked2").symlink_to(outside / "more")
+    (root / "loop").symlink_to(tmp_path)
+    (root / "nothing.wav").symlink_to(tmp_path / "gone.wav")
+    found = dict(walk_audio(root))
+    assert [path for path, rejected in found.items() if not rejected] == ["c.wav", "linked/b.wav", "voice/a.wav"]
+    assert sorted(path for path, rejected in found.items() if rejected) == [
+        "again.wav", "alias", "linked2", "loop", "nothing.wav",
+    ]  # fmt: skip
