@@ -147,12 +147,11 @@ def _encoder_table(source: Path, results: Results) -> Table | None:
 
 def _task_table(source: Path, results: Results) -> Table | None:
     """Return what each task is measured on."""
-    rows = [
-        TableRow(
-            task, [Cell("; ".join(f"{key.replace('_', ' ')}: {_said(value)}" for key, value in description.items()))]
-        )
-        for task, description in results.tasks.items()
-    ]
+    rows = []
+    for task, description in results.tasks.items():
+        facts = [(key, value) for key, value in description.items() if key not in ("metric", "better", *CHANCE)]
+        text = "; ".join(f"{key.replace('_', ' ')}: {_said(value)}" for key, value in facts)
+        rows.append(TableRow(task, [Cell(text)]))
     return Table("What is measured", str(source), "task", [Column("how", number=False)], rows) if rows else None
 
 

@@ -31,7 +31,7 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "legend.frameon": False,
-    "legend.fontsize": 9,
+    "legend.fontsize": 10,
     # Letters as outlines: the page looks the same with any fonts; the salt makes equal plots equal bytes.
     "svg.fonttype": "path",
     "svg.hashsalt": "speechssl",
@@ -69,7 +69,7 @@ def line_plot(
         log_y: logarithmic vertical axis.
     """
     with matplotlib.rc_context(STYLE):
-        canvas = Canvas(figsize=(5.2, 3.2 + 0.22 * math.ceil(len(lines) / 2)), layout="constrained")
+        canvas = Canvas(figsize=(4.8, 3.1 + 0.24 * math.ceil(len(lines) / 2)), layout="constrained")
         axes = canvas.add_subplot()
         for line in lines:
             _draw(axes, line, markers)
@@ -93,7 +93,7 @@ def bar_plot(bars: Mapping[str, float], x_label: str) -> str:
         x_label: label of the horizontal axis, with its unit.
     """
     with matplotlib.rc_context(STYLE):
-        canvas = Canvas(figsize=(5.2, 1.0 + 0.32 * len(bars)), layout="constrained")
+        canvas = Canvas(figsize=(4.8, 1.0 + 0.32 * len(bars)), layout="constrained")
         axes = canvas.add_subplot()
         drawn = axes.barh(range(len(bars)), list(bars.values()), color=COLOURS[0])
         axes.bar_label(drawn, fmt="%.3g", padding=3, fontsize=9)
@@ -115,7 +115,7 @@ def panel_plot(panels: dict[str, dict[str, float]]) -> str:
         columns = 2
         rows = math.ceil(len(panels) / columns)
         bars = max(len(panel) for panel in panels.values())
-        canvas = Canvas(figsize=(5.2, rows * (0.75 + 0.28 * bars)), layout="constrained")
+        canvas = Canvas(figsize=(4.8, rows * (0.75 + 0.28 * bars)), layout="constrained")
         grid = canvas.subplots(rows, columns, squeeze=False)
         for axes in grid.flat:
             axes.set_visible(False)

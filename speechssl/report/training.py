@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from speechssl.report.tables import (
     Table,
     TableRow,
     number_text,
+    present,
     spread_text,
 )
 
@@ -52,9 +54,8 @@ def training_section(found: Findings) -> Section:
             figure = _curve(runs, key, split)
             if figure is not None:
                 (section.figures if key in MEASURES else section.more_figures).append(figure)
-    table = _last_values(found.exp, runs)
-    if table is not None:
-        section.tables.append(table)
+    section.tables = present([_method_table(found.exp, runs)])
+    section.detail_tables = present([_run_table(found.exp, runs)])
     section.folds = [Fold(f"Settings of {run.folder}", run.config) for run in runs if run.config]
     return section
 
@@ -89,40 +90,60 @@ def _curve(runs: Sequence[Run], key: str, split: str) -> Figure | None:
     return Figure(uri, f"{name}, {split}, against training step: {ends}.", f"{_capital(name)}, {split}")
 
 
-def _last_values(exp: Path, runs: Sequence[Run]) -> Table | None:
-    """Return the last line of each run, and mean and spread of methods with several seeds."""
-    columns: list[tuple[Column, str, str]] = []
-    for key, (name, better) in MEASURES.items():
-        for split in ("train", "valid"):
-            if any(key in row for run in runs for row in rows_of(run, split)):
-                columns.append((Column(split, better, name), key, split))
-    if not columns:
-        return None
+def _method_table(exp: Path, runs: Sequence[Run]) -> Table | None:
+    """Return the last values, mean and spread over the seeds of each method."""
+    methods = list(dict.fromkeys(run.method for run in runs))
     rows = []
-    for method in dict.fromkeys(run.method for run in runs):
-        seeds = [run for run in runs if run.method == method]
-        for run in seeds:
-            last_step = max(
-                (rows_of(run, split)[-1]["step"] for split in ("train", "valid") if rows_of(run, split)), default=0
-            )
-            cells = [Cell(number_text(int(last_step)))] + [
-                Cell(spread_text(_last(run, key, split))) for _, key, split in columns
-            ]
-            rows.append(TableRow(run.label, cells))
-        if len(seeds) > 1:
-            means = [
-                Cell(spread_text([value for run in seeds for value in _last(run, key, split)]))
-                for _, key, split in columns
-            ]
-            rows.append(TableRow(f"{method}, mean of {len(seeds)} seeds", [Cell(""), *means]))
-    return Table(
-        "Last values of each run",
-        f"{exp}/<method>-seed<S>/metrics/{{train,valid}}.jsonl, last line with the value",
-        "run",
-        [Column("last step"), *(column for column, _, _ in columns)],
-        rows,
-        "\u00b1 is the standard deviation over seeds (n \u2212 1).",
-    )
+    for key, split in _shown(runs):
+        name, better = MEASURES[key]
+        values = [
+            [value for run in runs if run.method == method for value in _last(run, key, split)] for method in methods
+        ]
+        rows.append(TableRow(f"{name}, {split}", [Cell(spread_text(seeds)) for seeds in values], better))
+    note = "Last line of each run; \u00b1 is the standard deviation over seeds (n \u2212 1)."
+    columns = [Column(f"{method}, {_seeds(runs, method)}") for method in methods]
+    return Table("Where the runs ended", _source(exp), "measure", columns, rows, note) if rows else None
+
+
+def _run_table(exp: Path, runs: Sequence[Run]) -> Table | None:
+    """Return steps, speed and last values of each run."""
+    rows = [
+        TableRow("training steps", [Cell(_text([int(run.train[-1]["step"])] if run.train else [])) for run in runs]),
+        TableRow("audio seconds a second, median", [Cell(_text(_speed(run))) for run in runs]),
+    ]
+    for key, split in _shown(runs):
+        name, better = MEASURES[key]
+        rows.append(TableRow(f"{name}, {split}", [Cell(_text(_last(run, key, split))) for run in runs], better))
+    columns = [Column(f"seed {run.seed}", group=run.method) for run in runs]
+    return Table("Each run", _source(exp), "measure", columns, rows) if runs else None
+
+
+def _source(exp: Path) -> str:
+    return f"{exp}/<method>-seed<S>/metrics/{{train,valid}}.jsonl"
+
+
+def _shown(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """Return the measures, with the split, that any run has."""
+    return [
+        (key, split)
+        for key in MEASURES
+        for split in ("train", "valid")
+        if any(key in row for run in runs for row in rows_of(run, split))
+    ]
+
+
+def _seeds(runs: Sequence[Run], method: str) -> str:
+    count = sum(run.method == method for run in runs)
+    return f"{count} seed" if count == 1 else f"{count} seeds"
+
+
+def _speed(run: Run) -> list[float]:
+    speeds = [row["audio_seconds_per_second"] for row in run.train if "audio_seconds_per_second" in row]
+    return [statistics.median(speeds)] if speeds else []
+
+
+def _text(values: Sequence[float]) -> str:
+    return number_text(values[0]) if values else "\u2013"
 
 
 def _last(run: Run, key: str, split: str) -> list[float]:
