@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib
 import logging
+import os
 import sys
 from typing import Any
 
@@ -40,6 +41,9 @@ def main(arguments: list[str] | None = None) -> int:
         _run(name, arguments[1:])
     except UserError as error:
         print(f"speechssl {name}: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # the reader of our output, e.g. `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
         if error.errno != errno.ENOSPC:

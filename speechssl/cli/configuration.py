@@ -13,6 +13,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -43,6 +44,7 @@ def compose_config(command: Command, overrides: list[str]) -> DictConfig:
     """Return the composed configuration; an unknown name is a `UserError` that offers the nearest known one."""
     ConfigStore.instance().store(name=f"{command.name}_schema", node=command.settings)
     GlobalHydra.instance().clear()
+    overrides = [_readable(override) for override in overrides]
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         try:
             return compose(command.name, overrides)
@@ -50,6 +52,21 @@ def compose_config(command: Command, overrides: list[str]) -> DictConfig:
             raise _unknown_option(error) from error
         except (ConfigCompositionException, HydraException, OmegaConfBaseException) as error:
             raise _unknown_key(command, overrides, error) from error
+
+
+def _readable(override: str) -> str:
+    """Quote a value that hydra's grammar cannot read, such as a path with a bracket: the user means it as text."""
+    key, equals, value = override.partition("=")
+    if not equals and not key.startswith("~"):
+        raise UserError(f"'{override}' is not a setting: settings are given as key=value")
+    try:
+        if not OverridesParser.create().parse_override(override).is_sweep_override():
+            return override
+    except HydraException:
+        pass
+    # In hydra's quotes a backslash is one, except before a quote.
+    quoted = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + found[2].replace("'", "\\'"), value)
+    return f"{key}='{quoted}'"
 
 
 def field_docs(settings: type) -> dict[str, str]:

@@ -7,16 +7,16 @@ import typing
 
 from omegaconf import DictConfig
 
+from speechssl.cli import configuration
 from speechssl.cli.command import Command
-from speechssl.cli.configuration import compose_config, config_dir, field_docs
 
 
 def command_help(command: Command) -> str:
     """Return usage, examples, groups, and every setting with its default and docstring."""
-    config = compose_config(command, [])
+    config = configuration.compose_config(command, [])
     lines = [f"speechssl {command.name}: {command.summary}", "", "examples:"]
     lines += [f"  speechssl {command.name} {example}" for example in command.examples]
-    groups = [name for name in map(str, config) if (config_dir() / name).is_dir()]
+    groups = [name for name in map(str, config) if (configuration.config_dir() / name).is_dir()]
     if groups:
         lines += ["", "groups:"]
         lines += [f"  {group}={'|'.join(_options(group))}" for group in groups]
@@ -25,12 +25,12 @@ def command_help(command: Command) -> str:
 
 
 def _options(group: str) -> list[str]:
-    return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
+    return sorted(path.stem for path in (configuration.config_dir() / group).glob("*.yaml"))
 
 
 def _settings(settings: type, config: DictConfig, prefix: str) -> list[str]:
     lines: list[str] = []
-    docs = field_docs(settings)
+    docs = configuration.field_docs(settings)
     types = typing.get_type_hints(settings)
     for field in dataclasses.fields(settings):
         name = f"{prefix}{field.name}"

@@ -1,0 +1,121 @@
+"""The `speechssl` command: exit status, and one line for what a user can mend."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from speechssl import __version__
+from speechssl.cli import app, configuration
+from speechssl.cli.command import Command
+from speechssl.errors import UserError
+
+
+@dataclass
+class Settings:
+    """Nothing to set."""
+
+    out: str = "x"
+    """Somewhere."""
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Replace the command `manifest` by one that does what the test says."""
+
+    def install(work: Any) -> None:
+        (tmp_path / "manifest.yaml").write_text("defaults: [manifest_schema, _self_]\n")
+        monkeypatch.setattr(configuration, "config_dir", lambda: tmp_path)
+        command = Command("manifest", "A stand-in.", Settings, lambda settings: work(), ())
+        monkeypatch.setattr(app, "_load", lambda name: command)
+
+    return install
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.main([]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in app.COMMANDS)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == __version__
+
+
+def test_an_unknown_command_offers_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.main(["pretain"]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "did you mean 'pretrain'?" in error
+
+
+def test_an_option_that_is_no_setting_is_refused(stand_in: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    stand_in(lambda: None)
+    assert app.main(["manifest", "--out", "x"]) == 1
+    assert "unknown option '--out': settings are given as key=value" in capsys.readouterr().err
+
+
+def test_a_mistake_of_the_user_is_one_line_without_traceback(stand_in: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        raise UserError("train.tsv does not exist; run `speechssl manifest` first")
+
+    stand_in(fail)
+    assert app.main(["manifest"]) == 1
+    expected = "speechssl manifest: train.tsv does not exist; run `speechssl manifest` first\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_a_full_disk_is_one_line(stand_in: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "exp/units/train.km")
+
+    stand_in(fail)
+    assert app.main(["manifest"]) == 1
+    assert "the disk is full while writing exp/units/train.km" in capsys.readouterr().err
+
+
+def test_other_system_errors_keep_their_traceback(stand_in: Any) -> None:
+    def fail() -> None:
+        raise PermissionError(errno.EACCES, "no", "x")
+
+    stand_in(fail)
+    with pytest.raises(PermissionError):
+        app.main(["manifest"])
+
+
+def test_an_interrupted_command_says_so(stand_in: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        raise KeyboardInterrupt
+
+    stand_in(fail)
+    assert app.main(["manifest"]) == 130
+    assert "goes on from here" in capsys.readouterr().err
+
+
+def test_a_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise ModuleNotFoundError("No module named 'gensim.models'", name="gensim.models")
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(UserError, match="the package 'gensim' is not installed"):
+        app._load("topics")
+
+
+def test_the_command_line_starts_without_torch() -> None:
+    script = "import sys, speechssl.cli.app as app; app.main([]); sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
+def test_a_reader_that_leaves_early_gets_no_traceback() -> None:
+    command = f"{sys.executable} -m speechssl kmeans --help | head -n 1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("speechssl kmeans")
+    assert done.stderr == ""

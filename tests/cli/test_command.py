@@ -1,0 +1,74 @@
+"""A command whose result is there and current is not run again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from speechssl.cli.command import Command
+
+
+@dataclass
+class Settings:
+    """Copy a file."""
+
+    source: str
+    """From."""
+    out: str
+    """To."""
+    suffix: str = ""
+    """Added."""
+
+
+class Copier:
+    """The command, counting its runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.runs = 0
+        self.source, self.out = folder / "in.txt", folder / "out" / "out.txt"
+        self.source.write_text("one")
+        self.command = Command("copy", "", Settings, self.copy, (), lambda s: [Path(s.source)], lambda s: [Path(s.out)])
+
+    def copy(self, settings: Settings) -> None:
+        self.runs += 1
+        Path(settings.out).parent.mkdir(exist_ok=True)
+        Path(settings.out).write_text(Path(settings.source).read_text() + settings.suffix)
+
+    def run(self, suffix: str = "") -> None:
+        self.command.run_unless_done(Settings(str(self.source), str(self.out), suffix))
+
+
+@pytest.fixture
+def copier(tmp_path: Path) -> Copier:
+    return Copier(tmp_path)
+
+
+def test_the_same_again_is_left_out(copier: Copier, capsys: pytest.CaptureFixture[str]) -> None:
+    copier.run()
+    copier.run()
+    assert copier.runs == 1
+    assert "done before and unchanged" in capsys.readouterr().out
+
+
+def test_a_changed_input_or_setting_or_a_lost_output_runs_it_again(copier: Copier) -> None:
+    copier.run()
+    copier.source.write_text("two")
+    copier.run()
+    assert copier.out.read_text() == "two"
+    copier.run(suffix="!")
+    assert copier.out.read_text() == "two!"
+    copier.out.unlink()
+    copier.run(suffix="!")
+    assert copier.runs == 4
+
+
+def test_a_run_that_failed_is_not_taken_for_done(copier: Copier) -> None:
+    copier.run()
+    copier.source.unlink()
+    with pytest.raises(FileNotFoundError):
+        copier.run()
+    copier.source.write_text("one")
+    copier.run()
+    assert copier.runs == 3

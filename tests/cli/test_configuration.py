@@ -1,0 +1,181 @@
+"""Every configuration file composes, every setting is documented, and a wrong one is named."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import shlex
+import subprocess
+import sys
+import typing
+import zipfile
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+import pytest
+from omegaconf import MISSING, OmegaConf
+
+from speechssl.cli import configuration
+from speechssl.cli.app import COMMANDS
+from speechssl.cli.command import Command
+from speechssl.cli.configuration import compose_config, config_dir, field_docs, load_settings
+from speechssl.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGURED = [name for name in COMMANDS if name != "doctor"]
+
+
+def command_named(name: str) -> Command:
+    command = importlib.import_module(f"speechssl.cli.{name}").COMMAND
+    assert isinstance(command, Command)
+    return command
+
+
+def groups_of(command: Command) -> list[str]:
+    config = compose_config(command, [])
+    return [str(key) for key in config if (config_dir() / str(key)).is_dir()]
+
+
+@pytest.mark.parametrize("name", CONFIGURED)
+def test_every_option_of_every_group_composes(name: str) -> None:
+    command = command_named(name)
+    for group in groups_of(command):
+        for path in sorted((config_dir() / group).glob("*.yaml")):
+            config = compose_config(command, [f"{group}={path.stem}"])
+            for key, value in OmegaConf.load(path).items():
+                found = OmegaConf.select(config, f"{group}.{key}")
+                assert (found.name if isinstance(found, Enum) else found) == value
+
+
+def test_no_configuration_file_is_left_over() -> None:
+    used = {group for name in CONFIGURED for group in groups_of(command_named(name))}
+    files = {path.relative_to(config_dir()).as_posix() for path in config_dir().rglob("*.yaml")}
+    assert {file.split("/")[0] for file in files if "/" in file} == used
+    assert {file for file in files if "/" not in file} == {f"{name}.yaml" for name in CONFIGURED}
+
+
+@pytest.mark.parametrize("name", CONFIGURED)
+def test_every_setting_is_documented(name: str) -> None:
+    waiting = [command_named(name).settings]
+    while waiting:
+        settings = waiting.pop()
+        docs = field_docs(settings)
+        types = typing.get_type_hints(settings)
+        for setting in dataclasses.fields(settings):
+            assert docs.get(setting.name), f"{settings.__name__}.{setting.name} has no docstring"
+            if dataclasses.is_dataclass(types[setting.name]):
+                waiting.append(typing.cast(type, types[setting.name]))
+
+
+@pytest.mark.parametrize("name", CONFIGURED)
+def test_every_example_composes(name: str) -> None:
+    command = command_named(name)
+    assert command.examples
+    for example in command.examples:
+        words = [word for word in shlex.split(example) if word != "..."]
+        compose_config(command, words)
+
+
+# The rest is about a configuration of this test's own, so that it holds whatever the commands become.
+
+
+@dataclass
+class Inner:
+    """A group."""
+
+    width: int = 4
+    """How wide."""
+    name: str = "narrow"
+    """What it is called."""
+
+
+@dataclass
+class Outer:
+    """Settings of a command."""
+
+    out: str = MISSING
+    """Where to."""
+    rate: float = 0.5
+    """How fast."""
+    body: Inner = field(default_factory=Inner)
+    """The group."""
+
+    def __post_init__(self) -> None:
+        if self.rate > 1:
+            raise UserError(f"rate={self.rate} must be at most 1")
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    (tmp_path / "body").mkdir()
+    (tmp_path / "body" / "narrow.yaml").write_text("width: 4\n")
+    (tmp_path / "body" / "wide.yaml").write_text("width: 64\n")
+    (tmp_path / "sample.yaml").write_text("defaults: [sample_schema, body: narrow, _self_]\n")
+    monkeypatch.setattr(configuration, "config_dir", lambda: tmp_path)
+    return Command("sample", "A sample.", Outer, lambda settings: None, ("out=x",))
+
+
+def test_overrides_become_a_typed_object(command: Command) -> None:
+    settings = load_settings(command, ["out=x", "body=wide", "body.name=mine", "rate=1e-1"])
+    assert settings == Outer("x", 0.1, Inner(64, "mine"))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("raet=1", "unknown setting 'raet' of `speechssl sample`; did you mean 'rate'?"),
+        ("body.widht=1", "unknown setting 'body.widht' of `speechssl sample`; did you mean 'body.width'?"),
+        ("bdoy=wide", "unknown setting 'bdoy' of `speechssl sample`; did you mean 'body'?"),
+        ("body=wdie", "no body named 'wdie'; did you mean 'wide'? (known: narrow, wide)"),
+        ("rate=fast", "setting not accepted: Value 'fast' of type 'str' could not be converted to Float"),
+        ("body.width=1.5", "setting not accepted: Value '1.5' of type 'float' could not be converted to Integer"),
+        ("rate=2", "rate=2.0 must be at most 1"),
+    ],
+)
+def test_a_wrong_override_is_one_line_that_names_it(command: Command, override: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_settings(command, ["out=x", override])
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_setting_is_named(command: Command) -> None:
+    with pytest.raises(UserError, match="missing setting out: give it as out=VALUE"):
+        load_settings(command, [])
+
+
+def test_a_word_that_is_no_override_is_one_line(command: Command) -> None:
+    with pytest.raises(UserError, match="'out x' is not a setting: settings are given as key=value"):
+        load_settings(command, ["out x"])
+
+
+@pytest.mark.parametrize(
+    "path", ["~/My Recordings (2)", "a,b", "it's/[x", "back\\slash{", "end{\\", "quote\\'{", "{x", "plain"]
+)
+def test_a_path_with_odd_characters_is_taken_as_it_is(command: Command, path: str) -> None:
+    assert load_settings(command, [f"out={path}"]).out == path
+
+
+def test_docstrings_of_inherited_fields_are_found() -> None:
+    @dataclass
+    class Wider(Inner):
+        """More."""
+
+        depth: int = 1
+        """How deep."""
+
+    assert field_docs(Wider) == {"width": "How wide.", "name": "What it is called.", "depth": "How deep."}
+
+
+def test_an_installed_package_carries_all_configuration_files(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(tmp_path)]
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("setup.py", "pyproject.toml", "configs", "speechssl"):
+        (source / name).symlink_to(ROOT / name)
+    subprocess.run([*command, str(source)], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    inside = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("speechssl/configs/")}
+    expected = {f"speechssl/configs/{path.relative_to(ROOT / 'configs')}" for path in ROOT.glob("configs/**/*.yaml")}
+    assert inside == expected

@@ -1,0 +1,86 @@
+"""`speechssl doctor` finds what is broken and says what to do."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from importlib.metadata import Distribution
+from typing import Any
+
+import pytest
+
+from speechssl.cli import app, doctor
+
+
+class Package(Distribution):
+    """An installed package that this test makes up."""
+
+    def __init__(self, name: str, version: str, requires: list[str]) -> None:
+        head = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        self.text = head + "".join(f"Requires-Dist: {line}\n" for line in requires)
+
+    def read_text(self, filename: str) -> str | None:
+        return self.text if filename == "METADATA" else None
+
+    def locate_file(self, path: Any) -> Any:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Make `install(name=(version, requires))` the only packages there are."""
+
+    def replace(**packages: tuple[str, list[str]]) -> None:
+        def distribution(name: str) -> Package:
+            if name not in packages:
+                raise doctor.PackageNotFoundError(name)
+            return Package(name, *packages[name])
+
+        monkeypatch.setattr(doctor, "distribution", distribution)
+        monkeypatch.setattr(doctor, "version", lambda name: distribution(name).version)
+
+    return replace
+
+
+def test_this_installation_is_sound(capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.main(["doctor"]) == 0
+    shown = capsys.readouterr().out
+    assert "problem" not in shown
+    assert "doctor: nothing is broken" in shown
+
+
+def test_a_clash_of_a_package_of_a_package_is_found(install: Callable[..., None]) -> None:
+    install(
+        speechssl=("0.1.0", ['fairseq2n==0.8.1; extra == "train"', "numpy"]),
+        fairseq2n=("0.8.1", ["torch==2.9.1"]),
+        torch=("2.10.0", []),
+        numpy=("2.2.6", []),
+    )
+    (finding,) = doctor._clashes()
+    assert (finding.status, finding.subject) == ("problem", "torch")
+    assert finding.detail == "2.10.0 is installed, fairseq2n needs ==2.9.1"
+    assert "pip install 'torch==2.9.1'" in finding.advice
+
+
+def test_what_an_extra_would_add_is_listed(install: Callable[..., None]) -> None:
+    install(speechssl=("0.1.0", ['fairseq2==0.8.1; extra == "train"', "torch", 'hydra-core; extra == "train"']))
+    train = next(finding for finding in doctor._extras() if finding.subject == "extra train")
+    assert (train.status, train.detail) == ("missing", "would add fairseq2, hydra-core")
+    assert "pip install 'speechssl[train]'" in train.advice
+
+
+def test_a_broken_engine_ends_with_a_failure_and_advice(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = importlib.import_module
+
+    def broken(name: str) -> Any:
+        if name == "fairseq2n.bindings":
+            raise OSError("fairseq2 requires libsndfile.")
+        return real(name)
+
+    monkeypatch.setattr(importlib, "import_module", broken)
+    assert app.main(["doctor"]) == 1
+    captured = capsys.readouterr()
+    assert "apt-get install libsndfile1" in captured.out
+    assert "1 problem(s): fairseq2n" in captured.err

@@ -1,0 +1,78 @@
+"""Files appear whole or not at all; their checksums."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from speechssl.errors import UserError, nearest
+from speechssl.files import checksum, read_json, require_file, whole_file, write_json, write_text
+
+
+def test_a_new_file_has_its_text_and_the_usual_permissions(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "er" / "file.txt"
+    write_text(path, "größe\n")
+    (tmp_path / "plain").touch()
+    assert path.read_bytes() == b"gr\xc3\xb6\xc3\x9fe\n"
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+    assert os.listdir(path.parent) == ["file.txt"]
+
+
+def test_an_error_inside_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with pytest.raises(ValueError, match="stop"), whole_file(path) as temporary:
+        temporary.write_text("half")
+        raise ValueError("stop")
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["file.txt"]
+
+
+def test_a_process_killed_inside_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    script = (
+        "import os, signal, sys\nfrom speechssl.files import whole_file\n"
+        "with whole_file(sys.argv[1]) as temporary:\n"
+        "    temporary.write_text('half')\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert path.read_text() == "old"
+
+
+def test_json_comes_back_as_it_was(tmp_path: Path) -> None:
+    value = {"b": [1, 2.5, None], "a": "é"}
+    write_json(tmp_path / "x.json", value)
+    assert read_json(tmp_path / "x.json") == value
+
+
+def test_broken_or_missing_json_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "half.json").write_text('{"a": ')
+    with pytest.raises(UserError, match=r"half\.json is not valid JSON"):
+        read_json(tmp_path / "half.json")
+    with pytest.raises(UserError, match=r"none\.json does not exist"):
+        read_json(tmp_path / "none.json")
+
+
+def test_a_missing_file_names_the_command_that_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="run `speechssl manifest` first"):
+        require_file(tmp_path / "train.tsv", made_by="speechssl manifest")
+
+
+def test_checksum_agrees_with_sha256sum(tmp_path: Path) -> None:
+    path = tmp_path / "big"
+    path.write_bytes(os.urandom(3_000_001))
+    told = subprocess.run(["sha256sum", str(path)], capture_output=True, text=True, check=True).stdout.split()[0]
+    assert checksum(path) == told
+
+
+@pytest.mark.parametrize(("typed", "hint"), [("pretain", "; did you mean 'pretrain'?"), ("zzz", "")])
+def test_the_nearest_name_is_offered_only_where_one_is_near(typed: str, hint: str) -> None:
+    assert nearest(typed, ["pretrain", "report"]) == hint
