@@ -16,6 +16,8 @@ class EncoderOutput(NamedTuple):
     """`(batch,)` valid frames; what stands in the frames after them means nothing (but is finite)."""
     features: Tensor
     """`(batch, frames, channels)`: output of the front end, before its layer norm."""
+    cls: list[Tensor] | None = None
+    """The CLS frame after each layer, `num_layers + 1` tensors `(batch, dim)`, for encoders that have one."""
 
 
 class Encoder(nn.Module):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechssl.errors import UserError
@@ -47,6 +48,7 @@ class HubertEncoder(Encoder):
         self.post_extract_proj = nn.Linear(channels, config.dim) if channels != config.dim else None
         self.input_dropout = nn.Dropout(config.input_dropout)
         self.mask_emb = nn.Parameter(torch.rand(config.dim))
+        self.cls_emb = nn.Parameter(torch.rand(config.dim)) if config.cls_frame else None
         self.encoder = Transformer(config)
         self.frame_rate = self.sample_rate / self.feature_extractor.samples_per_frame
         self.num_layers = config.num_layers
@@ -84,7 +86,17 @@ class HubertEncoder(Encoder):
                 raise ValueError(f"the mask is {tuple(mask.shape)}, the frames are {tuple(x.shape[:2])}")
             x = torch.where(mask[..., None], self.mask_emb.to(x.dtype), x)
         valid = frame_mask(frames.tolist(), x.size(1), x.device) if padded else None
-        return EncoderOutput(self.encoder(x, valid), frames.to(waveforms.device), features)
+        hidden_states, cls = self._transform(x, valid)
+        return EncoderOutput(hidden_states, frames.to(waveforms.device), features, cls)
+
+    def _transform(self, x: Tensor, valid: Tensor | None) -> tuple[list[Tensor], list[Tensor] | None]:
+        """Return the hidden states of the frames, and of the CLS frame where there is one."""
+        if self.cls_emb is None:
+            return self.encoder(x, valid), None
+        x = torch.cat([self.cls_emb.to(x.dtype).expand(x.size(0), 1, -1), x], dim=1)
+        valid = None if valid is None else F.pad(valid, (1, 0), value=True)
+        hidden_states = self.encoder(x, valid)
+        return [hidden[:, 1:] for hidden in hidden_states], [hidden[:, 0] for hidden in hidden_states]
 
     def _crop(self, waveforms: Tensor, lengths: Tensor | None) -> tuple[Tensor, list[int]]:
         """Return the waveforms without what lies after the longest, and zero after each; and their lengths."""
@@ -113,15 +125,16 @@ class HubertEncoder(Encoder):
     def _find_min_samples(self) -> int:
         """Return the fewest samples that make one frame, by bisection."""
         low, high = 0, self.sample_rate
-        while int(self.frame_lengths(torch.tensor([high]))[0]) < 1:
+        while not self._makes_a_frame(high):
             low, high = high, 2 * high
         while high - low > 1:
             middle = (low + high) // 2
-            if int(self.frame_lengths(torch.tensor([middle]))[0]) < 1:
-                low = middle
-            else:
-                high = middle
+            low, high = (low, middle) if self._makes_a_frame(middle) else (middle, high)
         return high
+
+    def _makes_a_frame(self, samples: int) -> bool:
+        # On the CPU also where the model is built without storage (torch.device("meta")).
+        return int(self.frame_lengths(torch.tensor([samples], device="cpu"))[0]) >= 1
 
 
 def hubert_base(**changes: Any) -> HubertEncoder:

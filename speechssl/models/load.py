@@ -1,0 +1,125 @@
+"""Encoders from disk: our own folders, Hugging Face folders, checkpoints of fairseq and s3prl.
+
+Needs torch, numpy, soundfile and safetensors only. Nothing of a file is run: weights are read with safetensors, or
+with torch's `weights_only`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from speechssl.errors import UserError, nearest
+from speechssl.files import read_json, require_file
+from speechssl.models.fairseq import read_fairseq_checkpoint
+from speechssl.models.hubert import HubertEncoder
+from speechssl.models.hubert_config import HubertConfig
+from speechssl.models.huggingface import from_huggingface_config, from_huggingface_state
+from speechssl.models.save import FORMAT, FORMAT_VERSION
+
+
+def load_encoder(path: str | Path) -> HubertEncoder:
+    """Load an encoder, in evaluation mode, on the CPU.
+
+    Args:
+        path: an encoder folder (`encoder.json`); a run folder that holds one as `encoder/`; a Hugging Face
+            `HubertModel` folder (`config.json`, `model.safetensors`); or a checkpoint `.pt` of fairseq or s3prl.
+
+    Returns:
+        The encoder: `encoder(waveforms, lengths).hidden_states`, `encoder.sample_rate`, `encoder.frame_rate`.
+
+    Raises:
+        UserError: there is no encoder at `path`, its format is newer than this version, or its weights do not fit its
+            configuration (the parameter is named).
+    """
+    path = Path(path)
+    if path.is_file():
+        return _build(*read_fairseq_checkpoint(path), where=str(path))
+    if (path / "encoder.json").is_file():
+        return _load_own(path)
+    if (path / "encoder" / "encoder.json").is_file():
+        return _load_own(path / "encoder")
+    if (path / "config.json").is_file():
+        return _load_huggingface(path)
+    what = "holds no encoder" if path.is_dir() else "does not exist"
+    raise UserError(
+        f"{path} {what}: give an encoder folder (encoder.json), a finished run folder (encoder/), "
+        "a Hugging Face HubertModel folder (config.json), or a fairseq or s3prl checkpoint (.pt)"
+    )
+
+
+def load_heads(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Return the pretraining heads `(weights, description)` of an encoder or run folder, `None` where it has none."""
+    folder = Path(path)
+    folder = folder if (folder / "encoder.json").is_file() else folder / "encoder"
+    if not (folder / "heads.safetensors").is_file():
+        return None
+    return read_tensors(folder / "heads.safetensors"), read_json(folder / "heads.json")
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file; a missing or broken one is a `UserError`."""
+    try:
+        return load_file(require_file(path))
+    except SafetensorError as error:
+        raise UserError(f"{path} is not a whole safetensors file ({error}); get or make it again") from error
+
+
+def _load_own(folder: Path) -> HubertEncoder:
+    description = read_json(folder / "encoder.json")
+    where = str(folder / "encoder.json")
+    if description.get("format") != FORMAT:
+        raise UserError(f"{where} is not an encoder of speechssl (format {description.get('format')!r})")
+    if description.get("version") != FORMAT_VERSION:
+        raise UserError(
+            f"{where} has format version {description.get('version')}, this version of speechssl reads "
+            f"{FORMAT_VERSION}: install the speechssl that wrote it ({description.get('speechssl', 'unknown')})"
+        )
+    known = [field.name for field in dataclasses.fields(HubertConfig)]
+    for name in description["config"]:
+        if name not in known:
+            raise UserError(f"{where} has an unknown setting '{name}'{nearest(name, known)}")
+    config = HubertConfig(**description["config"])
+    return _build(config, read_tensors(folder / "encoder.safetensors"), str(folder / "encoder.safetensors"))
+
+
+def _load_huggingface(folder: Path) -> HubertEncoder:
+    if not (folder / "model.safetensors").is_file():
+        raise UserError(f"{folder} has no model.safetensors: save the model with safe_serialization=True")
+    values = read_json(folder / "config.json")
+    # Without a preprocessor_config.json transformers would normalise by default; HuBERT Base must not.
+    normalize = read_json(require_file(folder / "preprocessor_config.json")).get("do_normalize", True)
+    config = from_huggingface_config(values, normalize, str(folder / "config.json"))
+    names = list(_without_storage(config).state_dict())
+    state = from_huggingface_state(names, read_tensors(folder / "model.safetensors"))
+    return _build(config, state, str(folder / "model.safetensors"))
+
+
+def _build(config: HubertConfig, state: dict[str, Tensor], where: str) -> HubertEncoder:
+    """Return the encoder with `state` in it; a configuration that does not fit is one line that names the parameter."""
+    encoder = _without_storage(config)
+    own = encoder.state_dict()
+    for name in state:
+        if name not in own:
+            raise UserError(f"{where} holds a parameter '{name}' that its configuration has no place for")
+    for name, tensor in own.items():
+        if name not in state:
+            raise UserError(f"{where} lacks the parameter '{name}' that its configuration asks for")
+        if tensor.shape != state[name].shape:
+            raise UserError(
+                f"{where}: the parameter '{name}' is {tuple(state[name].shape)}, its configuration asks for "
+                f"{tuple(tensor.shape)}"
+            )
+    encoder.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
+    return encoder.eval()
+
+
+def _without_storage(config: HubertConfig) -> HubertEncoder:
+    with torch.device("meta"):
+        return HubertEncoder(config)

@@ -1,0 +1,64 @@
+"""The encoder folder: `encoder.json`, `encoder.safetensors`, and the heads of pretraining beside them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from speechssl import __version__
+from speechssl.files import whole_file, write_json
+from speechssl.models.hubert import HubertEncoder
+
+FORMAT = "speechssl-encoder"
+FORMAT_VERSION = 1
+
+
+def save_encoder(
+    folder: str | Path,
+    encoder: HubertEncoder,
+    heads_state: dict[str, Tensor] | None = None,
+    heads_info: dict[str, Any] | None = None,
+) -> None:
+    """Write an encoder folder, for :func:`speechssl.models.load.load_encoder`.
+
+    Args:
+        folder: made if need be; an encoder that it holds is replaced.
+        encoder: the weights are written in their own precision, by fairseq's names.
+        heads_state: weights of the pretraining heads: `final_proj.weight`, `final_proj.bias`, `label_embs_concat` for
+            the first label set, anything else under `extra.`.
+        heads_info: what they are, as JSON: `label_sets`, `k`, `frame_rate`, `logit_temperature`.
+    """
+    folder = Path(folder)
+    description = folder / "encoder.json"
+    # Written last and removed first: a folder that holds it is complete.
+    description.unlink(missing_ok=True)
+    save_tensors(folder / "encoder.safetensors", encoder.state_dict())
+    for name in ("heads.safetensors", "heads.json"):
+        (folder / name).unlink(missing_ok=True)
+    if heads_state is not None:
+        save_tensors(folder / "heads.safetensors", heads_state)
+    if heads_info is not None:
+        write_json(folder / "heads.json", heads_info)
+    write_json(
+        description,
+        {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "speechssl": __version__,
+            "sample_rate": encoder.sample_rate,
+            "frame_rate": encoder.frame_rate,
+            "normalize": encoder.config.normalize,
+            "config": dataclasses.asdict(encoder.config),
+        },
+    )
+
+
+def save_tensors(path: Path, state: dict[str, Tensor]) -> None:
+    """Write tensors as safetensors, whole or not at all."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    with whole_file(path) as temporary:
+        save_file(tensors, temporary, metadata={"format": "pt"})

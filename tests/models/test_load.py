@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import types
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from safetensors.torch import load_file, save_file
+
+import speechssl
+from speechssl.cli.configuration import config_dir
+from speechssl.errors import UserError
+from speechssl.models.fairseq import config_to_fairseq, parse_conv_layers
+from speechssl.models.hubert_config import SIZES, HubertConfig, size_config
+from speechssl.models.load import load_encoder, load_heads
+from speechssl.models.save import save_encoder
+
+
+def same(a, b, waveforms) -> bool:
+    with torch.no_grad():
+        pairs = zip(a(waveforms).hidden_states, b(waveforms).hidden_states, strict=True)
+        return all(torch.equal(x, y) for x, y in pairs)
+
+
+@pytest.mark.parametrize("shape", ["base", "large", "stack", "conv"])
+def test_saved_and_loaded(narrow, speechlike, tmp_path, shape):
+    encoder = narrow(shape)
+    save_encoder(tmp_path / "run" / "encoder", encoder)
+    for path in (tmp_path / "run" / "encoder", tmp_path / "run"):
+        loaded = speechssl.load_encoder(path)
+        assert not loaded.training and loaded.config == encoder.config
+        assert same(encoder, loaded, speechlike)
+    assert load_heads(tmp_path / "run") is None
+    description = json.loads((tmp_path / "run/encoder/encoder.json").read_text())
+    assert description["sample_rate"] == 16_000 and description["frame_rate"] == encoder.frame_rate
+    loaded(speechlike).hidden_states[-1].sum().backward()
+    assert loaded.mask_emb.requires_grad
+
+
+def test_heads_come_back(narrow, tmp_path):
+    state = {"final_proj.weight": torch.randn(256, 48), "label_embs_concat": torch.randn(10, 256)}
+    info = {"k": [10], "frame_rate": 50.0, "label_sets": ["mfcc"], "logit_temperature": 0.1}
+    save_encoder(tmp_path, narrow("base"), state, info)
+    loaded, description = load_heads(tmp_path)
+    assert description == info
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in state.items())
+    save_encoder(tmp_path, narrow("base"))
+    assert load_heads(tmp_path) is None
+
+
+def test_interrupted_save_is_no_encoder(narrow, tmp_path, monkeypatch):
+    save_encoder(tmp_path, narrow("base"))
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("speechssl.models.save.save_file", killed)
+    with pytest.raises(KeyboardInterrupt):
+        save_encoder(tmp_path, narrow("base"))
+    with pytest.raises(UserError, match="holds no encoder"):
+        load_encoder(tmp_path)
+    assert not list(tmp_path.glob(".*"))
+
+
+def edit(path, change):
+    description = json.loads(path.read_text())
+    change(description)
+    path.write_text(json.dumps(description))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.update(version=99), "format version 99"),
+        (lambda d: d.update(format="other"), "not an encoder of speechssl"),
+        (lambda d: d["config"].update(num_layer=3), "'num_layer'; did you mean 'num_layers'"),
+        (lambda d: d["config"].update(num_layers=4), r"lacks the parameter 'encoder\.layers\.3\."),
+        (lambda d: d["config"].update(num_layers=2), r"a parameter 'encoder\.layers\.2\..* no place"),
+        (lambda d: d["config"].update(ffn_dim=90), r"'encoder\.layers\.0\.fc1\.weight' is \(96, 48\).*\(90, 48\)"),
+        (lambda d: d["config"].update(num_heads=5), "num_heads 5"),
+    ],
+)
+def test_what_does_not_fit_is_named(narrow, tmp_path, change, message):
+    save_encoder(tmp_path, narrow("base"))
+    edit(tmp_path / "encoder.json", change)
+    with pytest.raises(UserError, match=message) as caught:
+        load_encoder(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_and_broken_files(narrow, tmp_path):
+    with pytest.raises(UserError, match="does not exist: give"):
+        load_encoder(tmp_path / "nothing")
+    with pytest.raises(UserError, match="holds no encoder: give"):
+        load_encoder(tmp_path)
+    save_encoder(tmp_path, narrow("base"))
+    weights = (tmp_path / "encoder.safetensors").read_bytes()
+    (tmp_path / "encoder.safetensors").write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(UserError, match="not a whole safetensors file"):
+        load_encoder(tmp_path)
+    (tmp_path / "encoder.safetensors").unlink()
+    with pytest.raises(UserError, match=r"encoder\.safetensors does not exist"):
+        load_encoder(tmp_path)
+
+
+@pytest.mark.parametrize("shape", ["base", "large"])
+def test_huggingface_folder(narrow, speechlike, tmp_path, shape):
+    """A folder that transformers itself wrote."""
+    from transformers import HubertConfig as TheirConfig
+    from transformers import HubertModel, Wav2Vec2FeatureExtractor
+
+    own = narrow(shape).config
+    theirs = HubertModel(
+        TheirConfig(
+            hidden_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=96,
+            num_conv_pos_embeddings=16,
+            num_conv_pos_embedding_groups=4,
+            conv_dim=[24] * 7,
+            feat_extract_norm=own.conv_norm,
+            do_stable_layer_norm=own.layer_norm_first,
+        )
+    ).eval()
+    theirs.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"preprocessor_config\.json does not exist"):
+        load_encoder(tmp_path)
+    Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(tmp_path)
+    encoder = load_encoder(tmp_path)
+    assert encoder.num_layers == 2 and not encoder.config.normalize
+    with torch.no_grad():
+        expected = theirs(speechlike, output_hidden_states=True).hidden_states
+        for a, b in zip(encoder(speechlike).hidden_states, expected, strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-4)
+    # The names of a checkpoint from before torch 2, with a task head.
+    state = load_file(tmp_path / "model.safetensors")
+    prefix = "encoder.pos_conv_embed.conv."
+    state[f"{prefix}weight_g"] = state.pop(f"{prefix}parametrizations.weight.original0")
+    state[f"{prefix}weight_v"] = state.pop(f"{prefix}parametrizations.weight.original1")
+    state = {f"hubert.{name}": tensor for name, tensor in state.items()} | {"lm_head.bias": torch.zeros(5)}
+    save_file(state, tmp_path / "model.safetensors")
+    assert same(load_encoder(tmp_path), encoder, speechlike)
+    edit(tmp_path / "config.json", lambda d: d.update(hidden_act="relu"))
+    with pytest.raises(UserError, match="hidden_act"):
+        load_encoder(tmp_path)
+
+
+@pytest.fixture
+def fairseq_dictionary(monkeypatch):
+    """A stand-in for the class that fairseq's checkpoints hold."""
+    module = types.ModuleType("fairseq.data.dictionary")
+    module.Dictionary = type("Dictionary", (), {"__module__": module.__name__})
+    for name in ("fairseq", "fairseq.data"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return module.Dictionary
+
+
+@pytest.mark.parametrize("shape", ["base", "large"])
+def test_fairseq_and_s3prl_checkpoints(narrow, speechlike, tmp_path, shape, fairseq_dictionary):
+    encoder = narrow(shape)
+    model, task = config_to_fairseq(encoder.config)
+    # fairseq's heads have k + 4 rows.
+    heads = {"final_proj.weight": torch.zeros(256, 48), "label_embs_concat": torch.zeros(104, 256)}
+    weights = encoder.state_dict() | heads
+    dictionary = fairseq_dictionary()
+    dictionary.symbols = ["<s>", "0"]
+    own = {"cfg": {"model": model, "task": task}, "model": weights, "task_state": {"dictionaries": [dictionary]}}
+    torch.save(own, tmp_path / "fairseq.pt")
+    converted = {"task_cfg": task, "model_cfg": model, "model_weight": weights, "dictionaries_symbols": [None]}
+    torch.save(converted, tmp_path / "s3prl.pt")
+    for name in ("fairseq.pt", "s3prl.pt"):
+        loaded = load_encoder(tmp_path / name)
+        assert loaded.config == encoder.config
+        assert same(encoder, loaded, speechlike)
+
+
+def test_checkpoints_run_nothing(tmp_path):
+    class Payload:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    torch.save({"cfg": {}, "model": Payload()}, tmp_path / "bad.pt")
+    with pytest.raises(UserError, match="without running code"):
+        load_encoder(tmp_path / "bad.pt")
+    assert not (tmp_path / "ran").exists()
+    (tmp_path / "cut.pt").write_bytes((tmp_path / "bad.pt").read_bytes()[:100])
+    with pytest.raises(UserError, match="not a torch checkpoint"):
+        load_encoder(tmp_path / "cut.pt")
+    torch.save({"state_dict": {}}, tmp_path / "other.pt")
+    with pytest.raises(UserError, match="neither s3prl's keys"):
+        load_encoder(tmp_path / "other.pt")
+
+
+def test_conv_layers_of_fairseq():
+    published = "[(512,10,5)] + [(512,3,2)] * 4 + [(512,2,2)] * 2"
+    assert parse_conv_layers(published, "x") == HubertConfig().conv_layers
+    # What fairseq itself does with the string.
+    for text in (published, "[(1, 2, 3), (4, 5, 6)] * 2 + [(7,8,9)]"):
+        assert parse_conv_layers(text, "x") == [list(layer) for layer in eval(text)]
+    with pytest.raises(UserError, match="conv_feature_layers"):
+        parse_conv_layers("[(512,10,5)] + print()", "x")
+
+
+@pytest.mark.parametrize("size", list(SIZES))
+def test_configuration_files_are_the_sizes(size):
+    """`configs/model/*.yaml` and the factories say the same, and the settings are a hydra schema."""
+    schema = OmegaConf.structured(HubertConfig)
+    merged = OmegaConf.merge(schema, OmegaConf.load(config_dir() / "model" / f"{size}.yaml"))
+    assert OmegaConf.to_object(merged) == size_config(size)
+
+
+def test_every_size_has_a_file():
+    assert {path.stem for path in (config_dir() / "model").glob("*.yaml")} == set(SIZES)
+
+
+BLOCKED = "torchaudio hydra omegaconf fairseq2 gensim transformers tqdm librosa sklearn s3prl"
+SCRIPT = f"""
+import sys
+for name in "{BLOCKED}".split():
+    sys.modules[name] = None
+import torch, speechssl
+for path in sys.argv[1:]:
+    print(speechssl.load_encoder(path)(torch.zeros(1, 4000)).hidden_states[-1].shape[2])
+"""
+
+
+def test_base_install_is_enough(narrow, tmp_path):
+    from speechssl.models.huggingface import to_huggingface_config, to_huggingface_state
+
+    encoder = narrow("base")
+    save_encoder(tmp_path / "own", narrow("stack"))
+    (tmp_path / "hf").mkdir()
+    save_file(to_huggingface_state(encoder.config, encoder.state_dict()), tmp_path / "hf/model.safetensors")
+    (tmp_path / "hf/config.json").write_text(json.dumps(to_huggingface_config(encoder.config)))
+    (tmp_path / "hf/preprocessor_config.json").write_text('{"do_normalize": false}')
+    model, task = config_to_fairseq(encoder.config)
+    torch.save({"task_cfg": task, "model_cfg": model, "model_weight": encoder.state_dict()}, tmp_path / "s3prl.pt")
+    paths = [str(tmp_path / name) for name in ("own", "hf", "s3prl.pt")]
+    done = subprocess.run([sys.executable, "-c", SCRIPT, *paths], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["48"] * 3
