@@ -158,3 +158,10 @@ def test_librispeech_is_downloaded_checked_and_whole(librispeech_tree, tmp_path,
     assert sorted(path.name for path in (downloads / "LibriSpeech").iterdir()) == ["SPEAKERS.TXT", "dev-clean"]
     archive.unlink()
     assert len(entries("librispeech", "", **settings)) == 1  # there already
+
+
+def test_a_broken_librispeech_archive_is_found(tmp_path):
+    (tmp_path / "LibriSpeech").mkdir()
+    (tmp_path / "LibriSpeech/dev-clean.tar.gz").write_bytes(b"half a download")
+    with pytest.raises(UserError, match="another checksum"):
+        entries("librispeech", "", parts=["dev-clean"], downloads=str(tmp_path))

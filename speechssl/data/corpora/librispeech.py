@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ from speechssl.data.corpora.corpus import Corpus, CorpusSettings, Entry, require
 from speechssl.data.corpora.kaldi import read_kaldi_map
 from speechssl.data.walk import AUDIO_SUFFIXES
 from speechssl.errors import UserError, nearest
-from speechssl.files import require_file
+from speechssl.files import checksum, require_file
 
 URL = "https://www.openslr.org/resources/12"
 
@@ -98,11 +100,20 @@ def _download(part: str, root: Path) -> None:
         return
     root.mkdir(parents=True, exist_ok=True)
     archive = root / f"{part}.tar.gz"
-    if not archive.is_file():
+    if archive.is_file():
+        if checksum(archive) != CHECKSUMS[part]:
+            raise UserError(
+                f"{archive} is not LibriSpeech's archive (another checksum); delete it to download it again"
+            )
+    else:
         logger.info("downloading %s/%s", URL, archive.name)
         try:
-            torch.hub.download_url_to_file(f"{URL}/{archive.name}", str(archive), hash_prefix=CHECKSUMS[part])
+            torch.hub.download_url_to_file(
+                f"{URL}/{archive.name}", str(archive), hash_prefix=CHECKSUMS[part], progress=sys.stderr.isatty()
+            )
         except (OSError, RuntimeError) as error:
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                raise
             raise UserError(f"{URL}/{archive.name} cannot be downloaded ({error}); try again later") from error
     with tempfile.TemporaryDirectory(dir=root, prefix=f".{part}.") as name:
         with tarfile.open(archive) as tar:
