@@ -42,18 +42,19 @@ class Documents:
         return np.array([self.dictionary.dfs[number] for number in range(len(self.dictionary))], dtype=np.int64)
 
 
-def fit_documents(utterances: Sequence[Units], clusters: int, settings: TopicSettings) -> Documents:
+def fit_documents(utterances: Sequence[Units], clusters: int, frame_rate: float, settings: TopicSettings) -> Documents:
     """Fit words, vocabulary and, where asked for, tf-idf.
 
     Args:
         utterances: `(frames,)` frame labels of each utterance to fit on.
         clusters: number of different units.
+        frame_rate: units a second.
         settings: `words`, `no_below`, `no_above`, `vocabulary` and `tfidf` are used.
 
     Raises:
         UserError: no word is left in the vocabulary.
     """
-    words = fit_words(settings.words, utterances, clusters)
+    words = fit_words(settings.words, utterances, clusters, frame_rate)
     dictionary = Dictionary(words(units) for units in progress(utterances, "collecting words", "utterance"))
     dictionary.filter_extremes(settings.no_below, settings.no_above, settings.vocabulary)
     if not len(dictionary):

@@ -100,7 +100,7 @@ def fit_lda(documents: Sequence[Document], dictionary: Dictionary, settings: Top
     Args:
         documents: of the utterances to fit on; empty ones have no part in the fit.
         dictionary: the vocabulary.
-        settings: `topics`, `alpha`, `passes`, `iterations` and `seed` are used.
+        settings: `topics`, `alpha`, `eta`, `passes`, `iterations` and `seed` are used.
 
     Raises:
         UserError: fewer utterances with words than topics.
@@ -116,6 +116,7 @@ def fit_lda(documents: Sequence[Document], dictionary: Dictionary, settings: Top
         id2word=dictionary,
         num_topics=settings.topics,
         alpha=settings.alpha,
+        eta=settings.eta,
         passes=settings.passes,
         iterations=settings.iterations,
         random_state=settings.seed,
@@ -142,13 +143,15 @@ def load_topic_model(path: str | Path) -> TopicModel:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
         if description["format"] != FORMAT:
             raise UserError(f"{path} has format {description['format']}, not {FORMAT}; fit the topics again")
+        provenance = Provenance(**description["provenance"])
         subword_model = tensors["subword_model"].tobytes()
-        words = WordModel(WordSettings(**description["words"]), description["phrases"], subword_model)
+        settings = WordSettings(**description["words"])
+        words = WordModel(settings, provenance.frame_rate, description["phrases"], subword_model)
         frequency = tensors["document_frequency"]
         dictionary = make_dictionary(description["vocabulary"], frequency, description["utterances"])
         documents = Documents(words, dictionary, description["tfidf"])
         lda = _make_lda(dictionary, tensors, description["iterations"])
-        return TopicModel(documents, lda, Provenance(**description["provenance"]))
+        return TopicModel(documents, lda, provenance)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is not a topic model ({error}); fit the topics again") from error
 

@@ -17,12 +17,16 @@ class WordSettings:
     """`unit`: every unit is a word. `ngram`: every run of `order` neighbouring units is a word, overlapping.
     `phrase`: units that often stand together are joined (gensim's Phrases), without overlap.
     `subword`: a sentencepiece model of the units, each unit a character."""
+    rate: float = 50.0
+    """Units a second that words are made from. Of units that come more often, every second (third, ...) one is taken,
+    as HuBERT does with MFCC units: what lasts for 10 ms only is mostly a transition."""
     deduplicate: bool = True
     """Take a unit that lasts for several frames once."""
     order: int = 2
     """`ngram`: units a word. `phrase`: largest number of rounds of joining plus one."""
-    threshold: float = 1.0
-    """`phrase`: how much more often than by chance two units must stand together (gensim's `threshold`)."""
+    threshold: float = 0.1
+    """`phrase`: two units are joined if their normalised pointwise mutual information is above this: 0 where they
+    stand together as often as by chance, 1 where they always do."""
     subwords: int = 2000
     """`subword`: size of the sentencepiece vocabulary, single units included."""
 
@@ -33,6 +37,10 @@ class WordSettings:
             )
         if self.order < 1:
             raise UserError(f"words.order={self.order}: give 1 or more")
+        if self.rate <= 0:
+            raise UserError(f"words.rate={self.rate}: give units a second, above 0")
+        if not -1 <= self.threshold < 1:
+            raise UserError(f"words.threshold={self.threshold}: give at least -1 and less than 1")
 
 
 @dataclass
@@ -67,6 +75,9 @@ class TopicSettings:
     """Number of topics. This project's choice: the paper names none."""
     alpha: str = "symmetric"
     """Prior of topics in an utterance: `symmetric` (1 / topics each), `asymmetric` (falling) or `auto` (learned)."""
+    eta: float = 1.0
+    """Prior of words in a topic: as if every topic had had every word so many times. This project's choice: with less,
+    some topics take a few rare words each, and voices and languages share topics."""
     passes: int = 20
     """Rounds of batch variational Bayes over the utterances."""
     iterations: int = 50
@@ -84,5 +95,7 @@ class TopicSettings:
         for name, least in {"topics": 2, "passes": 1, "iterations": 1, "fit_utterances": 2, "vocabulary": 1}.items():
             if getattr(self, name) < least:
                 raise UserError(f"{name}={getattr(self, name)}: give {least} or more")
+        if self.eta <= 0:
+            raise UserError(f"eta={self.eta}: give a number above 0")
         if not 0 < self.no_above <= 1:
             raise UserError(f"no_above={self.no_above}: it is a share of the utterances, above 0 and at most 1")

@@ -90,7 +90,7 @@ def utterances_to_fit(labels: FrameLabels, most: int, seed: int) -> list[Units]:
 def _fit(settings: TopicSettings, labels: FrameLabels) -> TopicModel:
     info = labels.info
     utterances = utterances_to_fit(labels, settings.fit_utterances, settings.seed)
-    documents = fit_documents(utterances, info.k, settings)
+    documents = fit_documents(utterances, info.k, info.frame_rate, settings)
     lda = fit_lda([documents(units) for units in utterances], documents.dictionary, settings)
     return TopicModel(documents, lda, Provenance(info.k, info.frame_rate, info.kmeans_sha256, info.sha256))
 

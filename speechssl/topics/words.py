@@ -32,6 +32,8 @@ class WordModel:
     """Turns units into words."""
 
     settings: WordSettings
+    frame_rate: float
+    """Units a second."""
     phrases: list[dict[str, float]] = field(default_factory=list)
     """`phrase`: for each round, the joined words and their scores."""
     subword_model: bytes = b""
@@ -53,7 +55,7 @@ class WordModel:
         Returns:
             Words in their order; units inside a word are joined by signs that are no digits.
         """
-        units = deduplicate(units) if self.settings.deduplicate else units
+        units = self.thin(units)
         if self.settings.kind == "subword":
             pieces = self._subwords.EncodeAsPieces(as_text(units))
             return [JOINT.join(str(ord(character) - FIRST_CHARACTER) for character in piece) for piece in pieces]
@@ -65,27 +67,33 @@ class WordModel:
             words = phrases[words]
         return words
 
+    def thin(self, units: Units) -> Units:
+        """Return those of the units `(frames,)` that words are made from."""
+        units = units[:: max(1, round(self.frame_rate / self.settings.rate))]
+        return deduplicate(units) if self.settings.deduplicate else units
 
-def fit_words(settings: WordSettings, utterances: Sequence[Units], clusters: int) -> WordModel:
+
+def fit_words(settings: WordSettings, utterances: Sequence[Units], clusters: int, frame_rate: float) -> WordModel:
     """Fit what the kind of words needs to know of the corpus.
 
     Args:
         settings: kind and sizes.
         utterances: `(frames,)` frame labels of each utterance to fit on.
         clusters: number of different units.
+        frame_rate: units a second.
 
     Raises:
         UserError: a subword vocabulary that does not suit the units.
     """
-    model = WordModel(settings)
+    model = WordModel(settings, frame_rate)
     if settings.kind == "phrase":
         for joint in PHRASE_JOINTS[: settings.order - 1]:
             sentences = [model(units) for units in utterances]
-            found = Phrases(sentences, threshold=settings.threshold, delimiter=joint).export_phrases()
-            model = WordModel(settings, [*model.phrases, found])
+            found = _phrases(joint, settings.threshold, sentences).export_phrases()
+            model = WordModel(settings, frame_rate, [*model.phrases, found])
     if settings.kind == "subword":
-        rows = (deduplicate(units) if settings.deduplicate else units for units in utterances)
-        model = WordModel(settings, subword_model=_fit_subwords(rows, settings.subwords, clusters))
+        rows = (model.thin(units) for units in utterances)
+        model = WordModel(settings, frame_rate, subword_model=_fit_subwords(rows, settings.subwords, clusters))
     return model
 
 
@@ -99,9 +107,14 @@ def as_text(units: Units) -> str:
     return "".join(chr(FIRST_CHARACTER + unit) for unit in units.tolist())
 
 
+def _phrases(joint: str, threshold: float, sentences: list[list[str]] | None = None) -> Phrases:
+    # gensim's default score falls with the size of the corpus; this one does not.
+    return Phrases(sentences, threshold=threshold, delimiter=joint, scoring="npmi")
+
+
 def _frozen_phrases(joint: str, scores: dict[str, float], threshold: float) -> FrozenPhrases:
     """Build the frozen phrases that a fit gave from their scores alone: gensim itself can only unpickle them."""
-    frozen = Phrases(threshold=threshold, delimiter=joint).freeze()
+    frozen = _phrases(joint, threshold).freeze()
     frozen.phrasegrams = scores
     return frozen
 
