@@ -152,6 +152,20 @@ class PretrainDataset:
         return np.random.default_rng((self._seed, epoch, int(self.kept[index]), purpose))
 
 
+def check_same_source(train: PretrainDataset, valid: PretrainDataset) -> None:
+    """Raise a `UserError` unless one k-means, and one topic model, labelled both splits.
+
+    With two models the same number means two things, and the validation loss rises for no visible reason.
+    """
+    for one, other in zip(train.labels, valid.labels, strict=True):
+        if one.info.kmeans_sha256 != other.info.kmeans_sha256 or one.info.frame_rate != other.info.frame_rate:
+            raise UserError(f"{one.path} and {other.path} were made by two different k-means; label both with one")
+    if train.topics and valid.topics and train.topics.info.model_sha256 != valid.topics.info.model_sha256:
+        raise UserError(
+            f"{train.topics.file} and {valid.topics.file} were made by two different topic models; make both with one"
+        )
+
+
 def _labels(folder: str, manifest: Manifest, label_rate: float) -> FrameLabels:
     labels = read_labels(Path(folder) / f"{manifest.file.stem}.km", frame_rate=label_rate or None)
     check_labels_fit(labels, manifest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from speechssl.errors import UserError
 from speechssl.models.hubert import HubertEncoder
 from speechssl.objectives.feature_penalty import FeaturePenalty
 from speechssl.objectives.masked_prediction import LabelPredictor, MaskedPrediction
@@ -52,7 +53,7 @@ def build_model(settings: PretrainSettings, labels: list[int], topics: int | Non
     """
     objective = settings.objective
     encoder = HubertEncoder(settings.model)
-    layers = [_layer(layer, encoder.num_layers) for layer in objective.layers]
+    layers = [layer_index(layer, encoder.num_layers) for layer in objective.layers]
     objectives: dict[str, Objective] = {
         "masked": MaskedPrediction(encoder.dim, settings.model.final_dim, labels, layers, objective.temperature)
     }
@@ -63,7 +64,7 @@ def build_model(settings: PretrainSettings, labels: list[int], topics: int | Non
         objectives["topic"] = TopicPrediction(
             encoder.dim,
             topics,
-            layer=_layer(objective.topic_layer, encoder.num_layers),
+            layer=layer_index(objective.topic_layer, encoder.num_layers),
             pool=objective.topic_pool.value,
             targets=objective.topic_targets.value,
             weight=objective.topic_weight,
@@ -89,10 +90,8 @@ def heads_state(model: PretrainModel) -> dict[str, Tensor]:
     return {name: weight.detach().float().cpu().contiguous() for name, weight in state.items()}
 
 
-def _layer(layer: int, num_layers: int) -> int:
+def layer_index(layer: int, num_layers: int) -> int:
     """Return a non-negative index into the `num_layers + 1` hidden states."""
-    from speechssl.errors import UserError
-
     if not -num_layers - 1 <= layer <= num_layers:
         raise UserError(
             f"layer {layer} is not among the {num_layers + 1} hidden states of this encoder (0 to {num_layers})"

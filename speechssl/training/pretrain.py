@@ -25,15 +25,15 @@ from torch import nn
 
 from speechssl.audio import SAMPLE_RATE
 from speechssl.models.hubert import HubertEncoder
-from speechssl.models.load import save_encoder
+from speechssl.models.save import save_encoder
 from speechssl.training.batching import UpdatePlanner
 from speechssl.training.calibrate import updates_in
 from speechssl.training.checkpoints import checkpoint_manager
-from speechssl.training.dataset import AudioCache, PretrainDataset
+from speechssl.training.dataset import AudioCache, PretrainDataset, check_same_source
 from speechssl.training.device import compute_type, create_gangs, this_device
 from speechssl.training.guard import NonFiniteGuard
 from speechssl.training.metrics import RunRecorder
-from speechssl.training.model import PretrainModel, build_model, heads_state
+from speechssl.training.model import PretrainModel, build_model, heads_state, layer_index
 from speechssl.training.progress import TrainingProgress
 from speechssl.training.reader import PretrainReader
 from speechssl.training.run_folder import RunFolder
@@ -55,9 +55,11 @@ def pretrain(settings: PretrainSettings) -> None:
     folder.open_log()
     device = this_device()
     gangs = create_gangs(device, settings.run.parallel)
+    run = _Run(settings, folder, gangs)
     try:
-        _Run(settings, folder, gangs).train()
+        run.train()
     finally:
+        run.close()
         if gangs.root.size > 1 and torch.distributed.is_initialized():
             gangs.close()
 
@@ -73,9 +75,16 @@ class _Run:
         self.dtype = compute_type(settings.run.precision, self.device)
         # One layer only: the data asks it how many frames an utterance has.
         self.shape = HubertEncoder(dataclasses.replace(settings.model, num_layers=1))
+        self.readers: list[PretrainReader] = []
         self.cache = AudioCache(settings.data.cache_gb)
         self.train_data = self._dataset(settings.data.train, None)
         self.valid_data = self._dataset(settings.data.valid, 0)
+        check_same_source(self.train_data, self.valid_data)
+
+    def close(self) -> None:
+        """Stop the threads that read ahead."""
+        for reader in self.readers:
+            reader.close()
 
     def train(self) -> None:
         """Train up to the last update and write the encoder."""
@@ -167,9 +176,11 @@ class _Run:
             processes=self.gangs.dp.size,
             seed=self.settings.seed,
         )
-        return PretrainReader(
+        reader = PretrainReader(
             data, planner, self.shape, batch.fit, self.gangs.dp.rank, training, self.settings.data.workers
         )
+        self.readers.append(reader)
+        return reader
 
     def _wrap(self, model: PretrainModel, manager: CheckpointManager) -> nn.Module:
         """Wrap the model for several processes."""
@@ -183,8 +194,11 @@ class _Run:
                 version="v2",
                 broadcast_state=not manager.has_checkpoint(),
             )
-        # A dropped layer has no gradient in that update.
-        return to_ddp(model, self.gangs, find_unused_parameters=self.settings.model.layerdrop > 0)
+        # Layers above the highest loss have no gradient.
+        objective = self.settings.objective
+        losses = [*objective.layers, objective.topic_layer] if objective.topic_weight > 0 else objective.layers
+        unused = model.encoder.num_layers not in [layer_index(layer, model.encoder.num_layers) for layer in losses]
+        return to_ddp(model, self.gangs, find_unused_parameters=unused)
 
     def _trainer(
         self, model: PretrainModel, wrapped: nn.Module, manager: CheckpointManager, steps: int, done: int

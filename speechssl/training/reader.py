@@ -139,6 +139,10 @@ class PretrainReader(DataReader[PretrainBatch]):
         self._update = 0
         self._batches = None
 
+    def close(self) -> None:
+        """Stop reading ahead. The threads call into Python, so they must be gone before the interpreter is."""
+        self._batches = None
+
     def state_dict(self) -> dict[str, object]:
         """Return the position: what was read ahead is read again."""
         return {"epoch": self._epoch, "update": self._update}

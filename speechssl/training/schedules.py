@@ -28,7 +28,7 @@ def infinite(step: int, steps: int, warmup: int, cooldown: int, anneal: int, con
     if step < warmup + cooldown:
         return constant + (1 - constant) * 0.5 * (1 + math.cos(math.pi * (step - warmup) / cooldown))
     into_anneal = step - (steps - anneal)
-    if into_anneal <= 0:
+    if anneal == 0 or into_anneal <= 0:
         return constant
     return constant * (final / constant) ** (into_anneal / anneal)
 

@@ -1,0 +1,93 @@
+"""Labels stay with their audio through crops; masks belong to utterances."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import soundfile
+
+from speechssl.data.labels import LabelInfo, write_labels
+from speechssl.data.manifest import write_manifest
+from speechssl.data.masking import MaskSettings, label_positions, span_mask
+from speechssl.errors import UserError
+from speechssl.files import checksum
+from speechssl.models.hubert import HubertConfig, HubertEncoder
+from speechssl.training.dataset import AudioCache, PretrainDataset
+from speechssl.training.settings import DataSettings
+
+
+@pytest.fixture
+def ramp(tmp_path):
+    """One recording whose samples and labels both count time: sample n is n / 2^17, label i is i."""
+    samples = 60_000
+    wave = np.arange(samples) / 2**17
+    soundfile.write(tmp_path / "ramp.wav", wave, 16_000, subtype="FLOAT")
+    write_manifest(tmp_path / "train.tsv", tmp_path, [("ramp.wav", samples)])
+    info = LabelInfo(100.0, 1000, "ramp", kmeans_sha256="", manifest_sha256=checksum(tmp_path / "train.tsv"))
+    write_labels(tmp_path / "train.km", [np.arange(samples // 160 - 2)], info)
+    return tmp_path
+
+
+def dataset(folder, max_seconds: float, front_end: str = "waveform") -> PretrainDataset:
+    encoder = HubertEncoder(HubertConfig(front_end=front_end, num_layers=1))
+    settings = DataSettings(labels=[str(folder)], max_seconds=max_seconds)
+    return PretrainDataset(
+        str(folder / "train.tsv"), settings, MaskSettings(), encoder, with_topics=False, seed=3, cache=AudioCache(1)
+    )
+
+
+@pytest.mark.parametrize("front_end", ["waveform", "fbank"])
+def test_labels_follow_crops(ramp, front_end):
+    data = dataset(ramp, max_seconds=2.0, front_end=front_end)
+    starts = set()
+    for epoch in range(8):
+        samples, frames = int(data.samples[0]), int(data.frames[0])
+        example = data.example(0, epoch, samples, frames)
+        start = round(example.waveform[0].item() * 2**17)
+        starts.add(start)
+        assert len(example.waveform) == samples == 32_000
+        # 20 ms frames take every second 10 ms label; of 40 ms frames the second of four is nearest the centre.
+        step, first = (2, 0) if front_end == "waveform" else (4, 1)
+        expected = start // 160 + first + step * np.arange(frames)
+        np.testing.assert_array_equal(example.labels[0], np.minimum(expected, 60_000 // 160 - 3))
+    assert len(starts) > 4
+
+
+def test_mask_does_not_depend_on_the_batch(ramp):
+    data = dataset(ramp, max_seconds=2.0)
+    one, again = data.mask(0, 5, 99), data.mask(0, 5, 99)
+    np.testing.assert_array_equal(one, again)
+    assert not np.array_equal(one, data.mask(0, 6, 99))
+
+
+def test_changed_audio_is_named(ramp):
+    soundfile.write(ramp / "ramp.wav", np.zeros(50_000), 16_000)
+    data = dataset(ramp, max_seconds=2.0)
+    with pytest.raises(UserError, match=r"ramp\.wav has 50000 samples but .*train\.tsv says 60000"):
+        data.example(0, 0, 32_000, 99)
+
+
+def test_cache_changes_nothing(ramp):
+    path = ramp / "ramp.wav"
+    full, empty = AudioCache(1.0), AudioCache(0.0)
+    for cache in (full, empty):
+        np.testing.assert_array_equal(cache.read(path).numpy(), cache.read(path).numpy())
+    np.testing.assert_array_equal(full.read(path).numpy(), empty.read(path).numpy())
+
+
+def test_span_mask_covers_what_random_spans_cover():
+    generator = np.random.default_rng(0)
+    masks = np.stack([span_mask(500, 0.8, 10, 2, generator) for _ in range(400)])
+    # 40 starts of 491 places without repetition: a frame is left free if none of its 10 places is drawn.
+    expected = 1 - np.prod([(491 - 40 - i) / (491 - i) for i in range(10)])
+    assert masks[:, 20:480].mean() == pytest.approx(expected, abs=0.01)
+    short = span_mask(3, 0.8, 10, 2, generator)
+    assert 0 < short.sum() < 3
+
+
+def test_label_positions_as_fairseq_for_whole_ratios():
+    # fairseq: arange(frames) * label_rate / frame_rate, for 50 Hz frames and labels at 50 and 100 Hz.
+    np.testing.assert_array_equal(label_positions(5, 50.0, 100.0), np.arange(5) * 2)
+    np.testing.assert_array_equal(label_positions(5, 50.0, 50.0), np.arange(5))
+    np.testing.assert_array_equal(label_positions(3, 25.0, 100.0), [1, 5, 9])
+    np.testing.assert_array_equal(label_positions(4, 50.0, 25.0), [0, 0, 0, 1])

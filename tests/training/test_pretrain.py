@@ -1,0 +1,207 @@
+"""Whole runs: killed and resumed, on two processes, with bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+from safetensors.torch import load_file
+
+from speechssl import load_encoder
+from speechssl.cli.app import main
+from tests.training.conftest import Corpus, make_corpus
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def command(corpus: Corpus, *more: str) -> list[str]:
+    return ["-m", "speechssl", "pretrain", *corpus.settings(*more)]
+
+
+def run(arguments: list[str], **more: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, env=ENVIRONMENT, timeout=300, **more
+    )
+
+
+def lines(run_folder: Path, split: str) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run_folder / "metrics" / f"{split}.jsonl").read_text().splitlines()]
+
+
+def weights(run_folder: Path) -> dict[str, torch.Tensor]:
+    files = [run_folder / "encoder" / f"{name}.safetensors" for name in ("encoder", "heads")]
+    return {name: weight for file in files for name, weight in load_file(file).items()}
+
+
+def test_killed_and_resumed_is_as_never_killed(corpus, tmp_path):
+    settings = ("objective=hubertopic", "schedule.steps=24")
+    whole = run(command(corpus, *settings, f"out={tmp_path}/whole"))
+    assert whole.returncode == 0, whole.stderr
+
+    arguments = [sys.executable, *command(corpus, *settings, f"out={tmp_path}/killed")]
+    process = subprocess.Popen(arguments, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "killed").glob("checkpoints/step_[0-9]")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed" / "checkpoints" / "step_24").exists(), "the run ended before it was killed"
+    resumed = run(command(corpus, *settings, f"out={tmp_path}/killed"))
+    assert resumed.returncode == 0, resumed.stderr
+    assert "going on from update" in resumed.stderr
+
+    expected, found = weights(tmp_path / "whole"), weights(tmp_path / "killed")
+    assert expected.keys() == found.keys()
+    for name, weight in expected.items():
+        assert torch.equal(weight, found[name]), name
+    steps = [line["step"] for line in lines(tmp_path / "killed", "train")]
+    assert steps == list(range(1, 25)), "each update is logged once"
+    losses = [line["masked_loss"] for line in lines(tmp_path / "killed", "train")]
+    assert losses == [line["masked_loss"] for line in lines(tmp_path / "whole", "train")]
+    encoder = load_encoder(tmp_path / "killed")
+    assert encoder(torch.randn(1, 16_000)).hidden_states[-1].shape == (1, 24, 32)
+
+
+def test_two_processes_are_one_with_twice_the_batch(corpus, tmp_path):
+    dropout = [f"model.{name}=0" for name in ("dropout", "attention_dropout", "input_dropout", "layerdrop")]
+    settings = ("objective=hubertopic", "schedule.steps=6", "batch.total_seconds=8", *dropout)
+    alone = run(command(corpus, *settings, "batch.seconds=16", f"out={tmp_path}/alone"))
+    assert alone.returncode == 0, alone.stderr
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29731"]
+    both = run([*launcher, *command(corpus, *settings, "batch.seconds=8", f"out={tmp_path}/both")])
+    assert both.returncode == 0, both.stderr
+    for split in ("train", "valid"):
+        for expected, found in zip(lines(tmp_path / "alone", split), lines(tmp_path / "both", split), strict=True):
+            for name in ("masked_loss", "topic_loss", "masked_accuracy"):
+                assert found[name] == pytest.approx(expected[name], rel=1e-4), (split, name)
+    found = weights(tmp_path / "both")
+    for name, weight in weights(tmp_path / "alone").items():
+        torch.testing.assert_close(found[name], weight, rtol=1e-3, atol=2e-4, msg=lambda text, n=name: f"{n}: {text}")
+
+
+def test_losses_fall_and_iterations_chain(corpus, tmp_path):
+    settings = ("objective=hubert", "data.topics=null", "optim.lr=0.01")
+    assert main(["pretrain", *corpus.settings(*settings, "schedule.steps=40", f"out={tmp_path}/one")]) == 0
+    losses = [line["masked_loss"] for line in lines(tmp_path / "one", "train")]
+    assert sum(losses[-5:]) / 5 < sum(losses[:5]) / 5 - 0.1
+    more = (*settings, "schedule.steps=2", f"init_from={tmp_path}/one", f"out={tmp_path}/two")
+    assert main(["pretrain", *corpus.settings(*more)]) == 0
+    first = lines(tmp_path / "two", "train")[0]["masked_loss"]
+    assert first < sum(losses[:5]) / 5 - 0.1, "the second run starts from the first one's weights"
+
+
+def test_minutes_fix_the_number_of_updates(corpus, tmp_path):
+    settings = corpus.settings("schedule.minutes=0.02", f"out={tmp_path}/timed")
+    assert main(["pretrain", *settings]) == 0
+    steps = json.loads((tmp_path / "timed" / "run.json").read_text())["steps"]
+    assert lines(tmp_path / "timed", "train")[-1]["step"] == steps > 1
+    before = weights(tmp_path / "timed")
+    assert main(["pretrain", *settings]) == 0
+    assert all(torch.equal(weight, before[name]) for name, weight in weights(tmp_path / "timed").items())
+
+
+def broken(corpus: Corpus) -> None:
+    """Make one recording so loud that its filterbank overflows."""
+    path = corpus.folder / "audio" / "train3.wav"
+    wave, _ = soundfile.read(path, dtype="float32")
+    soundfile.write(path, wave * 1e30, 16_000, subtype="FLOAT")
+
+
+def test_updates_that_are_not_finite_are_skipped_and_named(tmp_path, caplog):
+    corpus = make_corpus(tmp_path)
+    broken(corpus)
+    settings = corpus.settings("schedule.steps=8", "run.max_skipped=50", f"out={tmp_path}/run")
+    assert main(["pretrain", *settings]) == 0
+    skipped = [record.getMessage() for record in caplog.records if "skipped update" in record.getMessage()]
+    assert skipped and "train3.wav" in skipped[0]
+    assert all(weight.isfinite().all() for weight in weights(tmp_path / "run").values())
+
+
+def test_too_many_skipped_updates_stop_the_run(tmp_path, capsys):
+    corpus = make_corpus(tmp_path)
+    broken(corpus)
+    settings = corpus.settings("schedule.steps=200", "run.max_skipped=1", f"out={tmp_path}/run")
+    assert main(["pretrain", *settings]) == 1
+    message = capsys.readouterr().err
+    assert "2 updates had a loss that is not finite" in message and "train3.wav" in message
+
+
+def fails(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(["pretrain", *arguments]) == 1
+    message = capsys.readouterr().err.strip()
+    assert len(message.splitlines()) == 1, "one clear line"
+    return message
+
+
+def test_bad_input_is_one_line(corpus, tmp_path, capsys):
+    out = f"out={tmp_path}/run"
+    steps = "schedule.steps=2"
+    assert "did you mean 'model.num_layers'" in fails(corpus.settings(steps, out, "model.num_layer=3"), capsys)
+    assert "give either schedule.steps" in fails(corpus.settings(out), capsys)
+    assert "there are no topics" in fails(
+        corpus.settings(steps, out, "objective=hubertopic", "data.topics=null"), capsys
+    )
+    assert "model.cls_frame=true" in fails(corpus.settings(steps, out, "objective.topic_pool=cls"), capsys)
+    assert "layer 7 is not among the 3" in fails(corpus.settings(steps, out, "objective.layers=[7]"), capsys)
+    assert "data.min_seconds=9.0 or longer" in fails(corpus.settings(steps, out, "data.min_seconds=9"), capsys)
+    assert "does not exist" in fails(corpus.settings(steps, out, f"data.train={tmp_path}/none.tsv"), capsys)
+    assert "frame_rate" in fails(corpus.settings(steps, out, "data.label_rate=50"), capsys)
+
+
+def test_labels_of_two_kmeans_are_refused(tmp_path, capsys):
+    corpus = make_corpus(tmp_path, kmeans={"train": "one", "valid": "two"})
+    assert "two different k-means" in fails(corpus.settings("schedule.steps=2", f"out={tmp_path}/run"), capsys)
+
+
+def test_another_run_is_not_overwritten(corpus, tmp_path, capsys):
+    out = f"out={tmp_path}/run"
+    assert main(["pretrain", *corpus.settings("schedule.steps=2", out)]) == 0
+    message = fails(corpus.settings("schedule.steps=2", out, "model.dim=64"), capsys)
+    assert "model.dim=32, not 64" in message
+    message = fails(
+        corpus.settings("schedule.steps=2", f"out={tmp_path}/other", "model.dim=64", f"init_from={tmp_path}/run"),
+        capsys,
+    )
+    assert "init_from" in message and "does not fit" in message
+
+
+def test_no_environment_variable_is_logged(corpus, tmp_path):
+    environment = {**ENVIRONMENT, "SPEECHSSL_TEST_SECRET": "swordfish-4711"}
+    arguments = [sys.executable, *command(corpus, "schedule.steps=2", f"out={tmp_path}/run")]
+    done = subprocess.run(arguments, capture_output=True, env=environment, timeout=120)
+    assert done.returncode == 0
+    written = done.stdout + done.stderr
+    for file in (tmp_path / "run").rglob("*"):
+        written += file.read_bytes() if file.is_file() else b""
+    assert b"swordfish" not in written
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("objective=hubertopic", "objective.topic_pool=cls", "model.cls_frame=true", "objective.topic_targets=hard"),
+        ("objective=hubertopic", "objective.topic_layer=1", "objective.layers=[1,2]"),
+        ("batch.fit=crop", "schedule=infinite", "model.layerdrop=0.5"),
+        ("model.front_end=waveform", "model.conv_layers=[[16,10,5],[16,8,8],[16,8,8]]", "batch.seconds=3"),
+    ],
+)
+def test_variants_train(corpus, tmp_path, more):
+    assert main(["pretrain", *corpus.settings(*more, "schedule.steps=3", f"out={tmp_path}/run")]) == 0
+    assert all(weight.isfinite().all() for weight in weights(tmp_path / "run").values())
+    load_encoder(tmp_path / "run")
+
+
+def test_several_label_sets(corpus, tmp_path):
+    labels = f"data.labels=[{corpus.units},{corpus.units}]"
+    assert main(["pretrain", *corpus.settings(labels, "schedule.steps=2", f"out={tmp_path}/run")]) == 0
+    assert "masked_loss_set1_layer2" in lines(tmp_path / "run", "train")[0]
+    names = weights(tmp_path / "run")
+    assert "label_embs_concat" in names and any(name.startswith("extra.") for name in names)

@@ -1,0 +1,43 @@
+"""Learning rates at points worked by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from speechssl.training.schedules import build_schedule, infinite, linear
+from speechssl.training.settings import ScheduleKind, ScheduleSettings
+
+
+def test_linear_as_published():
+    # 32 k warm-up to the peak, 0 at 400 k; half way down in between.
+    assert linear(16_000, 400_000, 32_000) == pytest.approx(0.5)
+    assert linear(32_000, 400_000, 32_000) == pytest.approx(1.0)
+    assert linear(216_000, 400_000, 32_000) == pytest.approx(0.5)
+    assert linear(400_000, 400_000, 32_000) == 0.0
+
+
+def test_infinite_by_hand():
+    def rate(step: int) -> float:
+        return infinite(step, steps=1000, warmup=100, cooldown=200, anneal=100, constant=0.25, final=0.01)
+
+    assert rate(50) == pytest.approx(0.5)
+    assert rate(100) == pytest.approx(1.0)
+    assert rate(200) == pytest.approx(0.25 + 0.75 / 2)
+    assert rate(300) == rate(600) == rate(900) == pytest.approx(0.25)
+    assert rate(950) == pytest.approx((0.25 * 0.01) ** 0.5)
+    assert rate(1000) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("kind", list(ScheduleKind))
+def test_no_update_is_wasted(kind):
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    schedule = build_schedule(optimizer, ScheduleSettings(kind=kind, steps=50), 50)
+    rates = []
+    for _ in range(50):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    assert min(rates) > 0
+    assert max(rates) == pytest.approx(1.0)
