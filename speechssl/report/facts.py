@@ -36,4 +36,4 @@ def _fact_text(value: Any) -> str:
         return {True: "yes", False: "no", None: "none"}[value]
     if is_number(value):
         return number_text(value)
-    return str(value)
+    return str(value) or "\u2013"

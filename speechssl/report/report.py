@@ -60,7 +60,9 @@ def _lead(found: Findings) -> list[str]:
     methods: dict[str, list[str]] = {}
     for run in found.runs:
         methods.setdefault(run.method, []).append(str(run.seed))
-    runs = "; ".join(f"{method}, seeds {', '.join(seeds)}" for method, seeds in methods.items())
+    runs = "; ".join(
+        f"{method}, seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}" for method, seeds in methods.items()
+    )
     return [f"Results of the experiment folder {found.exp}. Encoders trained: {runs or 'none'}."]
 
 

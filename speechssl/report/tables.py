@@ -84,7 +84,7 @@ class Figure:
     """What the picture shows, for those who do not see it."""
     caption: str
     wide: bool = False
-    """Takes the whole width of the page."""
+    """Shown in its own size, to scroll sideways where the screen is narrower."""
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,11 @@ UNITS = {
     "lr": "learning rate",
     "grad_norm": "gradient norm",
     "audio_seconds_per_second": "audio seconds a second",
-    "seconds": "seconds since the start",
+    "audio_seconds": "seconds of audio since the last line",
+    "data_epoch": "pass over the data",
+    "data_time": "seconds of waiting for data since the last line",
+    "compute_time": "seconds of computing since the last line",
+    "wall_time": "seconds since the process started",
 }
 COUNTS = ("step", "epoch")
 
