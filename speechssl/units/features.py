@@ -16,6 +16,7 @@ from speechssl.audio.mfcc import MFCC_DIM, MFCC_FRAME_RATE, mfcc
 from speechssl.data.manifest import Manifest
 from speechssl.errors import UserError
 from speechssl.models.encoder import Encoder
+from speechssl.models.load import load_encoder
 from speechssl.units.pieces import FrameLayout, Piece
 from speechssl.units.reading import read_in_order, single_threaded_torch
 
@@ -33,8 +34,8 @@ class FeatureSettings:
     layer: int = 6
     """Hidden states to take: 0 is the input of the first layer, 6 what HuBERT's second iteration uses."""
     max_seconds: float = 60.0
-    """Longer recordings are computed in pieces of this many seconds, so that memory is bounded. MFCC are the same in
-    pieces. An encoder hears one second more on either side of a piece, and nothing further."""
+    """An encoder gets longer recordings in pieces of this many seconds, so that memory is bounded: it hears one second
+    more on either side of a piece, and nothing further. The number of frames is that of the whole recording."""
     batch_seconds: float = 80.0
     """Seconds of audio, padding included, that an encoder gets at once."""
 
@@ -77,7 +78,7 @@ def open_features(settings: FeatureSettings, device: torch.device) -> Features:
     Raises:
         UserError: the encoder cannot be loaded, or has no such layer.
     """
-    return MfccFeatures(settings, device) if settings.kind == "mfcc" else EncoderFeatures(settings, device)
+    return MfccFeatures(device) if settings.kind == "mfcc" else EncoderFeatures(settings, device)
 
 
 class MfccFeatures:
@@ -91,8 +92,10 @@ class MfccFeatures:
     _CONTEXT = 4
     """Frames on either side that deltas of deltas look at: with them, pieces give exactly the whole's MFCC."""
 
-    def __init__(self, settings: FeatureSettings, device: torch.device) -> None:
-        self._most_frames = int(settings.max_seconds * self.frame_rate)
+    _PIECE = 1000
+    """Frames computed at once: what a processor's cache holds."""
+
+    def __init__(self, device: torch.device) -> None:
         self._device = device
 
     def stream(self, manifest: Manifest, indices: Iterable[int], threads: int) -> Iterator[tuple[int, Tensor]]:
@@ -103,7 +106,7 @@ class MfccFeatures:
 
     def frames(self, waveform: Tensor) -> Tensor:
         """Return `(frames, 39)` of one recording `(samples,)`."""
-        pieces = self.layout.pieces(len(waveform), self._most_frames, self._CONTEXT)
+        pieces = self.layout.pieces(len(waveform), self._PIECE, self._CONTEXT)
         parts = [mfcc(waveform[piece.start : piece.stop])[piece.skip :][: piece.keep] for piece in pieces]
         return torch.cat(parts) if parts else torch.zeros(0, self.dim)
 
@@ -129,8 +132,6 @@ class EncoderFeatures:
     """Batches' worth of audio that is sorted by length at once."""
 
     def __init__(self, settings: FeatureSettings, device: torch.device) -> None:
-        from speechssl.models.load import load_encoder
-
         self._encoder: Encoder = load_encoder(settings.encoder).eval().to(device)
         if not 0 <= settings.layer <= self._encoder.num_layers:
             raise UserError(f"{settings.encoder} has layers 0 to {self._encoder.num_layers}, not {settings.layer}")
@@ -176,12 +177,7 @@ class EncoderFeatures:
         lengths = torch.tensor([len(cut.waveform) for cut in cuts])
         output = self._encoder(waveforms.to(self._device), lengths.to(self._device))
         states = output.hidden_states[self._settings.layer].float()
-        results = []
-        for row, (cut, length) in enumerate(zip(cuts, output.lengths.tolist(), strict=True)):
-            if length != self.layout.frames(len(cut.waveform)):
-                raise RuntimeError(f"{length} frames for {len(cut.waveform)} samples do not fit {self.layout}")
-            results.append(states[row, cut.piece.skip :][: cut.piece.keep].clone())
-        return results
+        return [states[row, cut.piece.skip :][: cut.piece.keep].clone() for row, cut in enumerate(cuts)]
 
 
 def _similar_lengths(window: Sequence[_Cut], most_samples: int) -> Iterator[list[int]]:
@@ -199,9 +195,13 @@ def _similar_lengths(window: Sequence[_Cut], most_samples: int) -> Iterator[list
 
 def _layout(encoder: Encoder) -> FrameLayout:
     """Return an encoder's frame layout; its window is the shortest audio that has a frame."""
-    lengths = torch.arange(1, encoder.sample_rate + 1)
-    window = int(lengths[encoder.frame_lengths(lengths) > 0][0])
-    return FrameLayout(stride=round(encoder.sample_rate / encoder.frame_rate), window=window)
+    lengths = torch.arange(1, 2 * encoder.sample_rate)
+    frames = encoder.frame_lengths(lengths)
+    window = int(lengths[frames > 0][0])
+    layout = FrameLayout(stride=round(encoder.sample_rate / encoder.frame_rate), window=window)
+    if frames.tolist() != list(map(layout.frames, lengths.tolist())):
+        raise UserError("the encoder pads its front end, so long recordings cannot be cut into pieces of whole frames")
+    return layout
 
 
 def weights_checksum(module: nn.Module) -> str:

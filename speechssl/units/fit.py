@@ -77,28 +77,27 @@ def run_kmeans(settings: KMeansSettings) -> None:
         sample = FrameSample(manifest, features, indices, most, settings.seed)
         if processes.first:
             print(
-                f"k-means: {corpus_seconds(manifest):.0f} s in {manifest.file}, fraction {fraction:.3g}: "
-                f"{len(indices)} of {len(manifest)} recordings, {seconds:.0f} s, {sample.kept} of their {sample.total} frames fitted"
+                f"k-means: fraction {fraction:.3g} of {manifest.file}: {seconds:.0f} s, {len(indices)} of "
+                f"{len(manifest)} recordings, {sample.kept} of their {sample.total} frames fitted"
             )
         frames = sample.collect(reader_threads(settings.threads), device, processes)
         fitted = fit_kmeans(frames, settings, processes)
-        if not processes.first:
-            return
-    info = KMeansInfo(
-        k=settings.k,
-        dim=features.dim,
-        frame_rate=features.frame_rate,
-        features=asdict(settings.features),
-        encoder_sha256=features.checksum,
-        seed=settings.seed,
-        fraction=fraction,
-        seconds=seconds,
-        recordings=len(indices),
-        frames=sample.kept,
-        steps=fitted.steps,
-        inertia=fitted.inertia,
-        manifest=settings.manifest,
-        manifest_sha256=checksum(settings.manifest),
-    )
-    file = write_kmeans(settings.out, fitted.centroids, info)
-    print(f"k-means: inertia {fitted.inertia:.4f} a frame after {fitted.steps} mini-batches -> {file}")
+        if processes.first:
+            info = KMeansInfo(
+                k=settings.k,
+                dim=features.dim,
+                frame_rate=features.frame_rate,
+                features=asdict(settings.features),
+                encoder_sha256=features.checksum,
+                seed=settings.seed,
+                fraction=fraction,
+                seconds=seconds,
+                recordings=len(indices),
+                frames=sample.kept,
+                steps=fitted.steps,
+                inertia=fitted.inertia,
+                manifest=settings.manifest,
+                manifest_sha256=checksum(settings.manifest),
+            )
+            file = write_kmeans(settings.out, fitted.centroids, info)
+            print(f"k-means: inertia {fitted.inertia:.4f} a frame after {fitted.steps} mini-batches -> {file}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby, islice
@@ -98,14 +99,10 @@ def run_label(settings: LabelSettings) -> None:
             if processes.first:
                 _write(manifest, rows, model, Path(settings.out))
             else:
-                for _ in rows:
-                    raise RuntimeError("only the first process is given the labels")
-        if not processes.first:
-            return
-    quality = {manifest.file.stem: _quality(manifest, model, Path(settings.out)) for manifest in manifests}
-    write_json(Path(settings.out) / QUALITY, quality)
-    for split, values in quality.items():
-        print(f"label: {split}: " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
+                # Nothing comes out here; going through it makes this process label its share.
+                deque(rows, maxlen=0)
+        if processes.first:
+            _write_quality(manifests, model, Path(settings.out))
 
 
 def labelled_rows(
@@ -137,7 +134,7 @@ def _require_frames(manifest: Manifest, features: Features) -> None:
     short = np.flatnonzero(manifest.samples < features.layout.window)
     if len(short):
         raise UserError(
-            f"{manifest.file}: {len(short)} recordings are shorter than one frame, the first is "
+            f"{manifest.file}: recordings shorter than one frame: {len(short)}, the first is "
             f"{manifest.paths[short[0]]}; leave them out when making the manifest (`speechssl manifest`)"
         )
 
@@ -185,6 +182,13 @@ def _write(manifest: Manifest, rows: Iterator[Labels], model: KMeansModel, out: 
         manifest_sha256=checksum(manifest.file),
     )
     write_labels(out / f"{split}.km", progress(rows, f"labelling {split}", "recording", total=len(manifest)), info)
+
+
+def _write_quality(manifests: list[Manifest], model: KMeansModel, out: Path) -> None:
+    quality = {manifest.file.stem: _quality(manifest, model, out) for manifest in manifests}
+    write_json(out / QUALITY, quality)
+    for split, values in quality.items():
+        print(f"label: {split}: " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
 
 
 def _quality(manifest: Manifest, model: KMeansModel, out: Path) -> dict[str, float]:

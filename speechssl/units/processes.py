@@ -6,10 +6,14 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
 from torch import Tensor, distributed
+
+_PATIENCE = timedelta(days=1)
+"""How long a process waits for the others, which read other audio. The launcher ends all of them if one fails."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +55,17 @@ class Processes:
 def joined_processes() -> Iterator[Processes]:
     """Join the processes named by `WORLD_SIZE` and `RANK`, as torchrun sets them, for the time of the block.
 
-    The collectives carry a few megabytes at most, so they go through gloo on any device.
+    All leave the block together, so that what the first process writes is there for every one of them. The collectives
+    carry a few megabytes at most, so they go through gloo on any device.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield Processes()
         return
-    distributed.init_process_group("gloo")
+    distributed.init_process_group("gloo", timeout=_PATIENCE)
     try:
         yield Processes(distributed.get_rank(), size)
+        distributed.barrier()
     finally:
         distributed.destroy_process_group()
 
