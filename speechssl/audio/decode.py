@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import soundfile
 import torch
 from torch import Tensor
@@ -46,7 +47,7 @@ def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> Tensor:
     """
     try:
         with open_audio(path) as file:
-            frames, rate = file.read(dtype="float32", always_2d=True), file.samplerate
+            frames, rate = _read_all(file), file.samplerate
     except (soundfile.SoundFileError, OSError, MemoryError) as error:
         raise AudioError(failure_reason(path, error)) from error
     waveform = torch.from_numpy(frames).mean(dim=1) if frames.shape[1] > 1 else torch.from_numpy(frames[:, 0])
@@ -89,6 +90,16 @@ def failure_reason(path: str | Path, error: BaseException) -> str:
         return "the file has no bytes"
     detail = str(getattr(error, "error_string", None) or error) or type(error).__name__
     return " ".join(f"cannot be decoded: {detail}".split())
+
+
+def _read_all(file: soundfile.SoundFile) -> Any:
+    """Return `(frames, channels)` float32; soundfile gives "all" only of files it can seek in, not of raw GSM."""
+    if file.seekable():
+        return file.read(dtype="float32", always_2d=True)
+    blocks = [file.read(1 << 20, dtype="float32", always_2d=True)]
+    while len(blocks[-1]):
+        blocks.append(file.read(1 << 20, dtype="float32", always_2d=True))
+    return np.concatenate(blocks)
 
 
 def _count(file: soundfile.SoundFile) -> int:

@@ -1,0 +1,190 @@
+"""Linear probes of metadata columns: speaker, gender, language, ... from mean-pooled hidden states."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from speechssl.errors import UserError, nearest
+from speechssl.evaluation.extract import Hidden, Request
+from speechssl.evaluation.linear import Parts, ProbeResult, probe
+from speechssl.evaluation.recordings import Recording, columns_of
+from speechssl.evaluation.settings import EvaluateSettings
+from speechssl.evaluation.splits import (
+    Fold,
+    NotProbed,
+    Plan,
+    label,
+    plan_folds,
+    plan_test,
+)
+from speechssl.evaluation.tasks import Score, accuracy, commonest, macro_recall, most_frequent_share
+from speechssl.models.encoder import Encoder
+
+_QUARTERS = 4
+_DISCRETE = 10
+"""A column of numbers with more different values than this is cut into quarters."""
+
+
+class ColumnTask:
+    """One metadata column."""
+
+    def __init__(self, column: str, plan: Plan, settings: EvaluateSettings, note: str = "") -> None:
+        self.name = column
+        self._plan = plan
+        self._settings = settings
+        truth = [name for fold in plan.folds for name in fold.test.classes]
+        learnt = [name for fold in plan.folds for name in fold.train.classes]
+        self.description: dict[str, Any] = {
+            "metric": "accuracy",
+            "better": "more",
+            "kind": "utterances",
+            "parts": plan.how,
+            "classes": len(plan.classes),
+            "test": len(truth),
+            "train": len(plan.folds[0].train),
+            "left_out": plan.left_out,
+            "most_frequent_class": most_frequent_share(truth, learnt),
+        }
+        if note:
+            self.description["note"] = note
+
+    def requests(self) -> Iterable[Request]:
+        """Pooled hidden states of all parts."""
+        for fold in self._plan.folds:
+            for part in (fold.train, fold.dev, fold.test):
+                for recording in part.recordings:
+                    yield Request(recording, pooled=True)
+
+    def score(self, hidden: Hidden, encoder: Encoder) -> Score:
+        """Probe every fold; the predictions of all folds are counted together."""
+        results = [self._probe_fold(fold, hidden) for fold in self._plan.folds]
+        truth = [name for fold in self._plan.folds for name in fold.test.classes]
+        return summarise(results, truth, self._plan.classes)
+
+    def _probe_fold(self, fold: Fold, hidden: Hidden) -> ProbeResult:
+        classes = self._plan.classes
+        parts: list[Tensor] = []
+        for part in (fold.train, fold.dev, fold.test):
+            parts.append(torch.stack([hidden.pooled[recording.audio] for recording in part.recordings], dim=1))
+            parts.append(class_indices(part.classes, classes))
+        settings = self._settings.probe
+        return probe(
+            Parts(*parts),
+            len(classes),
+            settings.regularisation,
+            settings.iterations,
+            settings.weighted_sum_steps,
+            self._settings.seed,
+        )
+
+
+def class_indices(names: Sequence[str], classes: Sequence[str]) -> Tensor:
+    """Return the index of each name; one that no training part has gets an index that is never predicted."""
+    index = {name: number for number, name in enumerate(classes)}
+    return torch.tensor([index.get(name, len(classes)) for name in names])
+
+
+def summarise(results: Sequence[ProbeResult], truth: list[str], classes: Sequence[str]) -> Score:
+    """Put the predictions of all folds together and score them."""
+    layers = range(len(results[0].dev_accuracy))
+    best_layers = [int(np.argmax(result.dev_accuracy)) for result in results]
+
+    def names(predictions: Iterable[Tensor]) -> list[str]:
+        return [classes[index] for part in predictions for index in part.tolist()]
+
+    chosen = names(result.predictions[layer] for result, layer in zip(results, best_layers, strict=True))
+    weighted = names(result.weighted_predictions for result in results)
+    return Score(
+        layers=[accuracy(names(result.predictions[layer] for result in results), truth) for layer in layers],
+        best=accuracy(chosen, truth),
+        best_layer=commonest(best_layers),
+        weighted=accuracy(weighted, truth),
+        layer_weights=np.mean([result.layer_weights for result in results], axis=0).tolist(),
+        details={
+            "best_macro_recall": macro_recall(chosen, truth),
+            "weighted_macro_recall": macro_recall(weighted, truth),
+            "dev_layers": np.mean([result.dev_accuracy for result in results], axis=0).tolist(),
+            "dev_weighted": float(np.mean([result.weighted_dev_accuracy for result in results])),
+            "regularisation": [result.regularisation for result in results],
+        },
+    )
+
+
+def column_tasks(
+    data: list[Recording], test: list[Recording] | None, settings: EvaluateSettings
+) -> tuple[list[ColumnTask], list[dict[str, str]]]:
+    """Return a task for each column that can be probed, and the columns left out with the reason.
+
+    Args:
+        data: recordings of `data_dir` that are used.
+        test: recordings of `test_dir` that are used, where it is given.
+        settings: of the command.
+
+    Raises:
+        UserError: a column that was asked for does not exist.
+    """
+    known = columns_of(data)
+    for column in settings.probe.columns or []:
+        if column not in known:
+            raise UserError(
+                f"{settings.data_dir}/metadata.tsv has no column '{column}'{nearest(column, known)} "
+                f"(known: {', '.join(known) or 'none'}); mend probe.columns"
+            )
+    tasks, left_out = [], []
+    for column in known if settings.probe.columns is None else settings.probe.columns:
+        try:
+            if column == settings.retrieval.column and settings.probe.columns is None:
+                raise NotProbed("it names the sentence, which retrieval is about")
+            tasks.append(_task(column, data, test, settings))
+        except NotProbed as reason:
+            left_out.append({"what": f"probe of column {column}", "reason": str(reason)})
+    return tasks, left_out
+
+
+def _task(column: str, data: list[Recording], test: list[Recording] | None, settings: EvaluateSettings) -> ColumnTask:
+    """Probe on `test_dir` if it has classes of the column, else on the split `test`, else on folds."""
+    data, test, note = _quarters(column, data, test)
+    speaker_column, count, seed = settings.probe.speaker_column, settings.probe.min_class_count, settings.seed
+    own_test = [recording for recording in data if recording.split == "test"]
+    if test is None and own_test and column != speaker_column:
+        train = label([r for r in data if r.split not in ("test", "valid")], column, speaker_column)
+        dev = label([r for r in data if r.split == "valid"], column, speaker_column)
+        plan = plan_test(train, label(own_test, column, speaker_column), count, seed, dev)
+        return ColumnTask(column, plan, settings, note)
+    learnt = label(data, column, speaker_column)
+    if test is not None and column != speaker_column:
+        try:
+            plan = plan_test(learnt, label(test, column, speaker_column), count, seed)
+            return ColumnTask(column, plan, settings, note)
+        except NotProbed:
+            note = f"{note} no class of it in test_dir, so tested on folds of data_dir".strip()
+    return ColumnTask(column, plan_folds(learnt, count, settings.probe.folds, seed), settings, note)
+
+
+def _quarters(
+    column: str, data: list[Recording], test: list[Recording] | None
+) -> tuple[list[Recording], list[Recording] | None, str]:
+    """Cut a column of many numbers (age) into four classes of about the same size."""
+    cells = [recording.labels[column] for recording in data if column in recording.labels]
+    try:
+        numbers = [float(cell) for cell in cells]
+    except ValueError:
+        return data, test, ""
+    if len(set(numbers)) <= _DISCRETE:
+        return data, test, ""
+    edges = np.quantile(numbers, np.linspace(0, 1, _QUARTERS + 1)[1:-1])
+
+    def cut(recording: Recording) -> Recording:
+        if column not in recording.labels:
+            return recording
+        quarter = int(np.searchsorted(edges, float(recording.labels[column]), side="left"))
+        return replace(recording, labels={**recording.labels, column: f"quarter {quarter + 1}"})
+
+    note = f"quarters: up to {', '.join(f'{edge:g}' for edge in edges)}, and above"
+    return [cut(r) for r in data], None if test is None else [cut(r) for r in test], note

@@ -1,0 +1,97 @@
+"""Which encoders are compared, and where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from speechssl.errors import UserError, nearest
+from speechssl.evaluation.baselines import FilterbankEncoder
+from speechssl.models.encoder import Encoder
+from speechssl.models.hubert import HubertEncoder
+from speechssl.models.hubert_config import HubertConfig
+from speechssl.models.load import load_encoder
+
+FBANK = "fbank"
+RANDOM = "random"
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One encoder: one seed of one row of the results."""
+
+    name: str
+    """The row."""
+    source: str
+    """A path, `fbank`, or `random seed N`."""
+    config: HubertConfig | None
+    """What a random encoder is built with, or the first trained encoder's (for the frame rate of filterbanks)."""
+    seed: int = 0
+    """Of a random encoder."""
+
+    @property
+    def path(self) -> str | None:
+        """The folder of a trained encoder."""
+        return None if self.name in (FBANK, RANDOM) else self.source
+
+    def build(self) -> Encoder:
+        """Load or make the encoder, in evaluation mode, on the CPU."""
+        if self.path is not None:
+            return load_encoder(self.path)
+        if self.name == FBANK:
+            return FilterbankEncoder(HubertEncoder(self.config).frame_rate) if self.config else FilterbankEncoder()
+        assert self.config is not None
+        return random_encoder(self.config, self.seed)
+
+
+def random_encoder(config: HubertConfig, seed: int) -> HubertEncoder:
+    """Return a freshly initialised encoder; torch's own random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return HubertEncoder(config).eval()
+
+
+def contestants(encoders: Any, baselines: Sequence[str]) -> list[Contestant]:
+    """Return all encoders of all rows of the results, baselines first.
+
+    Args:
+        encoders: `{name: path}` or `{name: [path, ...]}`, one path a seed.
+        baselines: `fbank`, at the frame rate of the first trained encoder, and `random`: as many random encoders as
+            the row of most seeds has paths, of the configuration of the first trained encoder.
+
+    Raises:
+        UserError: a path without an encoder, `random` without a trained encoder, or settings of another form.
+    """
+    if not isinstance(encoders, Mapping):
+        raise UserError("encoders must name its encoders, e.g. encoders='{hubert: exp/hubert-seed1}'")
+    rows = {str(name): _paths(str(name), value) for name, value in encoders.items()}
+    first = next((row[0] for row in rows.values()), None)
+    config = load_encoder(first).config if first is not None else None
+    seeds = max((len(row) for row in rows.values()), default=1)
+    found: list[Contestant] = []
+    for name in baselines:
+        if name not in (FBANK, RANDOM):
+            raise UserError(f"baselines has no '{name}'{nearest(name, (FBANK, RANDOM))} (known: {FBANK}, {RANDOM})")
+        if name in rows:
+            raise UserError(f"encoders.{name} has the name of a baseline; give it another")
+        if name == FBANK:
+            found.append(Contestant(name, name, config))
+        elif config is None:
+            raise UserError("the baseline random takes the configuration of a trained encoder; set baselines=[fbank]")
+        else:
+            found += [Contestant(name, f"{RANDOM} seed {seed}", config, seed) for seed in range(1, seeds + 1)]
+    for name, row in rows.items():
+        found += [Contestant(name, path, config) for path in row]
+    if not found:
+        raise UserError("nothing to evaluate: name an encoder, e.g. encoders='{hubert: exp/hubert-seed1}'")
+    return found
+
+
+def _paths(name: str, value: Any) -> list[str]:
+    paths = list(value) if isinstance(value, (list, tuple)) else [value]
+    if not paths or not all(isinstance(path, str) and path for path in paths):
+        raise UserError(f"encoders.{name} must be a folder, or a list of folders, one a seed")
+    return paths

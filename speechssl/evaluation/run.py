@@ -1,0 +1,160 @@
+"""`speechssl evaluate`: all probes of all encoders, side by side, in one run."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from speechssl.errors import UserError
+from speechssl.evaluation.columns import column_tasks
+from speechssl.evaluation.encoders import Contestant, contestants
+from speechssl.evaluation.extract import Request, WaveformCache, extract
+from speechssl.evaluation.masked import MaskedAccuracy
+from speechssl.evaluation.phones import phone_task
+from speechssl.evaluation.rankme import RankTask
+from speechssl.evaluation.recordings import Recording, read_recordings
+from speechssl.evaluation.results import Results
+from speechssl.evaluation.retrieval import retrieval_task
+from speechssl.evaluation.sampling import sample
+from speechssl.evaluation.settings import EvaluateSettings
+from speechssl.evaluation.splits import NotProbed
+from speechssl.evaluation.tasks import Task
+
+MIN_SECONDS = 0.1
+"""Shorter recordings are left out: they may be too short for a frame."""
+
+logger = logging.getLogger(__name__)
+
+
+def run_evaluate(settings: EvaluateSettings) -> None:
+    """Evaluate and write `results.json` and `results.md` into `out_dir`; the table is printed as well."""
+    rivals = contestants(settings.encoders, settings.baselines)
+    results = Results(settings)
+    data = _read(settings.data_dir, results)
+    test = _read(settings.test_dir, results) if settings.test_dir else None
+    tasks, masked = _plan(settings, data, test, results)
+    requests = merge(request for task in tasks for request in task.requests())
+    cache = WaveformCache(settings.max_seconds)
+    device = _device(settings.device)
+    for rival in rivals:
+        _evaluate(rival, tasks, masked, requests, cache, device, settings, results)
+    for task in tasks:
+        results.describe(task.name, task.description)
+    if masked is not None:
+        results.describe(masked.name, masked.description)
+    results.write(Path(settings.out_dir))
+    print(results.table())
+
+
+def evaluate_inputs(settings: EvaluateSettings) -> Iterable[Path]:
+    """Yield the files that decide the results."""
+    for folder in (settings.data_dir, settings.test_dir, *settings.phones_dirs):
+        if folder:
+            yield from sorted(Path(folder).glob("*.tsv"))
+    if settings.labels_dir:
+        yield from sorted(Path(settings.labels_dir).glob("valid.km*"))
+    for rival in contestants(settings.encoders, settings.baselines):
+        if rival.path is not None:
+            path = Path(rival.path)
+            yield from sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
+
+
+def evaluate_outputs(settings: EvaluateSettings) -> Iterable[Path]:
+    """Return the files that are made."""
+    return Path(settings.out_dir) / "results.json", Path(settings.out_dir) / "results.md"
+
+
+def merge(requests: Iterable[Request]) -> list[Request]:
+    """Return one request for each recording that asks for all that its requests do."""
+    merged: dict[Path, Request] = {}
+    for request in requests:
+        known = merged.setdefault(request.recording.audio, Request(request.recording))
+        known.pooled |= request.pooled
+        known.sequence |= request.sequence
+        known.rank_frames = max(known.rank_frames, request.rank_frames)
+        if request.phone_frames:
+            # The phone probe has its own view of the recording, without the phones that it leaves out.
+            known.recording, known.phone_frames = request.recording, request.phone_frames
+    return list(merged.values())
+
+
+def _evaluate(
+    rival: Contestant,
+    tasks: list[Task],
+    masked: MaskedAccuracy | None,
+    requests: list[Request],
+    cache: WaveformCache,
+    device: torch.device,
+    settings: EvaluateSettings,
+    results: Results,
+) -> None:
+    """Extract the hidden states of one encoder and score every task."""
+    started = time.monotonic()
+    encoder = rival.build().to(device)
+    hidden = extract(encoder, requests, cache, settings.batch_seconds, settings.seed, rival.source)
+    results.add_encoder(rival, encoder)
+    for task in tasks:
+        results.add_score(rival, task.name, task.score(hidden, encoder))
+    if masked is not None and rival.path is not None:
+        score = masked.score(rival.path, encoder, cache)
+        if score is None:
+            results.leave_out(f"masked accuracy of {rival.source}", "it has no pretraining heads")
+        else:
+            results.add_score(rival, masked.name, score)
+    logger.info("%s (%s): %.1f s", rival.name, rival.source, time.monotonic() - started)
+
+
+def _plan(
+    settings: EvaluateSettings, data: list[Recording], test: list[Recording] | None, results: Results
+) -> tuple[list[Task], MaskedAccuracy | None]:
+    """Return the tasks that the recordings allow; the others are listed with the reason."""
+    used = _sample(data, settings)
+    columns, left_out = column_tasks(used, None if test is None else _sample(test, settings), settings)
+    for item in left_out:
+        results.leave_out(item["what"], item["reason"])
+    tasks: list[Task] = [*columns]
+    for folder in settings.phones_dirs:
+        tasks.append(phone_task(folder, _read(folder, results), settings))
+    try:
+        tasks.append(retrieval_task(data, test, settings))
+    except NotProbed as reason:
+        results.leave_out("retrieval", str(reason))
+    tasks.append(RankTask(used, settings))
+    names = [task.name for task in tasks]
+    if len(set(names)) < len(names):
+        raise UserError("two tasks have the same name; give phones_dirs folders of different names")
+    if settings.labels_dir is None:
+        results.leave_out("masked accuracy", "no labels_dir")
+        return tasks, None
+    return tasks, MaskedAccuracy(data, settings)
+
+
+def _sample(recordings: list[Recording], settings: EvaluateSettings) -> list[Recording]:
+    """Draw the recordings that are probed, and bring them back into the order of their names."""
+    drawn = sample(recordings, settings.probe.utterances, settings.seed, lambda recording: recording.name)
+    return sorted(drawn, key=lambda recording: (recording.name, str(recording.audio)))
+
+
+def _read(folder: str, results: Results) -> list[Recording]:
+    """Read a folder without the recordings that are too short; they are listed."""
+    recordings = read_recordings(folder)
+    long_enough = [recording for recording in recordings if recording.seconds >= MIN_SECONDS]
+    if not long_enough:
+        raise UserError(f"{folder} has no recording of {MIN_SECONDS} s or more")
+    short = [recording.name for recording in recordings if recording.seconds < MIN_SECONDS]
+    if short:
+        results.leave_out(f"{len(short)} recordings of {folder}", f"shorter than {MIN_SECONDS} s: {', '.join(short)}")
+    return long_enough
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device={name} cannot be used here; give cpu, cuda or auto") from error
