@@ -1,0 +1,62 @@
+"""Export as a Hugging Face `HubertModel` folder, also for s3prl's `-u hf_hubert_custom -k folder`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from speechssl.export.check import require_waveform_front_end
+from speechssl.files import write_json
+from speechssl.models.front_end import normalize
+from speechssl.models.hubert import HubertEncoder
+from speechssl.models.huggingface import to_huggingface_config, to_huggingface_state
+from speechssl.models.save import save_tensors
+
+NAME = "huggingface"
+
+
+def files(folder: Path) -> list[Path]:
+    """Return what the export writes into `folder`."""
+    return [folder / name for name in ("config.json", "model.safetensors", "preprocessor_config.json")]
+
+
+def write(encoder: HubertEncoder, heads: dict[str, Tensor] | None, folder: Path) -> None:
+    """Write the folder; `HubertModel` has no place for `heads`."""
+    require_waveform_front_end(encoder, NAME)
+    config, weights, preprocessor = files(folder)
+    state = to_huggingface_state(encoder.config, encoder.state_dict())
+    save_tensors(weights, {name: tensor.float() for name, tensor in state.items()})
+    write_json(config, to_huggingface_config(encoder.config))
+    write_json(
+        preprocessor,
+        {
+            "feature_extractor_type": "Wav2Vec2FeatureExtractor",
+            "do_normalize": encoder.config.normalize,
+            "feature_size": 1,
+            "padding_side": "right",
+            "padding_value": 0.0,
+            # transformers' rule: models with group norm were trained without attention masks.
+            "return_attention_mask": encoder.config.conv_norm == "layer",
+            "sampling_rate": encoder.sample_rate,
+        },
+    )
+
+
+def hidden_states(folder: Path, waveforms: list[Tensor]) -> list[list[Tensor]]:
+    """Return what transformers' `HubertModel` gives for each of `waveforms` `(samples,)`: `(1, frames, dim)` a layer.
+
+    The waveforms are normalised as our encoder does. transformers' own feature extractor adds 1e-7 to the variance
+    where fairseq adds 1e-5, so that very quiet audio comes out louder there.
+    """
+    from transformers import HubertModel, Wav2Vec2FeatureExtractor
+
+    model = HubertModel.from_pretrained(folder).eval()
+    do_normalize = Wav2Vec2FeatureExtractor.from_pretrained(folder).do_normalize
+    exported = []
+    for waveform in waveforms:
+        inputs = normalize(waveform[None, :, None], None)[..., 0] if do_normalize else waveform[None]
+        with torch.no_grad():
+            exported.append(list(model(inputs, output_hidden_states=True).hidden_states))
+    return exported

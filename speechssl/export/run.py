@@ -1,0 +1,118 @@
+"""`speechssl export`: write an encoder for another toolkit, and check it there against our own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from speechssl.errors import UserError, nearest
+from speechssl.export import check, huggingface, s3prl
+from speechssl.models.hubert import HubertEncoder
+from speechssl.models.load import load_encoder, load_heads
+
+logger = logging.getLogger(__name__)
+
+Writer = Callable[[HubertEncoder, "dict[str, Tensor] | None", Path], None]
+Reader = Callable[[Path, "list[Tensor]"], "list[list[Tensor]]"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A format to export to."""
+
+    write: Writer
+    """Writes the export into a folder."""
+    hidden_states: Reader
+    """Loads it with the other toolkit's own code and returns the hidden states of each of some waveforms."""
+    files: Callable[[Path], list[Path]]
+    """What is written into the folder."""
+    extra: str
+    """The extra of this package that installs the other toolkit."""
+
+
+TARGETS = {
+    s3prl.NAME: Target(s3prl.write, s3prl.hidden_states, s3prl.files, "superb"),
+    huggingface.NAME: Target(huggingface.write, huggingface.hidden_states, huggingface.files, "export"),
+}
+
+
+@dataclass
+class ExportSettings:
+    """`speechssl export`."""
+
+    encoder: str = "???"
+    """What to export: a run folder, an encoder folder, or anything else that `speechssl.load_encoder` takes."""
+    out: str = "???"
+    """Folder of the exports: `s3prl/model.pt` and `huggingface/` are made in it."""
+    target: str = "all"
+    """`s3prl` (for its `-u hubert_local -k model.pt`), `huggingface` (a `HubertModel` folder), or `all`."""
+    audio: str = ""
+    """Audio to compare hidden states on: a file, or a manifest (`.tsv`); by default a generated sound."""
+
+    def __post_init__(self) -> None:
+        known = ["all", *TARGETS]
+        if self.target not in known:
+            raise UserError(f"no target '{self.target}'{nearest(self.target, known)} (known: {', '.join(known)})")
+
+
+def run_export(settings: ExportSettings) -> None:
+    """Write and check each target. An export that fails its check is removed."""
+    encoder = load_encoder(settings.encoder)
+    heads = load_heads(settings.encoder)
+    waveforms = check.check_audio(settings.audio, encoder.min_samples)
+    for name in _names(settings):
+        folder = Path(settings.out) / name
+        TARGETS[name].write(encoder, heads[0] if heads else None, folder)
+        try:
+            difference = _check(name, encoder, folder, waveforms)
+        except BaseException:
+            for path in TARGETS[name].files(folder):
+                path.unlink(missing_ok=True)
+            raise
+        logger.info("%s: %s, largest difference to our encoder %.1e", name, folder, difference)
+
+
+def export_inputs(settings: ExportSettings) -> Iterable[Path]:
+    """Return the files of the encoder: when they change, the export is made again."""
+    source = Path(settings.encoder)
+    if source.is_file():
+        return [source]
+    files = [*source.glob("*"), *source.glob("encoder/*")]
+    return sorted(path for path in files if path.suffix in (".json", ".safetensors"))
+
+
+def export_outputs(settings: ExportSettings) -> Iterable[Path]:
+    """Return the files that the command makes."""
+    return [path for name in _names(settings) for path in TARGETS[name].files(Path(settings.out) / name)]
+
+
+def _names(settings: ExportSettings) -> list[str]:
+    return list(TARGETS) if settings.target == "all" else [settings.target]
+
+
+def _check(name: str, encoder: HubertEncoder, folder: Path, waveforms: list[Tensor]) -> float:
+    """Return the largest difference of hidden states; one above the tolerance is a `UserError`."""
+    try:
+        exported = TARGETS[name].hidden_states(folder, waveforms)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"the package '{error.name}' is not installed, so the export cannot be checked: "
+            f"pip install 'speechssl[{TARGETS[name].extra}]'"
+        ) from error
+    largest = 0.0
+    for waveform, theirs in zip(waveforms, exported, strict=True):
+        with torch.no_grad():
+            ours = encoder(waveform[None]).hidden_states
+        difference, close = check.compare(ours, theirs)
+        largest = max(largest, difference)
+        if not close:
+            raise UserError(
+                f"the {name} export gives other hidden states than our encoder (largest difference {difference:.1e}): "
+                "it was removed; report this with the versions that `speechssl doctor` prints"
+            )
+    return largest

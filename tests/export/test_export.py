@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from speechssl.errors import UserError
+from speechssl.export import check, huggingface, run, s3prl
+from speechssl.export.run import ExportSettings, export_inputs, export_outputs, run_export
+from speechssl.models.hubert import HubertEncoder
+from speechssl.models.hubert_config import size_config
+from speechssl.models.load import load_encoder
+from speechssl.models.save import save_encoder
+
+NARROW = {
+    "conv_layers": [[24, 10, 5], *([24, 3, 2] for _ in range(4)), *([24, 2, 2] for _ in range(2))],
+    "num_layers": 2,
+    "dim": 32,
+    "ffn_dim": 64,
+    "num_heads": 4,
+    "conv_pos": 16,
+    "conv_pos_groups": 2,
+    "final_dim": 16,
+}
+HEADS = {"final_proj.weight": torch.randn(16, 32), "final_proj.bias": torch.randn(16)}
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    """Save a narrow encoder of a size as a finished run; return its folder."""
+
+    def save(size: str, **changes):
+        torch.manual_seed(3)
+        encoder = HubertEncoder(size_config(size, **{**NARROW, **changes})).eval()
+        with torch.no_grad():
+            for parameter in encoder.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+        save_encoder(tmp_path / "run" / "encoder", encoder, HEADS, {"k": [10]})
+        return tmp_path / "run"
+
+    return save
+
+
+@pytest.fixture
+def recording(tmp_path):
+    """A stereo file at 8 kHz, which the check must read as the encoder does."""
+    noise = np.random.default_rng(0).normal(0, 0.1, (12_345, 2))
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.clip(noise * np.sin(np.arange(12_345) / 500)[:, None] ** 2, -1, 1), 8000)
+    return path
+
+
+@pytest.mark.parametrize("size", ["base", "large"])
+def test_both_targets_agree_with_our_encoder(run_folder, recording, tmp_path, size, caplog):
+    """s3prl's `hubert_local` and transformers' `HubertModel` load the export and give our hidden states."""
+    caplog.set_level("INFO")
+    folder = run_folder(size)
+    run_export(ExportSettings(encoder=str(folder), out=str(tmp_path / "out"), audio=str(recording)))
+    reports = [line for line in caplog.messages if "largest difference" in line]
+    assert len(reports) == 2
+    assert all(float(line.rsplit(" ", 1)[1]) < 1e-4 for line in reports)
+    checkpoint = torch.load(tmp_path / "out/s3prl/model.pt", weights_only=True)
+    assert set(checkpoint) == {"task_cfg", "model_cfg", "model_weight", "dictionaries_symbols"}
+    assert type(checkpoint["model_cfg"]) is dict and checkpoint["model_cfg"]["label_rate"] == 50
+    assert torch.equal(checkpoint["model_weight"]["final_proj.weight"], HEADS["final_proj.weight"])
+    preprocessor = json.loads((tmp_path / "out/huggingface/preprocessor_config.json").read_text())
+    assert preprocessor["do_normalize"] is (size == "large")
+    # And back: what was exported loads as the same encoder.
+    encoder = load_encoder(folder)
+    for exported in ("s3prl/model.pt", "huggingface"):
+        again = load_encoder(tmp_path / "out" / exported)
+        for name, tensor in encoder.state_dict().items():
+            assert torch.equal(again.state_dict()[name], tensor)
+
+
+def test_convolutions_as_wide_as_the_hidden_states(run_folder, tmp_path):
+    """fairseq leaves the projection out there, transformers does not."""
+    layers = [[32, kernel, stride] for _, kernel, stride in NARROW["conv_layers"]]
+    folder = run_folder("base", conv_layers=layers)
+    run_export(ExportSettings(encoder=str(folder), out=str(tmp_path / "out")))
+    assert load_encoder(tmp_path / "out/huggingface").post_extract_proj is None
+
+
+def test_without_heads_and_with_several_label_sets(run_folder, tmp_path):
+    encoder = load_encoder(run_folder("base"))
+    for heads in (None, {"final_proj.weight": torch.ones(32, 32), "final_proj.bias": torch.ones(32)}):
+        s3prl.write(encoder, heads, tmp_path)
+        weights = torch.load(tmp_path / "model.pt", weights_only=True)["model_weight"]
+        assert weights["final_proj.weight"].shape == (16, 32)
+        assert weights["final_proj.bias"].sum() == (16 if heads else 0)
+
+
+@pytest.mark.parametrize("target", ["s3prl", "huggingface"])
+def test_a_wrong_export_is_found_and_removed(run_folder, tmp_path, monkeypatch, target):
+    real = run.TARGETS[target]
+
+    def write_wrongly(encoder, heads, folder):
+        with torch.no_grad():
+            encoder.encoder.layers[1].fc2.bias[0] += 0.001
+        real.write(encoder, heads, folder)
+        with torch.no_grad():
+            encoder.encoder.layers[1].fc2.bias[0] -= 0.001
+
+    wrong = run.Target(write_wrongly, real.hidden_states, real.files, real.extra)
+    monkeypatch.setitem(run.TARGETS, target, wrong)
+    with pytest.raises(UserError, match="other hidden states"):
+        run_export(ExportSettings(encoder=str(run_folder("base")), out=str(tmp_path / "out"), target=target))
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("target", [s3prl, huggingface])
+def test_fbank_encoders_are_refused(tmp_path, target):
+    encoder = HubertEncoder(size_config("tiny", num_layers=1))
+    with pytest.raises(UserError, match=r"front_end=fbank; use speechssl\.load_encoder"):
+        target.write(encoder, None, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_audio_of_the_check(recording, tmp_path):
+    assert [len(w) for w in check.check_audio(str(recording), 400)] == [24_690]
+    manifest = tmp_path / "valid.tsv"
+    lines = [str(tmp_path), "missing.wav\t100", *["a.wav\t24690"] * 5]
+    manifest.write_text("\n".join(lines) + "\n")
+    assert [len(w) for w in check.check_audio(str(manifest), 400)] == [24_690] * 3
+    with pytest.raises(UserError, match="no audio of at least 99999 samples"):
+        check.check_audio(str(recording), 99_999)
+    with pytest.raises(UserError, match="cannot be read"):
+        check.check_audio(str(tmp_path / "none.wav"), 400)
+
+
+def test_comparison_by_hand():
+    zero, one = torch.zeros(1, 2, 2), torch.ones(1, 2, 2)
+    assert check.compare([zero], [zero + 5e-5])[1]
+    assert check.compare([zero, one], [zero, one + 2e-4]) == (pytest.approx(2e-4, rel=1e-2), False)
+    assert check.compare([100 * one], [100 * one + 2e-3])[1]
+    assert not check.compare([zero], [zero, zero])[1]
+    assert not check.compare([zero], [torch.zeros(1, 3, 2)])[1]
+
+
+def test_settings_and_files(run_folder, tmp_path):
+    with pytest.raises(UserError, match="did you mean 's3prl'"):
+        ExportSettings(encoder="x", out="y", target="s3prll")
+    folder = run_folder("base")
+    settings = ExportSettings(encoder=str(folder), out="out", target="s3prl")
+    names = ["encoder.json", "encoder.safetensors", "heads.json", "heads.safetensors"]
+    assert [path.name for path in export_inputs(settings)] == names
+    assert [str(path) for path in export_outputs(settings)] == ["out/s3prl/model.pt"]
