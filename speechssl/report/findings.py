@@ -59,8 +59,10 @@ class Findings:
     pictures: list[Path] = field(default_factory=list)
     """PNG files of the topics stage."""
     runs: list[Run] = field(default_factory=list)
-    exports: dict[str, JsonObject] = field(default_factory=dict)
-    """Content of each `export/**/*.json` that compares an export with our encoder, by path."""
+    exports: dict[str, list[Path]] = field(default_factory=dict)
+    """Files of each folder under `export/` that holds weights."""
+    export_checks: dict[str, JsonObject] = field(default_factory=dict)
+    """Content of the other JSON files under `export/` (differences to our own encoder), by path."""
     command: str = ""
     missing: list[str] = field(default_factory=list)
     """What is not there, one line each."""
@@ -75,7 +77,8 @@ def input_files(exp: Path) -> list[Path]:
         for path in (folder / "config.yaml", folder / "metrics/train.jsonl", folder / "metrics/valid.jsonl")
         if path.is_file()
     ]
-    return named + runs + _pictures(exp) + _export_reports(exp)
+    exported = [path for files in _exports(exp).values() for path in files]
+    return named + runs + _pictures(exp) + _export_checks(exp) + exported
 
 
 def read_findings(exp: Path) -> Findings:
@@ -93,9 +96,10 @@ def read_findings(exp: Path) -> Findings:
     found.pictures = _pictures(exp)
     if not found.pictures:
         found.missing.append("topic map (topics/*.png)")
-    found.exports = {path.relative_to(exp).as_posix(): _object(path) for path in _export_reports(exp)}
+    found.exports = _exports(exp)
+    found.export_checks = {path.relative_to(exp).as_posix(): _object(path) for path in _export_checks(exp)}
     if not found.exports:
-        found.missing.append("export (export/*.json)")
+        found.missing.append("export (export/)")
     found.runs = [_read_run(folder) for folder in _run_folders(exp)]
     if not found.runs:
         found.missing.append("pretraining (<method>-seed<S>/)")
@@ -179,8 +183,20 @@ def _pictures(exp: Path) -> list[Path]:
     return sorted((exp / "topics").glob("*.png"))
 
 
-def _export_reports(exp: Path) -> list[Path]:
-    return sorted((exp / "export").glob("*.json"))
+def _exports(exp: Path) -> dict[str, list[Path]]:
+    """Return the files of each folder that holds weights."""
+    weights = [path for path in (exp / "export").rglob("*") if path.suffix in (".pt", ".safetensors")]
+    folders = sorted({path.parent for path in weights})
+    return {
+        folder.relative_to(exp).as_posix(): sorted(path for path in folder.iterdir() if path.is_file())
+        for folder in folders
+    }
+
+
+def _export_checks(exp: Path) -> list[Path]:
+    """Return the JSON files beside the exports; those inside belong to the other toolkit."""
+    inside = {path for files in _exports(exp).values() for path in files}
+    return sorted(path for path in (exp / "export").rglob("*.json") if path not in inside)
 
 
 def _object_if_there(path: Path) -> JsonObject:

@@ -67,10 +67,15 @@ def _lead(found: Findings) -> list[str]:
 
 
 def _export_section(found: Findings) -> Section:
-    section = Section("export", "Exports", "Each export was checked against our own encoder on real audio.")
-    section.tables = present(
-        facts_table(Path(name).stem, f"{found.exp}/{name}", content) for name, content in found.exports.items()
+    section = Section("export", "Exports", "An export that gives other hidden states than our own encoder is not kept.")
+    files = {
+        folder: ", ".join(f"{path.name} ({path.stat().st_size / 1e6:.2f} MB)" for path in paths)
+        for folder, paths in found.exports.items()
+    }
+    checks = (
+        facts_table(f"Check: {name}", f"{found.exp}/{name}", content) for name, content in found.export_checks.items()
     )
+    section.tables = present([facts_table("Files", f"{found.exp}/export", files), *checks])
     return section
 
 

@@ -123,6 +123,9 @@ def exp(tmp_path: Path) -> Path:
         write_run(folder / f"hubert-seed{seed}", 0.2 + 0.01 * seed, topics=False)
         write_run(folder / f"hubertopic-seed{seed}", 0.22 + 0.01 * seed, topics=True)
     write(folder / "evaluate/results.json", evaluation())
+    write(folder / "export/hubert/huggingface/config.json", {"hidden_size": 256})
+    write(folder / "export/hubert/huggingface/model.safetensors", "0" * 40_000)
+    write(folder / "export/hubert/check.json", {"huggingface": {"largest_difference": 2.4e-06}})
     command = "cd /home/me/speechssl && bash recipes/mini/hubertopic/run.sh --method both --seeds 3"
     write(folder / "run.sh", f"#!/usr/bin/env bash\n# Does this run again.\n{command}\n")
     return folder

@@ -108,6 +108,9 @@ def test_results_file_has_command_versions_and_numbers(small):
         assert part in text
     last = json.loads((small / "hubert-seed1/metrics/valid.jsonl").read_text().splitlines()[-1])
     assert f"| {last['masked_loss']:.3f} |" in text
+    assert "| export/hubert/huggingface | config.json (0.00 MB), model.safetensors (0.04 MB) |" in text
+    assert "| huggingface largest difference | 2.4e-06 |" in text
+    assert "hidden size" not in text  # what is inside an export is the other toolkit's
     assert f"From `{small}/evaluate/results.json`." in text
     lines = text.splitlines()
     for above, line in itertools.pairwise(lines):
