@@ -146,22 +146,25 @@ def split_quality(model: TopicModel, split: LabelledSplit) -> dict[str, Any]:
         "utterances": len(split.paths),
         "topic_sizes": np.bincount(split.labels, minlength=model.topics).tolist(),
         "mean_largest_posterior": float(split.posteriors.max(1).mean()),
-        "bits_per_word_bound": bits_per_word(model, split.sample),
+        "perplexity_bound": perplexity_bound(model, split.sample),
         "columns": column_quality(split),
         "empty_documents": len(split.empty),
         "empty_document_paths": [split.paths[row] for row in split.empty],
     }
 
 
-def bits_per_word(model: TopicModel, documents: Sequence[Document]) -> float | None:
-    """Return an upper bound of the bits that the model needs a word (its perplexity is at most 2 to that power).
+def perplexity_bound(model: TopicModel, documents: Sequence[Document]) -> float | None:
+    """Return an upper bound of the perplexity of a word: `exp(-L / words)`, `L` the bound of the documents' likelihood.
 
-    gensim's `log_perplexity` with the sign turned. None where there is no document.
+    gensim's own `log_perplexity` adds the divergence of the topics from their prior, which on a small split outweighs
+    the documents, and takes a bound in nats for one in bits. None where there is no document.
     """
     if not documents:
         return None
-    step = -(-len(documents) // BOUND_DOCUMENTS)
-    return -float(model.lda.log_perplexity(documents[::step], total_docs=len(documents)))
+    measured = documents[:: -(-len(documents) // BOUND_DOCUMENTS)]
+    words = sum(weight for document in measured for _, weight in document)
+    # Of no documents, the bound is that divergence alone.
+    return float(np.exp((model.lda.bound([]) - model.lda.bound(measured)) / words))
 
 
 def column_quality(split: LabelledSplit) -> dict[str, dict[str, float]]:

@@ -9,7 +9,14 @@ from gensim.models import LdaModel
 from speechssl.topics.documents import Documents, make_dictionary
 from speechssl.topics.model import Provenance, TopicModel
 from speechssl.topics.plot import topic_table
-from speechssl.topics.quality import LabelledSplit, agreement, infer_topics, merge_splits, model_quality
+from speechssl.topics.quality import (
+    LabelledSplit,
+    agreement,
+    infer_topics,
+    merge_splits,
+    model_quality,
+    perplexity_bound,
+)
 from speechssl.topics.settings import WordSettings
 from speechssl.topics.words import WordModel
 
@@ -38,6 +45,21 @@ def test_coherence_by_hand(model: TopicModel) -> None:
         both = sum(likelier in text and other in text for text in TEXTS) / len(TEXTS)
         scores.append(np.log((both + 1e-12) / (sum(likelier in text for text in TEXTS) / len(TEXTS))))
     assert found["topic_coherence_umass"][0] == pytest.approx(np.mean(scores))
+
+
+def test_perplexity_bound_is_just_above_the_perplexity(model: TopicModel) -> None:
+    share = np.array([[40, 30, 20, 10], [10, 20, 30, 40]]) / 100
+    model.lda.state.sstats[...] = 1e6 * share  # as good as certain of the topics
+    model.lda.sync_state()
+    documents = [[(0, 9), (1, 4), (2, 2)], [(3, 20), (2, 10), (0, 3)]]
+    # Topic shares are drawn from a Dirichlet with both alphas 1/2: even in this angle, so a mean over it.
+    angle = (np.arange(100_000) + 0.5) / 100_000 * np.pi / 2
+    shares = np.stack([np.sin(angle) ** 2, np.cos(angle) ** 2], 1)
+    likelihood = [np.prod([(shares @ share[:, word]) ** count for word, count in row], 0).mean() for row in documents]
+    exact = np.exp(-np.log(likelihood).sum() / 48)
+    found = perplexity_bound(model, documents)
+    assert found is not None
+    assert exact < found < 1.05 * exact
 
 
 def test_agreement_leaves_out_what_is_not_known() -> None:
