@@ -186,7 +186,10 @@ def _write(manifest: Manifest, rows: Iterator[Labels], model: KMeansModel, out: 
 
 def _write_quality(manifests: list[Manifest], model: KMeansModel, out: Path) -> None:
     quality = {manifest.file.stem: _quality(manifest, model, out) for manifest in manifests}
-    write_json(out / QUALITY, quality)
+    # Splits labelled by an earlier command with this k-means keep their scores.
+    before = read_json(out / QUALITY) if (out / QUALITY).is_file() else {}
+    kept = {split: values for split, values in before.items() if (out / f"{split}.km").is_file()}
+    write_json(out / QUALITY, kept | quality)
     for split, values in quality.items():
         print(f"label: {split}: " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
 

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
+from speechssl.errors import UserError
+
 _PATIENCE = timedelta(days=1)
 """How long a process waits for the others, which read other audio. The launcher ends all of them if one fails."""
 
@@ -71,9 +73,15 @@ def joined_processes() -> Iterator[Processes]:
 
 
 def resolve_device(name: str) -> torch.device:
-    """Return the device: `auto` takes this process's GPU where there is one."""
-    if name != "auto":
-        return torch.device(name)
-    if not torch.cuda.is_available():
+    """Return the device: `cpu`, `cuda` (this process's GPU), or with `auto` the GPU where there is one.
+
+    Raises:
+        UserError: another name, or no GPU where one is asked for.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise UserError(f"device={name} is not one of auto, cpu, cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("device=cuda: torch sees no GPU here; run `speechssl doctor`, or give device=cpu")
+    if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

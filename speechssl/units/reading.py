@@ -53,8 +53,11 @@ def read_in_order(
 
 
 def reader_threads(threads: int) -> int:
-    """Return the number of reader threads: the given one, or with 0 one for each processor that may be used."""
-    return threads or len(os.sched_getaffinity(0))
+    """Return the number of reader threads: the given one, or with 0 one for each processor.
+
+    Processes that torchrun started on one machine share its processors.
+    """
+    return threads or max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 @contextlib.contextmanager

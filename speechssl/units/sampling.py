@@ -11,7 +11,6 @@ from torch import Tensor
 
 from speechssl.audio import SAMPLE_RATE
 from speechssl.data.manifest import Manifest
-from speechssl.errors import UserError
 from speechssl.progress import progress
 from speechssl.units.features import Features
 from speechssl.units.processes import Processes
@@ -72,7 +71,7 @@ class FrameSample:
             kept[filled : filled + len(frames)] = frames
             filled += len(frames)
         if filled != rows:
-            raise UserError(f"{self._manifest.file}: {filled} frames came from audio that should give {rows}")
+            raise RuntimeError(f"{filled} frames came from audio that should give {rows}")
         return kept
 
     def _kept_frames(self, share: range, threads: int) -> Iterator[Tensor]:

@@ -143,6 +143,22 @@ def test_labels_of_two_kmeans_do_not_stand_side_by_side(tmp_path: Path, manifest
     assert read_labels(units / "train.km").info.kmeans_sha256 == read_labels(units / "valid.km").info.kmeans_sha256
 
 
+def test_splits_labelled_one_after_the_other_share_a_quality_file(tmp_path: Path, manifest: Path) -> None:
+    valid = write_corpus(tmp_path, [0.4, 0.6], split="valid")
+    units = fit(tmp_path / "units", manifest)
+    together = label(units, units, manifest, valid)
+    label(units, units, valid)
+    assert label(units, units, manifest) == together
+
+
+def test_a_device_that_is_not_there_is_refused(tmp_path: Path, manifest: Path) -> None:
+    with pytest.raises(UserError, match="device=gpu is not one of auto, cpu, cuda"):
+        fit(tmp_path / "units", manifest, device="gpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match="torch sees no GPU here"):
+            fit(tmp_path / "units", manifest, device="cuda")
+
+
 def test_a_recording_that_cannot_be_read_stops_with_its_name_and_keeps_old_labels(
     tmp_path: Path, manifest: Path
 ) -> None:
