@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from pathlib import Path
 
 import torch
@@ -47,7 +49,11 @@ def hidden_states(folder: Path, waveforms: list[Tensor]) -> list[list[Tensor]]:
     patch_torchaudio()
     from s3prl.upstream.hubert.hubconf import hubert_local
 
+    # s3prl prints its whole configuration, and torch that s3prl's weight norm is old.
+    logging.getLogger("s3prl").setLevel(logging.WARNING)
     (path,) = files(folder)
-    upstream = hubert_local(ckpt=str(path)).eval()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
+        upstream = hubert_local(ckpt=str(path)).eval()
     with torch.no_grad():
         return [list(upstream([waveform])["hidden_states"]) for waveform in waveforms]

@@ -48,9 +48,9 @@ def narrow() -> Callable[..., HubertEncoder]:
 
 @pytest.fixture
 def speechlike() -> Tensor:
-    """Three waveforms `(3, 16000)` with changing loudness and an offset."""
+    """Three waveforms `(3, 9600)` with changing loudness and an offset."""
     generator = torch.Generator().manual_seed(7)
-    time = torch.arange(16_000) / 16_000
+    time = torch.arange(9_600) / 16_000
     tones = torch.stack([torch.sin(2 * torch.pi * pitch * time * (1 + time)) for pitch in (110.0, 180.0, 250.0)])
     loudness = torch.sin(2 * torch.pi * 3 * time).square() + 0.1
-    return 0.3 * tones * loudness + 0.01 * torch.randn(3, 16_000, generator=generator) + 0.02
+    return 0.3 * tones * loudness + 0.01 * torch.randn(3, 9_600, generator=generator) + 0.02
