@@ -76,8 +76,9 @@ class TopicSettings:
     alpha: str = "symmetric"
     """Prior of topics in an utterance: `symmetric` (1 / topics each), `asymmetric` (falling) or `auto` (learned)."""
     eta: float = 1.0
-    """Prior of words in a topic: as if every topic had had every word so many times. This project's choice: with less,
-    some topics take a few rare words each, and voices and languages share topics."""
+    """Prior of words in a topic: as if every topic had had every word so many times. This project's choice: against
+    1 / topics, held-out perplexity falls. Topics that a small corpus does not need stay nearly empty; with less, they
+    are filled with a few words each."""
     passes: int = 20
     """Rounds of batch variational Bayes over the utterances."""
     iterations: int = 50
