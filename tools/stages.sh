@@ -1,12 +1,13 @@
+# shellcheck shell=bash disable=SC2154 # the options are the recipe's
 # What every recipe's run.sh shares: options, set-up, which stages run, where output goes, what a failure shows.
 # Sourced with the recipe's arguments, after the defaults of its options. A recipe has the options exp, config,
-# stage, stop_stage and ngpu, and may have audio_dir, metadata and corpus_root. The work is done from the project's
-# root; a folder the user names stays relative to where the user is.
+# method, seeds, stage, stop_stage and ngpu, and may have audio_dir, corpus_root, timit and metadata. The work is done
+# from the project's root; a folder that the user names is relative to where the user is.
 #
 # Overrides of a command come from three places, the later winning: conf/default.conf beside run.sh, the words that
 # run.sh gives, and --config FILE. A .conf file has one `COMMAND key=value` a line; # starts a comment.
 
-recipe_command="bash $0 ${*@Q}"
+recipe_command=$(printf '%q ' bash "$0" "$@")
 started_in=$PWD
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 recipe=$(realpath --relative-to="$root" "$(dirname "$0")")
@@ -18,16 +19,21 @@ stages_fail() {
   exit 2
 }
 
-for name in audio_dir metadata corpus_root config; do
+for name in audio_dir corpus_root timit metadata config; do
   [ -n "${!name:-}" ] || continue
-  [ -e "${!name}" ] || stages_fail "--${name//_/-} ${!name} does not exist"
+  case $name in
+    metadata | config) [ -f "${!name}" ] || stages_fail "--$name ${!name} is no file" ;;
+    *) [ -d "${!name}" ] || stages_fail "--${name//_/-} ${!name} is no folder" ;;
+  esac
   printf -v "$name" %s "$(realpath --relative-base="$root" "${!name}")"
 done
 if [ -z "$exp" ]; then
-  exp=$root/exp/$(basename "${audio_dir:-$(dirname "$recipe")}")
+  exp=$root/exp/$(basename "${audio_dir:-$(dirname "$recipe")}" | tr -c 'A-Za-z0-9._\n-' _)
 fi
 exp=$(realpath -m --relative-base="$root" "$exp")
+[[ $exp =~ ^[A-Za-z0-9._/@+-]+$ ]] || stages_fail "--exp $exp: use only letters, digits and . _ - + @ in its name"
 
+set -euo pipefail
 cd "$root"
 export PATH="$root/.venv/bin:$PATH"
 exec 3>&2 # progress bars go straight to the terminal, so that logs have none
@@ -44,12 +50,12 @@ stage() {
 
 # Run a command; its output goes to the terminal and the stage's log. A failure ends the recipe with the log's end.
 run() {
-  printf '$ %s\n' "${*@Q}" >>"$stage_log"
+  { printf '$'; printf ' %q' "$@"; echo; } >>"$stage_log"
   local status=0
   "$@" 2>&1 | tee -a "$stage_log" || status=$? # pipefail is on: also where the log cannot be written
   [ "$status" -ne 0 ] || return 0
   {
-    printf '\n%s/run.sh: failed with status %s: %s\nThe last 20 lines of %s:\n' "$recipe" "$status" "${*@Q}" "$stage_log"
+    printf "\n%s/run.sh: '%s' failed with status %s\nThe last 20 lines of %s:\n" "$recipe" "$1 $2" "$status" "$stage_log"
     tail -n 20 "$stage_log" | sed 's/^/  | /'
   } >&2
   exit "$status"
@@ -62,15 +68,17 @@ command_run() {
   run speechssl "$1" "${words[@]}"
 }
 
-# The same, in $ngpu processes.
+# The same, in $ngpu processes. LAUNCHER starts them in another way, e.g. on several machines (see slurm.sh of LibriSpeech).
 command_launch() {
   local words
-  if [ "$ngpu" -le 1 ]; then
+  if [ "$ngpu" -le 1 ] && [ -z "${LAUNCHER:-}" ]; then
     command_run "$@"
     return
   fi
   mapfile -t words < <(overrides "$@")
-  run torchrun --standalone --nproc-per-node "$ngpu" -m speechssl "$1" "${words[@]}"
+  # LAUNCHER is several words on purpose.
+  # shellcheck disable=SC2086
+  run ${LAUNCHER:-torchrun --standalone --nproc-per-node "$ngpu"} -m speechssl "$1" "${words[@]}"
 }
 
 # Print the overrides of command $1, one a line: the last one given for each key.
@@ -88,19 +96,42 @@ overrides() {
 # The overrides of command $1 in the .conf file $2.
 conf_lines() { sed -n "s/[[:space:]]*#.*//; s/^$1[[:space:]]\{1,\}//p" "$2"; }
 
-# The trained encoders as hydra's dictionary: {hubert:[exp/hubert-seed1,exp/hubert-seed2]}.
-encoders_dict() {
-  local method seed seeds_of_method result=
-  for method in $methods; do
-    seeds_of_method=
-    for seed in $(seq 1 "${seeds:-1}"); do
-      seeds_of_method+=${seeds_of_method:+,}$exp/$method-seed$seed
+# pretrain_methods DATA UNITS TOPICS key=value ...: an encoder of each method and seed, in $exp/<method>-seed<S>.
+pretrain_methods() {
+  local data=$1 units=$2 topics=$3 seed each words
+  shift 3
+  for seed in $(seq 1 "$seeds"); do
+    for each in $methods; do
+      words=("objective=$each")
+      [ "$each" = hubert ] || words+=("data.topics=$topics")
+      command_launch pretrain "data.train=$data/train.tsv" "data.valid=$data/valid.tsv" "data.labels=[$units]" \
+        "${words[@]}" "$@" "seed=$seed" "out=$exp/$each-seed$seed"
     done
-    result+=${result:+,}$method:[$seeds_of_method]
   done
-  echo "{$result}"
 }
 
+# evaluate_methods DATA key=value ...: all of these encoders side by side, in $exp/evaluate.
+evaluate_methods() {
+  local data=$1 each runs encoders=
+  shift
+  for each in $methods; do
+    runs=$(seq -s, -f "$exp/$each-seed%g" 1 "$seeds")
+    encoders+=${encoders:+,}$each:[$runs]
+  done
+  command_run evaluate "data_dir=$data" "$@" "encoders={$encoders}" "out_dir=$exp/evaluate"
+}
+
+# export_methods DATA: the first encoder of each method, in $exp/export/<method>.
+export_methods() {
+  local each
+  for each in $methods; do
+    command_run export "encoder=$exp/$each-seed1" "audio=$1/valid.tsv" "out=$exp/export/$each"
+  done
+}
+
+finish() { printf '\n%s/run.sh: stages %s to %s are done, in %s s\n' "$recipe" "$stage" "$stop_stage" "$SECONDS"; }
+
+methods=${method/both/hubert hubertopic}
 mkdir -p "$exp/log"
 if [ "$stage" -gt "$stop_stage" ]; then stages_fail "--stage $stage is after --stop-stage $stop_stage"; fi
 stage_log=$exp/log/setup.log

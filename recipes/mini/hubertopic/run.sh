@@ -32,7 +32,6 @@ ngpu=1
 # shellcheck source=tools/stages.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../../../tools/stages.sh" "$@"
 
-methods=${method/both/hubert hubertopic}
 units=$exp/units
 topics=$exp/topics
 if [ -n "$audio_dir" ]; then
@@ -64,28 +63,19 @@ if [ "$method" != hubert ] && stage 3 topics "$units" "$topics"; then
 fi
 
 if stage 4 pretrain "$data $units $topics" "$exp/<method>-seed<S>"; then
-  for seed in $(seq 1 "$seeds"); do
-    for each in $methods; do
-      words=("objective=$each")
-      [ "$each" = hubert ] || words+=("data.topics=$topics")
-      command_launch pretrain "data.train=$data/train.tsv" "data.valid=$data/valid.tsv" "data.labels=[$units]" \
-        "${words[@]}" "schedule.minutes=$minutes" "seed=$seed" "out=$exp/$each-seed$seed"
-    done
-  done
+  pretrain_methods "$data" "$units" "$topics" "schedule.minutes=$minutes"
 fi
 
 if stage 5 evaluate "$data $exp/<method>-seed<S>" "$exp/evaluate"; then
-  command_run evaluate "data_dir=$data" "labels_dir=$units" "${probes[@]}" "encoders=$(encoders_dict)" \
-    "out_dir=$exp/evaluate"
+  [ ! -f "$data/alignments.tsv" ] || probes+=("phones_dirs=[$data]") # phone times of your own
+  evaluate_methods "$data" "labels_dir=$units" "${probes[@]}"
 fi
 
 if stage 6 export "$exp/<method>-seed1" "$exp/export"; then
-  for each in $methods; do
-    command_run export "encoder=$exp/$each-seed1" target=all "data=$data" "out=$exp/export/$each"
-  done
+  export_methods "$data"
 fi
 
-if stage 7 report "$exp" "$exp/report.html, $exp/RESULTS.md"; then
+if stage 7 report "$exp" "$exp/report.html $exp/RESULTS.md"; then
   command_run report "exp=$exp"
 fi
-printf '\n%s: done in %s s; see %s/report.html\n' "$recipe/run.sh" "$SECONDS" "$exp"
+finish

@@ -1,0 +1,70 @@
+"""A copy of the recipes in which `speechssl` only writes down how it was called."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+STAND_IN = f"""#!{sys.executable}
+import json, os, sys
+with open(os.environ["CALLS"], "a") as file:
+    file.write(json.dumps([os.path.basename(sys.argv[0]), *sys.argv[1:]]) + chr(10))
+print("output of", sys.argv[1])
+if sys.argv[1] == os.environ.get("FAIL"):
+    print(chr(10).join(f"line {{number}}" for number in range(50)))
+    sys.exit("speechssl: it went wrong")
+"""
+
+
+class Checkout:
+    """The copied project; `run` starts a recipe in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("tools", "recipes"):
+            shutil.copytree(ROOT / name, folder / name)
+        (folder / "tools" / "setup.sh").write_text("echo setup: ready\n")
+        (folder / ".venv" / "bin").mkdir(parents=True)
+        for name in ("speechssl", "torchrun"):
+            path = folder / ".venv" / "bin" / name
+            path.write_text(STAND_IN)
+            path.chmod(0o755)
+
+    def run(
+        self, recipe: str, *options: str, cwd: Path | None = None, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a recipe, or a script given by its path, and return what it printed."""
+        (self.folder / "calls").unlink(missing_ok=True)
+        script = self.folder / recipe if recipe.endswith(".sh") else self.folder / "recipes" / recipe / "run.sh"
+        return subprocess.run(
+            ["bash", str(script), *options],
+            cwd=cwd or self.folder,
+            env={**os.environ, "CALLS": str(self.folder / "calls"), **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+
+    @property
+    def calls(self) -> list[list[str]]:
+        """What `speechssl` and `torchrun` were called with, in order, in the last run."""
+        path = self.folder / "calls"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def commands(self) -> list[str]:
+        """Names of the commands, in order."""
+        return [call[1] for call in self.calls]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    return Checkout(tmp_path / "project")

@@ -1,0 +1,207 @@
+"""Every recipe: its options, its stages, and that each command it calls would accept what it is given."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from speechssl.cli.configuration import compose_config, load_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPES = sorted(path.parent.relative_to(ROOT / "recipes").as_posix() for path in ROOT.glob("recipes/*/*/run.sh"))
+CONFS = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("recipes/*/*/conf/*.conf"))
+MINI = "mini/hubertopic"
+
+
+def script(recipe: str) -> str:
+    return (ROOT / "recipes" / recipe / "run.sh").read_text()
+
+
+def command_named(name: str) -> Any:
+    return importlib.import_module(f"speechssl.cli.{name}").COMMAND
+
+
+def words_of(calls: list[list[str]], command: str) -> list[str]:
+    """Return the words of the only call of a command."""
+    (call,) = [call for call in calls if call[1] == command]
+    return call[2:]
+
+
+def test_every_folder_of_recipes_is_a_recipe() -> None:
+    assert sorted(path.relative_to(ROOT / "recipes").as_posix() for path in ROOT.glob("recipes/*/*")) == RECIPES
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_is_short_and_documented(recipe: str) -> None:
+    assert len(script(recipe).splitlines()) < 150
+    assert f"`recipes/{recipe}`" in (ROOT / "docs" / "recipes.md").read_text()
+
+
+def test_shellcheck_finds_nothing() -> None:
+    scripts = [*ROOT.glob("recipes/*/*/*.sh"), *ROOT.glob("tools/*.sh"), ROOT / ".ci" / "run"]
+    shellcheck = Path(sys.executable).with_name("shellcheck")
+    done = subprocess.run(
+        [shellcheck, "--external-sources", *scripts], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_option_has_a_default_and_a_line_of_help(recipe: str, checkout: Any) -> None:
+    done = checkout.run(recipe, "--help")
+    assert done.returncode == 0
+    helped = re.findall(r"^  --([a-z0-9-]+) ", done.stdout, flags=re.MULTILINE)
+    defaults = re.findall(r"^([a-z0-9_]+)=", script(recipe).split("\nset -euo")[1].split("\nsource ")[0], re.MULTILINE)
+    assert sorted(helped) == sorted(name.replace("_", "-") for name in defaults)
+    assert checkout.calls == []
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_stages_named_in_the_help_are_those_of_the_script(recipe: str) -> None:
+    named = re.search(r"# stages: (.*)", script(recipe))
+    assert named is not None
+    called = re.findall(r"\bstage (\d+) (\w+)", script(recipe).split("\nset -euo")[1])
+    assert named[1] == ", ".join(f"{number} {name}" for number, name in called)
+    assert f"stop_stage={len(called)}\n" in script(recipe)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--sedes", "3"], "unknown option --sedes; did you mean --seeds?"),
+        (["--frobnicate", "3"], "unknown option --frobnicate ("),
+        (["--method", "hubret"], "--method takes one of hubertopic, hubert, both, not 'hubret'"),
+        (["--minutes", "long"], "--minutes takes a number, not 'long'"),
+        (["--seeds", "1.5"], "--seeds takes a whole number, not '1.5'"),
+        (["--stage"], "--stage needs a value"),
+        (["--exp", "--stage", "2"], "--exp needs a value, not --stage"),
+        (["units"], "unexpected argument 'units'"),
+        (["--audio-dir", "nowhere"], "--audio-dir nowhere is no folder"),
+        (["--config", "nowhere.conf"], "--config nowhere.conf is no file"),
+        (["--exp", "a{b"], "use only letters, digits"),
+        (["--stage", "5", "--stop-stage", "4"], "--stage 5 is after --stop-stage 4"),
+    ],
+)
+def test_a_wrong_option_is_one_line_and_nothing_runs(checkout: Any, options: list[str], message: str) -> None:
+    done = checkout.run(MINI, *options)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert checkout.calls == []
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("method", ["hubertopic", "hubert", "both"])
+def test_every_command_accepts_what_the_recipe_gives_it(recipe: str, method: str, checkout: Any) -> None:
+    timit = [] if recipe == MINI else ["--timit", "."]
+    done = checkout.run(recipe, "--method", method, "--seeds", "2", *timit)
+    assert done.returncode == 0, done.stderr
+    for program, name, *words in checkout.calls:
+        assert program == "speechssl"
+        load_settings(command_named(name), words)
+    trained = [re.search(r"out=(\S+)", " ".join(call))[1] for call in checkout.calls if call[1] == "pretrain"]
+    methods = ["hubert", "hubertopic"] if method == "both" else [method]
+    runs = [folder.rpartition("/")[2] for folder in trained if "/iteration1/" not in folder]
+    assert runs == [f"{each}-seed{seed}" for seed in (1, 2) for each in methods]
+    assert ("topics" in checkout.commands()) == (method != "hubert")
+
+
+@pytest.mark.parametrize("conf", CONFS)
+def test_every_configuration_of_a_recipe_composes(conf: str, checkout: Any) -> None:
+    recipe = conf.removeprefix("recipes/").split("/conf/")[0]
+    assert checkout.run(recipe, "--config", conf).returncode == 0
+    given = [line.split("#")[0].split() for line in (ROOT / conf).read_text().splitlines()]
+    for name, override in filter(None, given):
+        calls = [call for call in checkout.calls if call[1] == name]
+        assert calls, f"{conf} sets {override} of {name}, which the recipe never calls"
+        assert all(override in call for call in calls)
+        compose_config(command_named(name), calls[0][2:])
+
+
+def test_only_the_stages_asked_for_run_and_say_what_they_do(checkout: Any) -> None:
+    done = checkout.run(MINI, "--stage", "2", "--stop-stage", "3")
+    assert checkout.commands() == ["kmeans", "label", "topics"]
+    assert "== stage 2: units" in done.stdout
+    assert "   reads  exp/mini/data/asterisk\n   writes exp/mini/units\n   log    exp/mini/log/units.log" in done.stdout
+    log = (checkout.folder / "exp/mini/log/units.log").read_text()
+    assert "$ speechssl kmeans k=100 manifest=exp/mini/data/asterisk/train.tsv" in log
+    assert "output of kmeans\n" in log
+    assert "output of label\n" in log
+
+
+def test_a_failure_shows_the_end_of_its_log_and_stops(checkout: Any) -> None:
+    done = checkout.run(MINI, FAIL="topics")
+    assert done.returncode == 1
+    assert checkout.commands()[-1] == "topics"
+    shown = done.stderr.split("The last 20 lines of exp/mini/log/topics.log:\n")[1].splitlines()
+    assert shown[0] == "  | line 31"
+    assert shown[-1] == "  | speechssl: it went wrong"
+    assert len(shown) == 20
+    assert "speechssl topics' failed with status 1" in done.stderr
+
+
+def test_a_setting_of_the_user_wins_over_the_recipe_and_its_conf(checkout: Any, tmp_path: Path) -> None:
+    conf = tmp_path / "mine.conf"
+    conf.write_text("# mine\npretrain model=small  # larger\npretrain schedule.minutes=2\nkmeans   k=50\n")
+    checkout.run(MINI, "--config", "mine.conf", cwd=tmp_path)
+    pretrain = words_of(checkout.calls, "pretrain")
+    assert [word for word in pretrain if word.startswith(("model=", "schedule."))] == [
+        "model=small",
+        "schedule.minutes=2",
+    ]
+    assert "k=50" in words_of(checkout.calls, "kmeans")
+
+
+def test_several_gpus_start_one_process_each(checkout: Any) -> None:
+    checkout.run(MINI, "--ngpu", "2", "--stage", "2", "--stop-stage", "4")
+    launched = [call for call in checkout.calls if call[0] == "torchrun"]
+    start = ["torchrun", "--standalone", "--nproc-per-node", "2", "-m", "speechssl"]
+    assert [call[:7] for call in launched] == [[*start, "kmeans"], [*start, "pretrain"]]
+
+
+def test_a_launcher_takes_the_place_of_torchrun(checkout: Any) -> None:
+    checkout.run(MINI, "--stage", "4", "--stop-stage", "4", LAUNCHER="torchrun --nnodes=4 --rdzv-id=7")
+    assert checkout.calls[0][:6] == ["torchrun", "--nnodes=4", "--rdzv-id=7", "-m", "speechssl", "pretrain"]
+
+
+def test_own_audio_is_found_from_where_the_user_is(checkout: Any, tmp_path: Path) -> None:
+    audio = tmp_path / "My 'Own' {Audio} (2), [x]"
+    audio.mkdir()
+    (tmp_path / "labels.tsv").touch()
+    done = checkout.run(MINI, "--audio-dir", audio.name, "--metadata", "labels.tsv", "--stop-stage", "1", cwd=tmp_path)
+    assert done.returncode == 0
+    settings = load_settings(command_named("manifest"), words_of(checkout.calls, "manifest"))
+    assert (settings.corpus.name, settings.corpus.audio_dir) == ("folder", str(audio))
+    assert settings.corpus.metadata == str(tmp_path / "labels.tsv")
+    assert settings.out == "exp/My__Own___Audio___2____x_/data/folder"
+
+
+def test_phone_times_of_own_audio_are_probed(checkout: Any, tmp_path: Path) -> None:
+    data = tmp_path / "exp" / "data" / "folder"
+    data.mkdir(parents=True)
+    options = ["--audio-dir", str(tmp_path), "--exp", str(tmp_path / "exp"), "--stage", "5", "--stop-stage", "5"]
+    checkout.run(MINI, *options)
+    assert not any(word.startswith("phones_dirs") for word in words_of(checkout.calls, "evaluate"))
+    (data / "alignments.tsv").touch()
+    checkout.run(MINI, *options)
+    assert f"phones_dirs=[{data}]" in words_of(checkout.calls, "evaluate")
+
+
+def test_the_run_folder_keeps_a_command_that_does_it_again(checkout: Any, tmp_path: Path) -> None:
+    (tmp_path / "a b").mkdir()
+    checkout.run(MINI, "--audio-dir", "a b", "--exp", str(checkout.folder / "exp/x"), "--stop-stage", "2", cwd=tmp_path)
+    before = checkout.calls
+    assert len(before) == 3
+    checkout.run("exp/x/run.sh", cwd=Path("/"))
+    assert checkout.calls == before
+
+
+def test_an_option_takes_its_value_after_an_equals_sign_too(checkout: Any) -> None:
+    checkout.run(MINI, "--seeds=3", "--stage=4", "--stop-stage=4")
+    assert checkout.commands() == ["pretrain"] * 3
