@@ -40,7 +40,7 @@ def main() -> None:
     else:
         cases = {
             "synthetic 39-d": (synthetic(300_000, 39), options.k),
-            "synthetic 768-d": (synthetic(60_000, 768), options.k),
+            "synthetic 768-d": (synthetic(20_000, 768), options.k),
         }
     for name, (frames, k) in cases.items():
         for seed in range(options.seeds):
