@@ -23,7 +23,7 @@ from speechssl.evaluation.splits import (
     plan_folds,
     plan_test,
 )
-from speechssl.evaluation.tasks import Score, accuracy, commonest, macro_recall, most_frequent_share
+from speechssl.evaluation.tasks import Metric, Score, accuracy, commonest, macro_recall
 from speechssl.models.encoder import Encoder
 
 _QUARTERS = 4
@@ -39,9 +39,8 @@ class ColumnTask:
         self._plan = plan
         self._settings = settings
         truth = [name for fold in plan.folds for name in fold.test.classes]
-        learnt = [name for fold in plan.folds for name in fold.train.classes]
         self.description: dict[str, Any] = {
-            "metric": "accuracy",
+            "metric": "balanced accuracy",
             "better": "more",
             "kind": "utterances",
             "parts": plan.how,
@@ -49,7 +48,7 @@ class ColumnTask:
             "test": len(truth),
             "train": len(plan.folds[0].train),
             "left_out": plan.left_out,
-            "most_frequent_class": most_frequent_share(truth, learnt),
+            "chance": 1 / len(plan.classes),
         }
         if note:
             self.description["note"] = note
@@ -65,7 +64,7 @@ class ColumnTask:
         """Probe every fold; the predictions of all folds are counted together."""
         results = [self._probe_fold(fold, hidden) for fold in self._plan.folds]
         truth = [name for fold in self._plan.folds for name in fold.test.classes]
-        return summarise(results, truth, self._plan.classes)
+        return summarise(results, truth, self._plan.classes, macro_recall)
 
     def _probe_fold(self, fold: Fold, hidden: Hidden) -> ProbeResult:
         classes = self._plan.classes
@@ -90,7 +89,7 @@ def class_indices(names: Sequence[str], classes: Sequence[str]) -> Tensor:
     return torch.tensor([index.get(name, len(classes)) for name in names])
 
 
-def summarise(results: Sequence[ProbeResult], truth: list[str], classes: Sequence[str]) -> Score:
+def summarise(results: Sequence[ProbeResult], truth: list[str], classes: Sequence[str], metric: Metric) -> Score:
     """Put the predictions of all folds together and score them."""
     layers = range(len(results[0].dev_accuracy))
     best_layers = [int(np.argmax(result.dev_accuracy)) for result in results]
@@ -98,19 +97,19 @@ def summarise(results: Sequence[ProbeResult], truth: list[str], classes: Sequenc
     def names(predictions: Iterable[Tensor]) -> list[str]:
         return [classes[index] for part in predictions for index in part.tolist()]
 
-    chosen = names(result.predictions[layer] for result, layer in zip(results, best_layers, strict=True))
+    best = names(result.predictions[layer] for result, layer in zip(results, best_layers, strict=True))
     weighted = names(result.weighted_predictions for result in results)
     return Score(
-        layers=[accuracy(names(result.predictions[layer] for result in results), truth) for layer in layers],
-        best=accuracy(chosen, truth),
+        layers=[metric(names(result.predictions[layer] for result in results), truth) for layer in layers],
+        best=metric(best, truth),
         best_layer=commonest(best_layers),
-        weighted=accuracy(weighted, truth),
+        weighted=metric(weighted, truth),
         layer_weights=np.mean([result.layer_weights for result in results], axis=0).tolist(),
         details={
-            "best_macro_recall": macro_recall(chosen, truth),
-            "weighted_macro_recall": macro_recall(weighted, truth),
-            "dev_layers": np.mean([result.dev_accuracy for result in results], axis=0).tolist(),
-            "dev_weighted": float(np.mean([result.weighted_dev_accuracy for result in results])),
+            "best_accuracy": accuracy(best, truth),
+            "weighted_accuracy": accuracy(weighted, truth),
+            "dev_accuracy_layers": np.mean([result.dev_accuracy for result in results], axis=0).tolist(),
+            "dev_accuracy_weighted": float(np.mean([result.weighted_dev_accuracy for result in results])),
             "regularisation": [result.regularisation for result in results],
         },
     )

@@ -128,7 +128,7 @@ def extract(
     for group in progress(groups, description, "batch"):
         output = encoder(*padded([cache.read(recording) for recording in group], device))
         states = torch.stack(output.hidden_states, dim=1).float().cpu()
-        if not bool(torch.isfinite(states).all()):
+        if not bool(torch.isfinite(states.sum())):
             raise UserError(f"{description}: hidden states are not finite on {group[0].audio}; the encoder is broken")
         for row, recording in enumerate(group):
             frames = int(output.lengths[row])
@@ -147,6 +147,8 @@ def _keep(hidden: Hidden, request: Request, states: Tensor, frame_rate: float, s
         hidden.pooled[audio] = states.mean(dim=1)
     if request.sequence:
         hidden.sequences[audio] = states.half()
+    if not request.phone_frames and not request.rank_frames:
+        return
     order = _frame_order(request.recording, states.shape[1], frame_rate, seed)
     if request.phone_frames:
         phones = frame_phones(request.recording.phones, states.shape[1], frame_rate)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_TOLERANCE = 1e-3
+_TOLERANCE = 1e-4
 
 
 class Parts(NamedTuple):

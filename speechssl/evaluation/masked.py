@@ -51,7 +51,7 @@ class MaskedAccuracy:
             "mask": {"probability": mask.probability, "length": mask.length, "min_spans": mask.min_spans},
             "units": self._labels.info.source,
             "classes": self._labels.info.k,
-            "most_frequent_class": _most_frequent(self._labels),
+            "chance": _most_frequent(self._labels),
         }
 
     @torch.no_grad()

@@ -16,7 +16,7 @@ from speechssl.evaluation.linear import Parts, probe
 from speechssl.evaluation.recordings import Recording
 from speechssl.evaluation.sampling import sample
 from speechssl.evaluation.settings import EvaluateSettings
-from speechssl.evaluation.tasks import Score, most_frequent_share
+from speechssl.evaluation.tasks import Score, accuracy, most_frequent_share
 from speechssl.models.encoder import Encoder
 
 _TEST_SHARE = 0.25
@@ -66,9 +66,9 @@ class PhoneTask:
             settings.weighted_sum_steps,
             self._settings.seed,
         )
-        score = summarise([result], names["test"], classes)
+        score = summarise([result], names["test"], classes, accuracy)
         self.description["classes"] = len(classes)
-        self.description["most_frequent_class"] = most_frequent_share(names["test"], names["train"])
+        self.description["chance"] = most_frequent_share(names["test"], names["train"])
         score.details["frames"] = {part: len(phones) for part, phones in names.items()}
         return score
 

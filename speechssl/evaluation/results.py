@@ -5,8 +5,8 @@
 - `settings`: those of the run; `seconds`: how long it took
 - `encoders`: row name -> `frame_rate`, `dim`, `num_layers`, `parameters`, `sources` (one a seed)
 - `tasks`: task name -> what is measured on what (`metric`, `better`, `kind`, `parts`, `classes`,
-  `most_frequent_class` ...). Names: each probed metadata column, `phones <folder>`, `retrieval`, `rankme`,
-  `masked accuracy`
+  `chance` ...: one of the classes, or the share of the most frequent phone or unit). Names: each probed metadata
+  column, `phones <folder>`, `retrieval`, `rankme`, `masked accuracy`
 - `scores`: row name -> task name -> a list with one :class:`speechssl.evaluation.tasks.Score` a seed, and its `source`
 - `summary`: row name -> task name -> `best`, `weighted`, `value` (those there are): `mean`, `spread` (sample standard
   deviation over the seeds; 0 for one), `seeds`
@@ -94,13 +94,13 @@ class Results:
     def table(self) -> str:
         """Return one line a task and an encoder a column, as a Markdown table that also reads well on a terminal."""
         summary = self.summary()
-        rows = [["", *self._encoders, "most frequent"]]
+        rows = [["", *self._encoders, "chance"]]
         for task, description in self._tasks.items():
             for kind, words in _SUMMARISED.items():
                 cells = [summary[name].get(task, {}).get(kind) for name in self._encoders]
                 if any(cells):
                     label = f"{task} ({description['metric']}{', ' if words else ''}{words})"
-                    chance = description.get("most_frequent_class", description.get("chance"))
+                    chance = description.get("chance")
                     rows.append([label, *map(_cell, cells), "" if chance is None else f"{chance:.3f}"])
         return _markdown(rows)
 

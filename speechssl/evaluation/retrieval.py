@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,24 +83,25 @@ class RetrievalTask:
         """Return the rank of the right candidate for each query; candidates at the same distance share a rank."""
         used = sorted({r.audio for query in self._queries for r in (query.recording, *query.candidates)})
         sequences = [hidden.sequences[audio][layer].float() for audio in used]
-        frames = dict(zip(used, _normalise(sequences), strict=True))
+        ends = np.cumsum([len(sequence) for sequence in sequences])
+        bounds = dict(zip(used, zip([0, *ends[:-1]], ends, strict=True), strict=True))
+        frames = _normalise(torch.cat(sequences))
         ranks = []
         for query in self._queries:
-            candidates = [frames[recording.audio] for recording in query.candidates]
-            distances = warping_distances(frames[query.recording.audio], candidates)
+            first, last = bounds[query.recording.audio]
+            places = np.array([bounds[recording.audio] for recording in query.candidates])
+            low, high = places.min(), places.max()
+            distances = warping_distances(frames[first:last], frames[low:high], places - low)
             nearer = int((distances[1:] < distances[0]).sum())
             ties = int((distances[1:] == distances[0]).sum())
             ranks.append(1 + nearer + ties / 2)
         return ranks
 
 
-def _normalise(sequences: Sequence[Tensor]) -> list[Tensor]:
+def _normalise(frames: Tensor) -> Tensor:
     """Standardise each dimension over all frames, then bring each frame to length one."""
-    stacked = torch.cat(list(sequences))
-    mean = stacked.mean(dim=0)
-    scale = stacked.std(dim=0, correction=0).clamp(min=1e-5)
-    frames = torch.nn.functional.normalize((stacked - mean) / scale, dim=-1)
-    return list(frames.split([len(sequence) for sequence in sequences]))
+    scale = frames.std(dim=0, correction=0).clamp(min=1e-5)
+    return torch.nn.functional.normalize((frames - frames.mean(dim=0)) / scale, dim=-1)
 
 
 def retrieval_task(data: list[Recording], test: list[Recording] | None, settings: EvaluateSettings) -> RetrievalTask:

@@ -19,7 +19,7 @@ class ProbeSettings:
     """Metadata columns to probe; null: all that can be probed (those left out are listed with the reason)."""
     speaker_column: str = "speaker"
     """Column that says who speaks: parts are disjoint in it, except when it is what is probed."""
-    utterances: int = 1500
+    utterances: int = 1000
     """Recordings of each folder that are used at most, a seeded sample."""
     min_class_count: int = 10
     """Recordings that a class needs to be probed; rarer ones are left out and counted."""
@@ -31,11 +31,11 @@ class ProbeSettings:
     """Frames that the phone probe is tested on at most, and half as many choose layer and regularisation."""
     left_out_phones: list[str] = field(default_factory=lambda: ["sil", "pau"])
     """Phones that are not probed: silence at the edges says little about an encoder."""
-    regularisation: list[float] = field(default_factory=lambda: [1e-1, 1e-2, 1e-3])
+    regularisation: list[float] = field(default_factory=lambda: [1.0, 1e-1, 1e-2, 1e-3])
     """Weights of the squared norm that are tried; the best on the dev part counts."""
-    iterations: int = 100
+    iterations: int = 50
     """Steps of the solver of one probe at most."""
-    weighted_sum_steps: int = 300
+    weighted_sum_steps: int = 200
     """Steps of Adam for the softmax-weighted sum of all layers."""
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from speechssl.evaluation.extract import Hidden, Request
 from speechssl.models.encoder import Encoder
+
+Metric = Callable[[list[str], list[str]], float]
+"""Predictions and truth to a score."""
 
 
 @dataclass
@@ -58,7 +61,7 @@ def accuracy(predicted: list[str], truth: list[str]) -> float:
 
 
 def macro_recall(predicted: list[str], truth: list[str]) -> float:
-    """Return the mean over the classes of the share of each that is recognised."""
+    """Return the balanced accuracy: the mean over the true classes of the share of each that is recognised."""
     counts = Counter(truth)
     right = Counter(b for a, b in zip(predicted, truth, strict=True) if a == b)
     return sum(right[name] / count for name, count in counts.items()) / len(counts)

@@ -25,11 +25,11 @@ _SOUND_LIBRARIES = ("libasound2t64", "libasound2")  # what flite plays with, on 
 VOICES = {
     "kal": ("kal", "m", "train"),
     "kal16": ("kal", "m", "train"),
-    "awb": ("awb", "m", "train"),
-    "rms": ("rms", "m", "valid"),
-    "slt": ("slt", "f", "test"),
+    "awb": ("awb", "m", "valid"),
+    "rms": ("rms", "m", "test"),
+    "slt": ("slt", "f", "train"),
 }
-"""Voice of flite: speaker, gender and split. `kal` is 8 kHz, the others 16 kHz."""
+"""Voice of flite: speaker, gender and split; both genders train. `kal` is 8 kHz, the others 16 kHz."""
 
 logger = logging.getLogger(__name__)
 

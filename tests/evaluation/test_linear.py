@@ -1,0 +1,93 @@
+"""The solver against scikit-learn, and the probes on problems whose answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from speechssl.evaluation.linear import Parts, probe, softmax_regression, statistics
+
+
+def problem(layers: int, examples: int, dim: int, classes: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Overlapping classes with correlated features of very different sizes."""
+    torch.manual_seed(seed)
+    labels = torch.randint(classes, (examples,))
+    centres = torch.randn(layers, classes, dim)
+    mixing = torch.randn(layers, dim, dim) * torch.logspace(0, -2, dim)
+    return (torch.randn(layers, examples, dim) * 1.5 + centres[:, labels]) @ mixing, labels
+
+
+@pytest.mark.parametrize("penalty", [1e-1, 1e-2])
+def test_solver_finds_the_weights_of_scikit_learn(penalty: float) -> None:
+    features, labels = problem(2, 400, 12, 5)
+    mean, scale = statistics(features)
+    features = (features - mean) / scale
+    weights, biases = softmax_regression(features, labels, 5, [penalty], iterations=500)
+    for layer in range(2):
+        x = features[layer].numpy()
+        reference = LogisticRegression(C=1 / (penalty * len(x)), tol=1e-8, max_iter=5000).fit(x, labels.numpy())
+        ours = weights[layer, 0].T.numpy()
+        np.testing.assert_allclose(ours, reference.coef_, atol=2e-3)
+        shift = biases[layer, 0].numpy() - reference.intercept_
+        np.testing.assert_allclose(shift, shift.mean(), atol=2e-3)
+        assert (x @ ours.T + biases[layer, 0].numpy()).argmax(1).tolist() == reference.predict(x).tolist()
+
+
+def test_a_layer_is_solved_alone_as_among_others_and_a_penalty_as_in_a_grid() -> None:
+    features, labels = problem(3, 200, 8, 3)
+    together, _ = softmax_regression(features, labels, 3, [1e-1, 1e-2], iterations=200)
+    alone, _ = softmax_regression(features[1:2], labels, 3, [1e-2], iterations=200)
+    torch.testing.assert_close(together[1, 1], alone[0, 0], atol=5e-3, rtol=0)
+
+
+def informative_layer(layer: int, examples: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Three layers of noise, one of which knows the class."""
+    labels = torch.arange(examples) % 3
+    features = torch.randn(3, examples, 6)
+    features[layer, :, :3] += 4 * torch.nn.functional.one_hot(labels, 3)
+    return features, labels
+
+
+def test_weighted_sum_finds_the_layer_that_knows() -> None:
+    torch.manual_seed(0)
+    parts = Parts(*informative_layer(1, 300), *informative_layer(1, 90), *informative_layer(1, 90))
+    result = probe(parts, 3, [1e-1, 1e-3], iterations=100, steps=300, seed=0)
+    assert int(np.argmax(result.layer_weights)) == 1 and result.layer_weights[1] > 0.6
+    assert sum(result.layer_weights) == pytest.approx(1)
+    assert (result.weighted_predictions == parts.test_labels).float().mean() > 0.95
+    accuracies = (result.predictions == parts.test_labels).float().mean(dim=1)
+    assert accuracies[1] > 0.95 and accuracies[0] < 0.6 and accuracies[2] < 0.6
+
+
+def test_layer_and_penalty_are_chosen_on_dev_not_on_test() -> None:
+    torch.manual_seed(0)
+    # The dev part says layer 0 knows, the test part that layer 2 does.
+    train = torch.randn(3, 300, 6)
+    labels = torch.arange(300) % 3
+    for layer in (0, 2):
+        train[layer, :, :3] += 4 * torch.nn.functional.one_hot(labels, 3)
+    parts = Parts(train, labels, *informative_layer(0, 90), *informative_layer(2, 90))
+    result = probe(parts, 3, [1e-2], iterations=100, steps=10, seed=0)
+    assert int(np.argmax(result.dev_accuracy)) == 0
+
+
+def test_the_penalty_that_generalises_is_chosen() -> None:
+    torch.manual_seed(0)
+    # Few examples, many dimensions of noise: a weak penalty learns the noise.
+    labels = torch.arange(40) % 2
+    features, dev, test = (torch.randn(1, count, 60) for count in (40, 400, 400))
+    for part in (features, dev, test):
+        part[0, :, 0] += 2.5 * (torch.arange(part.shape[1]) % 2)
+    both = [torch.arange(400) % 2] * 2
+    result = probe(Parts(features, labels, dev, both[0], test, both[1]), 2, [1.0, 1e-5], 100, 10, 0)
+    assert result.regularisation == [1.0]
+
+
+def test_a_constant_dimension_is_harmless() -> None:
+    features, labels = problem(1, 60, 5, 2)
+    features[:, :, 3] = 7.0
+    parts = Parts(features, labels, features, labels, features, labels)
+    result = probe(parts, 2, [1e-2], iterations=50, steps=20, seed=0)
+    assert np.isfinite(result.dev_accuracy).all() and result.dev_accuracy[0] > 0.7

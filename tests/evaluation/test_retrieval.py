@@ -1,0 +1,88 @@
+"""Queries and candidates, and ranks on hidden states whose answer is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from speechssl.evaluation.baselines import FilterbankEncoder
+from speechssl.evaluation.extract import Hidden
+from speechssl.evaluation.recordings import Recording
+from speechssl.evaluation.retrieval import RetrievalTask, retrieval_task
+from speechssl.evaluation.settings import EvaluateSettings, RetrievalSettings
+from speechssl.evaluation.splits import NotProbed
+
+
+def settings(queries: int = 100, candidates: int = 5) -> EvaluateSettings:
+    return EvaluateSettings(
+        data_dir="d", out_dir="o", retrieval=RetrievalSettings("prompt", "language", queries, candidates)
+    )
+
+
+def voice(speaker: str, language: str, prompts: int) -> list[Recording]:
+    return [
+        Recording(f"{speaker}/{n}", Path(f"/{speaker}/{n}"), 16000, "train",
+                  {"speaker": speaker, "language": language, "prompt": str(n)})
+        for n in range(prompts)
+    ]  # fmt: skip
+
+
+DATA = voice("a", "x", 12) + voice("b", "y", 12)
+TEST = voice("t", "x", 8) + voice("u", "y", 20) + voice("v", "z", 5)
+
+
+def hidden_states(task: RetrievalTask, sentence_layer: int) -> Hidden:
+    """Two layers: one holds the sentence at another speed for each voice, the other is noise."""
+    torch.manual_seed(0)
+    sentences = {str(n): torch.randn(9, 8) for n in range(20)}
+    hidden = Hidden()
+    for request in task.requests():
+        labels = request.recording.labels
+        said = sentences[labels["prompt"]].repeat_interleave(1 + ord(labels["speaker"]) % 3, dim=0)
+        layers = [torch.randn_like(said), torch.randn_like(said)]
+        layers[sentence_layer] = said
+        hidden.sequences[request.recording.audio] = torch.stack(layers).half()
+    return hidden
+
+
+def test_candidates_are_other_sentences_by_one_other_voice_of_the_language() -> None:
+    task = retrieval_task(DATA, TEST, settings())
+    assert task.description["groups"] == {"x": 8, "y": 12}  # y: sentences 12 to 19 are not among the candidates
+    for query in task._queries:
+        right, *others = query.candidates
+        assert right.labels["prompt"] == query.recording.labels["prompt"]
+        assert {c.labels["speaker"] for c in query.candidates} == {
+            "a" if query.recording.labels["language"] == "x" else "b"
+        }
+        assert len({c.labels["prompt"] for c in query.candidates}) == 5 and right not in others
+
+
+def test_queries_and_candidates_do_not_depend_on_file_order() -> None:
+    drawn = [
+        [(q.recording.name, [c.name for c in q.candidates]) for q in retrieval_task(data, test, settings(3))._queries]
+        for data, test in ((DATA, TEST), (DATA[::-1], TEST[::-1]))
+    ]
+    assert drawn[0] == drawn[1] and len(drawn[0]) == 6
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_the_layer_that_holds_the_sentence_finds_it(layer: int) -> None:
+    task = retrieval_task(DATA, TEST, settings())
+    encoder = FilterbankEncoder()
+    encoder.num_layers = 1
+    score = task.score(hidden_states(task, layer), encoder)
+    assert score.layers is not None and score.layers[layer] == 1.0 and score.layers[1 - layer] < 0.6
+    assert score.best == 1.0 and score.best_layer == layer
+    assert score.details["mean_reciprocal_rank_layers"][layer] == 1.0
+
+
+def test_within_one_folder_the_other_speakers_are_asked() -> None:
+    task = retrieval_task(voice("a", "x", 6) + voice("b", "x", 6), None, settings())
+    assert task.description["queries"] == 12
+
+
+def test_no_sentence_of_two_voices_is_a_reason() -> None:
+    with pytest.raises(NotProbed, match="no prompt is spoken by two speakers of the same language"):
+        retrieval_task(DATA, None, settings())

@@ -1,0 +1,151 @@
+"""The command as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from speechssl.cli.app import main
+from speechssl.models.hubert import HubertEncoder
+from speechssl.models.hubert_config import HubertConfig
+from speechssl.models.save import save_encoder
+from tests.evaluation.conftest import write_corpus
+
+FAST = ["probe.min_class_count=3", "probe.iterations=30", "probe.weighted_sum_steps=30", "rank_frames=200"]
+
+
+@pytest.fixture(scope="module")
+def encoders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("encoders")
+    for seed in (1, 2):
+        torch.manual_seed(10 + seed)
+        config = HubertConfig(front_end="fbank", num_layers=2, dim=16, ffn_dim=32, num_heads=2, conv_pos=8)
+        save_encoder(folder / f"seed{seed}", HubertEncoder(config))
+    return folder
+
+
+def evaluate(out: Path, corpus: Path, encoders: Path, *settings: str) -> dict:
+    two = f"encoders={{hubert: [{encoders}/seed1, {encoders}/seed2]}}"
+    status = main(
+        ["evaluate", f"data_dir={corpus}", f"out_dir={out}", two, f"phones_dirs=[{corpus}]", *FAST, *settings]
+    )
+    assert status == 0
+    return json.loads((out / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory, corpus: Path, encoders: Path) -> dict:
+    return evaluate(tmp_path_factory.mktemp("out"), corpus, encoders, "retrieval.within=device")
+
+
+def test_all_encoders_stand_side_by_side_in_every_task(results: dict) -> None:
+    assert list(results["encoders"]) == ["fbank", "hubert", "random"]  # JSON keys are sorted
+    assert results["encoders"]["random"]["sources"] == ["random seed 1", "random seed 2"]
+    assert set(results["tasks"]) == {"speaker", "language", "phones data", "retrieval", "rankme"}
+    for name, seeds in (("fbank", 1), ("random", 2), ("hubert", 2)):
+        for task in results["tasks"]:
+            scores = results["scores"][name][task]
+            assert len(scores) == seeds
+            assert all(len(score["layers"]) == (1 if name == "fbank" else 3) for score in scores)
+        summary = results["summary"][name]["language"]["best"]
+        best = [score["best"] for score in results["scores"][name]["language"]]
+        assert summary["mean"] == pytest.approx(sum(best) / seeds) and summary["seeds"] == seeds
+        assert summary["spread"] == pytest.approx(abs(best[0] - best[-1]) / 2**0.5)
+
+
+def test_the_probes_hear_what_is_there(results: dict) -> None:
+    # Two tones a sentence: anything but silence tells them apart.
+    assert results["scores"]["fbank"]["phones data"][0]["best"] > 0.9
+    assert results["scores"]["fbank"]["speaker"][0]["best"] > 0.5 > results["tasks"]["speaker"]["chance"]
+    assert results["scores"]["fbank"]["retrieval"][0]["best"] > 0.5
+    weights = results["scores"]["hubert"]["phones data"][0]["layer_weights"]
+    assert len(weights) == 3 and sum(weights) == pytest.approx(1)
+
+
+def test_what_is_left_out_is_listed_with_the_reason(results: dict) -> None:
+    reasons = {item["what"]: item["reason"] for item in results["left_out"]}
+    assert reasons["probe of column device"] == "one value only ('one')"
+    assert reasons["masked accuracy"] == "no labels_dir"
+    assert "probe of column prompt" in reasons
+
+
+def test_numbers_do_not_depend_on_file_order_or_batch_size(
+    tmp_path: Path, corpus: Path, encoders: Path, results: dict
+) -> None:
+    shuffled = tmp_path / "data"
+    shutil.copytree(corpus, shuffled)
+    for file in shuffled.glob("*.tsv"):
+        header, *lines = file.read_text().splitlines()
+        file.write_text("\n".join([header, *reversed(lines)]) + "\n")
+    again = evaluate(tmp_path / "out", shuffled, encoders, "retrieval.within=device", "batch_seconds=1")
+    for name, tasks in results["summary"].items():
+        for task, kinds in tasks.items():
+            for kind, summary in kinds.items():
+                assert again["summary"][name][task][kind]["mean"] == pytest.approx(summary["mean"], rel=1e-3, abs=0.02)
+
+
+def test_a_test_folder_is_tested_on_and_the_table_is_printed(
+    tmp_path: Path, corpus: Path, encoders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = write_corpus(tmp_path / "other", ["t0", "t1"], {})
+    found = evaluate(tmp_path / "out", corpus, encoders, f"test_dir={other}")
+    assert (
+        found["tasks"]["language"]["parts"] == "test part, other speakers" and found["tasks"]["language"]["test"] == 12
+    )
+    assert found["tasks"]["speaker"]["parts"] == "5 folds, same speakers"
+    assert found["tasks"]["retrieval"]["groups"] == {"xx": 6, "yy": 6}
+    printed = capsys.readouterr().out
+    assert "language (balanced accuracy, best layer)" in printed and "±" in printed
+    assert printed.strip() in (tmp_path / "out/results.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["encoders={hubert: nowhere}"], "nowhere does not exist"),
+        (["encoders=nowhere"], "encoders must name its encoders"),
+        (["encoders={}"], "the baseline random takes the configuration of a trained encoder"),
+        (["encoders={}", "baselines=[fbnk]"], "no 'fbnk'; did you mean 'fbank'?"),
+        (
+            ["encoders={}", "baselines=[fbank]", "probe.columns=[langage]"],
+            "no column 'langage'; did you mean 'language'?",
+        ),
+        (["encoders={}", "baselines=[fbank]", "test_dir=gone"], "the data folder gone does not exist"),
+        (["encoders={}", "baselines=[fbank]", "rank_frames=0"], "rank_frames=0 must be more than 0"),
+        (["encoders={}", "baselines=[fbank]", "labels_dir=gone"], "gone/valid.km does not exist"),
+        ([], "missing setting encoders"),
+    ],
+)
+def test_mistakes_are_one_clear_line(
+    settings: list[str], message: str, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", f"data_dir={corpus}", f"out_dir={tmp_path}", *settings]) == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not (tmp_path / "results.json").exists()
+
+
+def test_the_phone_probe_needs_phones_and_speakers(
+    tmp_path: Path, corpus: Path, encoders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two = write_corpus(tmp_path / "two", ["a", "b"], {})
+    plain = shutil.copytree(two, tmp_path / "plain")
+    (plain / "alignments.tsv").unlink()
+    for folder, message in ((two, "it needs three speakers"), (plain, "has no phone times")):
+        arguments = ["evaluate", f"data_dir={corpus}", f"out_dir={tmp_path}", "encoders={}", "baselines=[fbank]"]
+        assert main([*arguments, f"phones_dirs=[{folder}]"]) == 1
+        assert message in capsys.readouterr().err
+
+
+def test_random_encoders_are_the_same_again_and_differ_by_seed() -> None:
+    from speechssl.evaluation.encoders import random_encoder
+
+    config = HubertConfig(front_end="fbank", num_layers=1, dim=16, ffn_dim=32, num_heads=2, conv_pos=8)
+    before = torch.random.get_rng_state()
+    one, again, other = (random_encoder(config, seed).mask_emb for seed in (1, 1, 2))
+    assert torch.equal(one, again) and not torch.equal(one, other)
+    assert torch.equal(before, torch.random.get_rng_state())
