@@ -1,0 +1,51 @@
+"""What the documentation tells a user to type works."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from speechssl.cli.app import COMMANDS
+from speechssl.cli.configuration import compose_config
+from speechssl.models.hubert import HubertEncoder
+from speechssl.models.hubert_config import HubertConfig
+from speechssl.models.save import save_encoder
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = HubertConfig(front_end="fbank", num_layers=2, dim=32, ffn_dim=64, num_heads=2)
+    save_encoder(tmp_path / "exp/mini/hubertopic-seed1/encoder", HubertEncoder(config))
+    soundfile.write("speech.flac", np.random.default_rng(1).uniform(-0.5, 0.5, 16000), 16000)
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    names: dict[str, object] = {}
+    exec(code, names)
+    encoder, output = names["encoder"], names["output"]
+    assert isinstance(encoder, HubertEncoder)
+    assert output.hidden_states[-1].shape == (1, int(encoder.frame_lengths(output.lengths.new_tensor([16000]))), 32)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_paths_lead_somewhere(page: Path) -> None:
+    text = page.read_text()
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if not link.startswith("http")]
+    # Written by the recipe's run of the default corpus.
+    missing = [link for link in links if not (page.parent / link).exists() and not link.endswith("RESULTS.md")]
+    paths = re.findall(r"`((?:tools|recipes|configs|speechssl|docs|tests)/[\w./-]+)`", text)
+    missing += [path for path in paths if not (ROOT / path).exists()]
+    assert missing == []
+
+
+def test_settings_in_the_documentation_exist() -> None:
+    lines = re.findall(rf"^({'|'.join(COMMANDS)}) +(\S+=\S+)", (ROOT / "docs" / "recipes.md").read_text(), re.MULTILINE)
+    assert len(lines) >= 5
+    for name, override in lines:
+        compose_config(importlib.import_module(f"speechssl.cli.{name}").COMMAND, [override])
