@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import torch
-
 from speechssl.models.encoder import EncoderOutput
-from speechssl.objectives.objective import Objective, ObjectiveOutput, Targets
+from speechssl.objectives.objective import Objective, ObjectiveOutput, Targets, valid_frames
 
 
 class FeaturePenalty(Objective):
@@ -25,6 +23,5 @@ class FeaturePenalty(Objective):
     def forward(self, output: EncoderOutput, targets: Targets) -> ObjectiveOutput:
         """Return the mean square over channels, summed over frames."""
         features = output.features.float()
-        valid = torch.arange(features.shape[1], device=features.device)[None, :] < output.lengths[:, None]
-        loss = (features.pow(2).mean(dim=-1) * valid).sum()
+        loss = (features.pow(2).mean(dim=-1) * valid_frames(output)).sum()
         return ObjectiveOutput(loss, {"feature_penalty": (loss.detach(), int(output.lengths.sum()))})

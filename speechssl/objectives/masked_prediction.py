@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from speechssl.models.encoder import EncoderOutput
-from speechssl.objectives.objective import Objective, ObjectiveOutput, Targets
+from speechssl.objectives.objective import Objective, ObjectiveOutput, Targets, valid_frames
 
 
 class LabelPredictor(nn.Module):
@@ -27,7 +27,8 @@ class LabelPredictor(nn.Module):
         super().__init__()
         self.temperature = temperature
         self.projection = nn.Linear(dim, final_dim)
-        self.embeddings = nn.Parameter(torch.empty(labels, final_dim).uniform_())
+        # fairseq draws them from [0, 1), so that all point the same way at first; centred, they are apart from the start.
+        self.embeddings = nn.Parameter(torch.randn(labels, final_dim))
 
     def forward(self, frames: Tensor) -> Tensor:
         """Return logits `(frames, labels)` of hidden states `(frames, dim)`, in float32."""
@@ -47,13 +48,14 @@ class MaskedPrediction(Objective):
         layers: hidden states the loss is taken at, as indices into `EncoderOutput.hidden_states`; the losses of all
             layers and label sets are summed.
         temperature: see :class:`LabelPredictor`.
-        weight: weight of the loss.
+        unmasked_weight: weight of the frames that are not masked (fairseq's `pred_nomask_weight`). With 0, the
+            published value, the sum is over masked frames; else it is over all frames, as in fairseq.
 
     The metrics are `masked_loss` (in nats) and `masked_accuracy` of the first label set at the last of `layers`, and
-    `masked_loss_<set>_<layer>` for the others.
+    `masked_loss_set<S>_layer<L>` for the others.
     """
 
-    counted_by = "masked"
+    weight = 1.0
 
     def __init__(
         self,
@@ -62,10 +64,11 @@ class MaskedPrediction(Objective):
         labels: list[int],
         layers: list[int],
         temperature: float = 0.1,
-        weight: float = 1.0,
+        unmasked_weight: float = 0.0,
     ) -> None:
         super().__init__()
-        self.weight = weight
+        self.counted_by = "frames" if unmasked_weight > 0 else "masked"
+        self.unmasked_weight = unmasked_weight
         self.layers = layers
         self.predictors = nn.ModuleDict(
             {
@@ -74,7 +77,6 @@ class MaskedPrediction(Objective):
                 for layer in layers
             }
         )
-
         others = [(s, layer) for layer in layers for s in range(len(labels)) if (s, layer) != (0, layers[-1])]
         self.metrics = ["masked_loss", "masked_accuracy", *(f"masked_loss_set{s}_layer{layer}" for s, layer in others)]
 
@@ -84,16 +86,21 @@ class MaskedPrediction(Objective):
         return f"set{label_set}_layer{layer}"
 
     def forward(self, output: EncoderOutput, targets: Targets) -> ObjectiveOutput:
-        """Return the cross-entropy summed over masked frames, layers and label sets."""
+        """Return the cross-entropy summed over frames, layers and label sets."""
         total = output.hidden_states[-1].new_zeros((), dtype=torch.float32)
+        unmasked = valid_frames(output) & ~targets.mask
         metrics: dict[str, tuple[Tensor, int]] = {}
         for layer in self.layers:
-            frames = output.hidden_states[layer][targets.mask]
+            hidden = output.hidden_states[layer]
             for label_set, labels in enumerate(targets.labels):
+                predictor = self.predictors[self.key(label_set, layer)]
                 expected = labels[targets.mask]
-                logits = self.predictors[self.key(label_set, layer)](frames)
+                logits = predictor(hidden[targets.mask])
                 loss = F.cross_entropy(logits, expected, reduction="sum")
                 total = total + loss
+                if self.unmasked_weight > 0:
+                    visible = F.cross_entropy(predictor(hidden[unmasked]), labels[unmasked], reduction="sum")
+                    total = total + self.unmasked_weight * visible
                 if label_set == 0 and layer == self.layers[-1]:
                     correct = (logits.argmax(dim=-1) == expected).sum()
                     metrics["masked_loss"] = (loss.detach(), len(expected))

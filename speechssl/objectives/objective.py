@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from speechssl.models.encoder import EncoderOutput
@@ -33,6 +34,12 @@ class ObjectiveOutput(NamedTuple):
     """Scalar: the loss summed over what the objective counts."""
     metrics: dict[str, tuple[Tensor, int]]
     """Name -> (sum, number of items) for the log."""
+
+
+def valid_frames(output: EncoderOutput) -> Tensor:
+    """Return `(batch, frames)`, false in the padding."""
+    frames = output.hidden_states[-1].shape[1]
+    return torch.arange(frames, device=output.lengths.device)[None, :] < output.lengths[:, None]
 
 
 class Objective(nn.Module):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from speechssl.models.encoder import EncoderOutput
-from speechssl.objectives.objective import Objective, ObjectiveOutput, Targets
+from speechssl.objectives.objective import Objective, ObjectiveOutput, Targets, valid_frames
 
 Pool = Literal["mean", "cls"]
 TargetKind = Literal["soft", "hard"]
@@ -67,5 +66,4 @@ class TopicPrediction(Objective):
             assert output.cls is not None, "the encoder has no CLS frame"
             return output.cls[self.layer].float()
         hidden = output.hidden_states[self.layer].float()
-        valid = torch.arange(hidden.shape[1], device=hidden.device)[None, :] < output.lengths[:, None]
-        return (hidden * valid[..., None]).sum(dim=1) / output.lengths[:, None]
+        return (hidden * valid_frames(output)[..., None]).sum(dim=1) / output.lengths[:, None]

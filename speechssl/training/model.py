@@ -55,7 +55,14 @@ def build_model(settings: PretrainSettings, labels: list[int], topics: int | Non
     encoder = HubertEncoder(settings.model)
     layers = [layer_index(layer, encoder.num_layers) for layer in objective.layers]
     objectives: dict[str, Objective] = {
-        "masked": MaskedPrediction(encoder.dim, settings.model.final_dim, labels, layers, objective.temperature)
+        "masked": MaskedPrediction(
+            encoder.dim,
+            settings.model.final_dim,
+            labels,
+            layers,
+            temperature=objective.temperature,
+            unmasked_weight=objective.unmasked_weight,
+        )
     }
     # The penalty holds learned features small; a filterbank is not learned.
     if objective.feature_penalty > 0 and settings.model.front_end == "waveform":

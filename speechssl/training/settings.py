@@ -102,6 +102,8 @@ class ObjectiveSettings:
     """Divides the cosine similarities."""
     layers: list[int] = field(default_factory=lambda: [-1])
     """Hidden states at which labels are predicted: -1 is the last; 0 is the input of the first layer."""
+    unmasked_weight: float = 0.0
+    """Weight of the loss at frames that are not masked (0 as published). It helps a short run off the ground."""
     feature_penalty: float = 10.0
     """Weight of the mean square of the convolutional features. 0 leaves it out."""
     topic_weight: float = 0.0

@@ -62,6 +62,17 @@ def test_label_sets_and_layers_are_summed():
     assert set(result.metrics) == set(both.metrics)
 
 
+def test_unmasked_frames_leave_padding_out():
+    torch.manual_seed(0)
+    objective = MaskedPrediction(dim=6, final_dim=4, labels=[5], layers=[0], unmasked_weight=0.5)
+    hidden, labels = torch.randn(1, 4, 6), torch.tensor([[1, 2, 3, 4]])
+    mask = torch.tensor([[True, False, False, False]])
+    loss = objective(output_of(hidden, [3]), Targets(mask, [labels], None)).loss.item()
+    logits = objective.predictors[objective.key(0, 0)](hidden[0])
+    each = torch.nn.functional.cross_entropy(logits, labels[0], reduction="none")
+    assert loss == pytest.approx((each[0] + 0.5 * (each[1] + each[2])).item(), rel=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["soft", "hard"])
 def test_topic_loss_by_hand(kind):
     objective = TopicPrediction(dim=2, topics=2, layer=0, targets=kind)
