@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from speechssl.audio import SAMPLE_RATE
 from speechssl.audio.fbank import HOP, fbank_frames, log_mel_fbank
+from speechssl.errors import UserError
 from speechssl.models.encoder import Encoder, EncoderOutput
 
 _FBANK_RATE = SAMPLE_RATE / HOP
@@ -28,7 +29,9 @@ class FilterbankEncoder(Encoder):
         super().__init__()
         self.stack = round(_FBANK_RATE / frame_rate)
         if self.stack < 1 or self.stack * frame_rate != _FBANK_RATE:
-            raise ValueError(f"filterbanks cannot be stacked to {frame_rate} frames a second")
+            raise UserError(
+                f"filterbanks of 100 frames a second cannot be stacked to {frame_rate:g}: set baselines=[random]"
+            )
         self.num_mels = num_mels
         self.frame_rate = frame_rate
         self.num_layers = 0
@@ -48,8 +51,3 @@ class FilterbankEncoder(Encoder):
         frames = fbank.shape[1] // self.stack
         stacked = fbank[:, : frames * self.stack].reshape(len(fbank), frames, self.dim)
         return EncoderOutput([stacked], self.frame_lengths(lengths), stacked)
-
-
-def is_trained(encoder: nn.Module) -> bool:
-    """Tell an encoder with weights from filterbanks."""
-    return not isinstance(encoder, FilterbankEncoder)

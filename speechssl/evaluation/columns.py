@@ -136,6 +136,8 @@ def column_tasks(
                 f"(known: {', '.join(known) or 'none'}); mend probe.columns"
             )
     tasks, left_out = [], []
+    if not known:
+        left_out.append({"what": "probes of metadata columns", "reason": f"{settings.data_dir} has no labels"})
     for column in known if settings.probe.columns is None else settings.probe.columns:
         try:
             if column == settings.retrieval.column and settings.probe.columns is None:

@@ -141,6 +141,34 @@ def test_the_phone_probe_needs_phones_and_speakers(
         assert message in capsys.readouterr().err
 
 
+def test_a_folder_without_labels_still_has_rankme(tmp_path: Path, corpus: Path) -> None:
+    plain = tmp_path / "data"
+    plain.mkdir()
+    shutil.copy(corpus / "train.tsv", plain)
+    arguments = [f"data_dir={plain}", f"out_dir={tmp_path}", "encoders={}", "baselines=[fbank]", "rank_frames=300"]
+    assert main(["evaluate", *arguments]) == 0
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert set(found["tasks"]) == {"rankme"} and found["scores"]["fbank"]["rankme"][0]["value"] > 1
+    assert {item["what"] for item in found["left_out"]} == {
+        "probes of metadata columns",
+        "retrieval",
+        "masked accuracy",
+    }
+
+
+def test_age_is_probed_in_quarters(tmp_path: Path) -> None:
+    folder = write_corpus(tmp_path / "data", [f"s{n}" for n in range(16)], {}, prompts=3)
+    header, *rows = (folder / "metadata.tsv").read_text().splitlines()
+    aged = [f"{row}\t{20 + int(row.split('-')[0][1:])}" for row in rows]
+    (folder / "metadata.tsv").write_text("\n".join([f"{header}\tage", *aged]) + "\n")
+    arguments = [f"data_dir={folder}", f"out_dir={tmp_path}", "encoders={}", "baselines=[fbank]", "probe.columns=[age]"]
+    assert main(["evaluate", *arguments, *FAST, "probe.folds=2"]) == 0
+    task = json.loads((tmp_path / "results.json").read_text())["tasks"]["age"]
+    # 16 speakers of 20 to 35 years: four of them in each quarter, whose edges are at 23.75, 27.5 and 31.25.
+    assert task["classes"] == 4 and task["note"] == "quarters: up to 23.75, 27.5, 31.25, and above"
+    assert task["parts"] == "2 folds, other speakers"
+
+
 def test_random_encoders_are_the_same_again_and_differ_by_seed() -> None:
     from speechssl.evaluation.encoders import random_encoder
 
