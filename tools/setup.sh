@@ -65,10 +65,11 @@ if [ -z "$python" ] && [ "$(cat .venv/setup.stamp 2>/dev/null)" = "$wanted" ] &&
   echo "setup: .venv is up to date"
   exit 0
 fi
-rm -f .venv/setup.stamp
 if [ -n "$python" ] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
-  "$(find_python)" -m venv --clear .venv
+  found=$(find_python)
+  "$found" -m venv --clear .venv
 fi
+rm -f .venv/setup.stamp
 install_stack
 link_libsndfile
 .venv/bin/speechssl doctor
