@@ -22,13 +22,15 @@ SECONDS = 10
 """Seconds that the check takes of each."""
 
 
-def require_waveform_front_end(encoder: HubertEncoder, target: str) -> None:
-    """Refuse an encoder on fbank, which the formats of others cannot express."""
-    if encoder.config.front_end != "waveform":
-        raise UserError(
-            f"{target} cannot hold this encoder: its HuBERT reads waveforms, and this one has front_end=fbank; "
-            "use speechssl.load_encoder(path) in Python, or pretrain model=small or model=base to export"
-        )
+def why_not(encoder: HubertEncoder, target: str) -> str | None:
+    """Return why the format of another toolkit cannot hold an encoder; `None` where it can."""
+    if encoder.config.front_end == "waveform" and not encoder.config.cls_frame:
+        return None
+    cause = "has a CLS frame" if encoder.config.cls_frame else "has front_end=fbank"
+    return (
+        f"{target} cannot hold this encoder: its HuBERT reads waveforms only, and this one {cause}; "
+        "use speechssl.load_encoder(path) in Python, or pretrain model=small or model=base to export"
+    )
 
 
 def check_audio(audio: str, min_samples: int) -> list[Tensor]:

@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from speechssl.export.check import require_waveform_front_end
 from speechssl.files import write_json
 from speechssl.models.front_end import normalize
 from speechssl.models.hubert import HubertEncoder
@@ -24,7 +23,6 @@ def files(folder: Path) -> list[Path]:
 
 def write(encoder: HubertEncoder, heads: dict[str, Tensor] | None, folder: Path) -> None:
     """Write the folder; `HubertModel` has no place for `heads`."""
-    require_waveform_front_end(encoder, NAME)
     config, weights, preprocessor = files(folder)
     state = to_huggingface_state(encoder.config, encoder.state_dict())
     save_tensors(weights, {name: tensor.float() for name, tensor in state.items()})

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from speechssl.errors import UserError, nearest
-from speechssl.export import check, huggingface, s3prl
+from speechssl.export import check, huggingface, own, s3prl
+from speechssl.files import read_json, write_json
 from speechssl.models.hubert import HubertEncoder
 from speechssl.models.load import load_encoder, load_heads
 
@@ -36,6 +37,7 @@ class Target:
 
 
 TARGETS = {
+    own.NAME: Target(own.write, own.hidden_states, own.files, "train"),
     s3prl.NAME: Target(s3prl.write, s3prl.hidden_states, s3prl.files, "superb"),
     huggingface.NAME: Target(huggingface.write, huggingface.hidden_states, huggingface.files, "export"),
 }
@@ -48,9 +50,10 @@ class ExportSettings:
     encoder: str = "???"
     """What to export: a run folder, an encoder folder, or anything else that `speechssl.load_encoder` takes."""
     out: str = "???"
-    """Folder of the exports: `s3prl/model.pt` and `huggingface/` are made in it."""
+    """Folder of the exports: `speechssl/`, `s3prl/model.pt`, `huggingface/` and `check.json` are made in it."""
     target: str = "all"
-    """`s3prl` (for its `-u hubert_local -k model.pt`), `huggingface` (a `HubertModel` folder), or `all`."""
+    """`s3prl` (for its `-u hubert_local -k model.pt`), `huggingface` (a `HubertModel` folder), `speechssl` (an encoder
+    folder), or `all` of them that can hold this encoder; what is left out is said."""
     audio: str = ""
     """Audio to compare hidden states on: a file, or a manifest (`.tsv`); by default a generated sound."""
 
@@ -61,20 +64,35 @@ class ExportSettings:
 
 
 def run_export(settings: ExportSettings) -> None:
-    """Write and check each target. An export that fails its check is removed."""
+    """Write and check each target; `check.json` has the differences. An export that fails its check is removed."""
     encoder = load_encoder(settings.encoder)
-    heads = load_heads(settings.encoder)
     waveforms = check.check_audio(settings.audio, encoder.min_samples)
+    results: dict[str, dict[str, float | str]] = {}
     for name in _names(settings):
-        folder = Path(settings.out) / name
-        TARGETS[name].write(encoder, heads[0] if heads else None, folder)
-        try:
-            difference = _check(name, encoder, folder, waveforms)
-        except BaseException:
-            for path in TARGETS[name].files(folder):
-                path.unlink(missing_ok=True)
-            raise
-        logger.info("%s: %s, largest difference to our encoder %.1e", name, folder, difference)
+        reason = check.why_not(encoder, name) if name != own.NAME else None
+        if reason is None:
+            results[name] = {"largest_difference": _export(name, encoder, settings, waveforms)}
+        elif settings.target == "all":
+            results[name] = {"left_out": reason}
+            logger.info("%s: left out: %s", name, reason)
+        else:
+            raise UserError(reason)
+    write_json(_check_file(settings), results)
+
+
+def _export(name: str, encoder: HubertEncoder, settings: ExportSettings, waveforms: list[Tensor]) -> float:
+    """Write one target and return its largest difference to our encoder."""
+    heads = load_heads(settings.encoder)
+    folder = Path(settings.out) / name
+    TARGETS[name].write(encoder, heads[0] if heads else None, folder)
+    try:
+        difference = _check(name, encoder, folder, waveforms)
+    except BaseException:
+        for path in TARGETS[name].files(folder):
+            path.unlink(missing_ok=True)
+        raise
+    logger.info("%s: %s, largest difference to our encoder %.1e", name, folder, difference)
+    return difference
 
 
 def export_inputs(settings: ExportSettings) -> Iterable[Path]:
@@ -87,8 +105,15 @@ def export_inputs(settings: ExportSettings) -> Iterable[Path]:
 
 
 def export_outputs(settings: ExportSettings) -> Iterable[Path]:
-    """Return the files that the command makes."""
-    return [path for name in _names(settings) for path in TARGETS[name].files(Path(settings.out) / name)]
+    """Return the files that the command made, or the check that it is going to make."""
+    file = _check_file(settings)
+    results = read_json(file) if file.is_file() else {}
+    made = [name for name in _names(settings) if "largest_difference" in results.get(name, {})]
+    return [file, *(path for name in made for path in TARGETS[name].files(Path(settings.out) / name))]
+
+
+def _check_file(settings: ExportSettings) -> Path:
+    return Path(settings.out) / "check.json"
 
 
 def _names(settings: ExportSettings) -> list[str]:

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from speechssl.export.check import require_waveform_front_end
 from speechssl.files import whole_file
 from speechssl.models.fairseq import config_to_fairseq
 from speechssl.models.hubert import HubertEncoder
@@ -28,7 +27,6 @@ def write(encoder: HubertEncoder, heads: dict[str, Tensor] | None, folder: Path)
     s3prl loads strictly, and its model always has a `final_proj`: that of `heads`, or zeros. With
     `dictionaries_symbols=[None]` it has no label embeddings.
     """
-    require_waveform_front_end(encoder, NAME)
     model, task = config_to_fairseq(encoder.config)
     shape = (encoder.config.final_dim, encoder.config.dim)
     weights = {name: tensor.float() for name, tensor in encoder.state_dict().items()}

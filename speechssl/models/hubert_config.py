@@ -137,6 +137,10 @@ SIZES: dict[str, dict[str, Any]] = {
         "dim": 256,
         "ffn_dim": 1024,
         "num_heads": 4,
+        # Pre-LN learns at a high rate from the first update, post-LN stays on its plateau for hundreds of them.
+        "layer_norm_first": True,
+        # 1.3 s at 25 frames a second: a masked frame finds its neighbours sooner than with 5 s.
+        "conv_pos": 32,
         # No dropout: so small a model does not learn its audio by heart, and random numbers cost 15 % of a CPU's time.
         "dropout": 0.0,
         "input_dropout": 0.0,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,25 +54,23 @@ class UpdatePlanner:
         """Split one update into batches of similar length; process `r` of `n` takes every `n`-th from the `r`-th.
 
         Raises:
-            UserError: an update has fewer utterances than there are processes.
+            UserError: an utterance does not fit in a batch, or there are fewer utterances than batches are needed.
         """
         members = update[np.argsort(-self.samples[update], kind="stable")]
-        count = self.processes
-        while True:
-            if count > len(members):
-                raise UserError(
-                    f"an update of {len(members)} utterances cannot be split over {self.processes} processes into "
-                    f"batches of at most {self.batch_samples} samples: raise batch.seconds or batch.total_seconds"
-                )
-            groups = _split_evenly(members, self.samples, count)
-            if max(len(group) * int(self.samples[group].max()) for group in groups) <= self.batch_samples:
-                return groups
-            if count == len(members):
-                raise UserError(
-                    f"an utterance of {int(self.samples[members].max())} samples does not fit in a batch of "
-                    f"{self.batch_samples}: raise batch.seconds or lower data.max_seconds"
-                )
-            count = min(count + self.processes, len(members) // self.processes * self.processes)
+        lengths = self.samples[members]
+        if lengths[0] > self.batch_samples:
+            raise UserError(
+                f"an utterance of {int(lengths[0])} samples does not fit in a batch of {self.batch_samples}: "
+                "raise batch.seconds or lower data.max_seconds"
+            )
+        needed = len(_fill(lengths, self.batch_samples))
+        count = -(-needed // self.processes) * self.processes
+        if count > len(members):
+            raise UserError(
+                f"an update of {len(members)} utterances cannot be split over {self.processes} processes into "
+                f"batches of at most {self.batch_samples} samples: raise batch.seconds or batch.total_seconds"
+            )
+        return [members[start:end] for start, end in _balance(lengths, self.batch_samples, count)]
 
 
 def _cut(order: Group, samples: npt.NDArray[np.int64], size: int) -> list[Group]:
@@ -84,16 +81,28 @@ def _cut(order: Group, samples: npt.NDArray[np.int64], size: int) -> list[Group]
     return [piece for piece in np.split(order, np.unique(limits)) if len(piece)]
 
 
-def _split_evenly(members: Group, samples: npt.NDArray[np.int64], count: int) -> list[Group]:
-    """Split members, longest first, into `count` contiguous groups of similar total length, none of them empty."""
-    ends = np.cumsum(samples[members])
-    limits = np.searchsorted(ends, ends[-1] * np.arange(1, count) / count) + 1
-    # Each group keeps at least one utterance.
-    limits = np.maximum.accumulate(np.maximum(limits, np.arange(1, count)))
-    limits = np.minimum(limits, len(members) - count + np.arange(1, count))
-    return np.split(members, limits)
+def _fill(lengths: Group, limit: int) -> list[tuple[int, int]]:
+    """Cut lengths, longest first, into as few groups as keep each group's padded size within `limit`."""
+    groups, start = [], 0
+    while start < len(lengths):
+        end = start + max(1, limit // int(lengths[start]))
+        groups.append((start, min(end, len(lengths))))
+        start = end
+    return groups
 
 
-def total_seconds(samples: Sequence[int] | npt.NDArray[np.int64], rate: int) -> float:
-    """Return the duration of all utterances in seconds."""
-    return float(np.sum(samples)) / rate
+def _balance(lengths: Group, limit: int, count: int) -> list[tuple[int, int]]:
+    """Cut lengths, longest first, into exactly `count` groups whose padded size is as even as can be."""
+    low, high = 0, limit
+    while high - low > 1:
+        middle = (low + high) // 2
+        if middle >= lengths[0] and len(_fill(lengths, middle)) <= count:
+            high = middle
+        else:
+            low = middle
+    groups = _fill(lengths, high)
+    while len(groups) < count:
+        largest = max(range(len(groups)), key=lambda place: groups[place][1] - groups[place][0])
+        start, end = groups[largest]
+        groups[largest : largest + 1] = [(start, (start + end) // 2), ((start + end) // 2, end)]
+    return groups

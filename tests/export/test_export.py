@@ -8,7 +8,7 @@ import soundfile
 import torch
 
 from speechssl.errors import UserError
-from speechssl.export import check, huggingface, run, s3prl
+from speechssl.export import check, run, s3prl
 from speechssl.export.run import ExportSettings, export_inputs, export_outputs, run_export
 from speechssl.models.hubert import HubertEncoder
 from speechssl.models.hubert_config import size_config
@@ -54,13 +54,13 @@ def recording(tmp_path):
 
 
 @pytest.mark.parametrize("size", ["base", "large"])
-def test_both_targets_agree_with_our_encoder(run_folder, recording, tmp_path, size, caplog):
+def test_all_targets_agree_with_our_encoder(run_folder, recording, tmp_path, size, caplog):
     """s3prl's `hubert_local` and transformers' `HubertModel` load the export and give our hidden states."""
     caplog.set_level("INFO")
     folder = run_folder(size)
     run_export(ExportSettings(encoder=str(folder), out=str(tmp_path / "out"), audio=str(recording)))
     reports = [line for line in caplog.messages if "largest difference" in line]
-    assert len(reports) == 2
+    assert len(reports) == 3
     assert all(float(line.rsplit(" ", 1)[1]) < 1e-4 for line in reports)
     checkpoint = torch.load(tmp_path / "out/s3prl/model.pt", weights_only=True)
     assert set(checkpoint) == {"task_cfg", "model_cfg", "model_weight", "dictionaries_symbols"}
@@ -111,12 +111,18 @@ def test_a_wrong_export_is_found_and_removed(run_folder, tmp_path, monkeypatch, 
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
-@pytest.mark.parametrize("target", [s3prl, huggingface])
-def test_fbank_encoders_are_refused(tmp_path, target):
-    encoder = HubertEncoder(size_config("tiny", num_layers=1))
-    with pytest.raises(UserError, match=r"front_end=fbank; use speechssl\.load_encoder"):
-        target.write(encoder, None, tmp_path)
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize("changes", [{"size": "tiny"}, {"size": "base", "cls_frame": True}])
+def test_what_others_cannot_hold_is_left_out_and_said(run_folder, tmp_path, changes):
+    folder, out = run_folder(**changes), tmp_path / "out"
+    run_export(ExportSettings(encoder=str(folder), out=str(out)))
+    results = json.loads((out / "check.json").read_text())
+    assert results["speechssl"] == {"largest_difference": 0.0}
+    assert all("use speechssl.load_encoder" in results[name]["left_out"] for name in ("s3prl", "huggingface"))
+    assert not (out / "s3prl").exists() and not (out / "huggingface").exists()
+    assert load_encoder(out / "speechssl").config == load_encoder(folder).config
+    with pytest.raises(UserError, match="s3prl cannot hold this encoder"):
+        run_export(ExportSettings(encoder=str(folder), out=str(tmp_path / "other"), target="s3prl"))
+    assert not (tmp_path / "other").exists()
 
 
 def test_audio_of_the_check(recording, tmp_path):
@@ -147,4 +153,7 @@ def test_settings_and_files(run_folder, tmp_path):
     settings = ExportSettings(encoder=str(folder), out="out", target="s3prl")
     names = ["encoder.json", "encoder.safetensors", "heads.json", "heads.safetensors"]
     assert [path.name for path in export_inputs(settings)] == names
-    assert [str(path) for path in export_outputs(settings)] == ["out/s3prl/model.pt"]
+    settings = ExportSettings(encoder=str(folder), out=str(tmp_path / "out"), target="s3prl")
+    assert [path.name for path in export_outputs(settings)] == ["check.json"]
+    run_export(settings)
+    assert [path.name for path in export_outputs(settings)] == ["check.json", "model.pt"]

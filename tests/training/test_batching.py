@@ -47,6 +47,13 @@ def test_batches_fit_and_share_the_work(processes):
         assert max(len(group) * plan.samples[group].max() for group in groups) <= plan.batch_samples
 
 
+def test_an_odd_number_of_long_utterances_is_split():
+    # Three utterances, two processes, batches that hold two of the shorter ones but not the two longest.
+    samples = np.array([160_000, 150_000, 120_000])
+    plan = UpdatePlanner(samples, 600_000, 300_000, bucket_updates=1, processes=2, seed=0)
+    assert [group.tolist() for group in plan.batches(np.arange(3))] == [[0], [1, 2]]
+
+
 def test_sorting_saves_padding():
     plan = planner(batch_seconds=1000)
     groups = [group for update in plan.epoch(0) for group in plan.batches(update)]

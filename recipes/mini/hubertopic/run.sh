@@ -38,10 +38,12 @@ if [ -n "$audio_dir" ]; then
   data=$exp/data/folder
   corpus=(corpus=folder "corpus.audio_dir=$audio_dir" "corpus.metadata=$metadata")
   probes=()
+  band=()
 else
   # Evaluation also hears voices that no training hears, and a synthesiser that tells the time of each phone.
   data=$exp/data/asterisk
   corpus=(corpus=asterisk)
+  band=(model.fbank_high_hz=4000) # telephone speech, recorded at 8 kHz
   probes=("test_dir=$exp/data/asterisk_voices" "phones_dirs=[$exp/data/flite]")
 fi
 
@@ -63,7 +65,7 @@ if [ "$method" != hubert ] && stage 3 topics "$units" "$topics"; then
 fi
 
 if stage 4 pretrain "$data $units $topics" "$exp/<method>-seed<S>"; then
-  pretrain_methods "$data" "$units" "$topics" "schedule.minutes=$minutes"
+  pretrain_methods "$data" "$units" "$topics" "${band[@]}" "schedule.minutes=$minutes"
 fi
 
 if stage 5 evaluate "$data $exp/<method>-seed<S>" "$exp/evaluate"; then
