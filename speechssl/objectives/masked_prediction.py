@@ -27,7 +27,7 @@ class LabelPredictor(nn.Module):
         super().__init__()
         self.temperature = temperature
         self.projection = nn.Linear(dim, final_dim)
-        # fairseq draws them from [0, 1), so that all point the same way at first; centred, they are apart from the start.
+        # fairseq draws them from [0, 1): all point the same way at first. Centred, they are apart from the start.
         self.embeddings = nn.Parameter(torch.randn(labels, final_dim))
 
     def forward(self, frames: Tensor) -> Tensor:
