@@ -16,6 +16,7 @@ from speechssl.data.labels import FrameLabels, TopicLabels, check_labels_fit, ch
 from speechssl.data.manifest import Manifest, read_manifest
 from speechssl.data.masking import MaskSettings, label_positions, span_mask
 from speechssl.errors import UserError
+from speechssl.files import checksum
 from speechssl.models.encoder import Encoder
 from speechssl.training.settings import DataSettings
 
@@ -102,6 +103,14 @@ class PretrainDataset:
         """`(utterances,)` samples after cropping, of the utterances that are long enough."""
         self.frames = encoder.frame_lengths(torch.from_numpy(self.samples)).numpy()
         """`(utterances,)` encoder frames after cropping."""
+
+    def inputs(self) -> dict[str, str]:
+        """Return the files that decide what is learned from this split, with their checksums."""
+        files = {str(self.manifest.file): checksum(self.manifest.file)}
+        files |= {str(labels.path): labels.info.sha256 for labels in self.labels}
+        if self.topics is not None:
+            files[str(self.topics.file)] = self.topics.info.sha256
+        return files
 
     def mask(self, index: int, epoch: int, frames: int) -> npt.NDArray[np.bool_]:
         """Return the mask `(frames,)` of an utterance in an epoch, for a crop of `frames` frames."""

@@ -89,6 +89,12 @@ class _Run:
     def train(self) -> None:
         """Train up to the last update and write the encoder."""
         self._log_data()
+        inputs = self.train_data.inputs() | self.valid_data.inputs()
+        self.folder.check_same_inputs(inputs)
+        fixed = self.folder.fixed_steps()
+        if fixed is not None and self.folder.has_encoder_of(fixed):
+            log.info("%s: trained before: all %d updates are done", self.folder.path, fixed)
+            return
         manager = checkpoint_manager(self.folder.path, self.gangs)
         done = manager.maybe_get_last_step_number(exclude_model_only=True)
         model = self._fresh_model()
@@ -96,7 +102,7 @@ class _Run:
             self.folder.load_initial_weights(model)
         steps = self._steps()
         if self.gangs.root.rank == 0:
-            self.folder.write_settings(steps)
+            self.folder.write_settings(steps, inputs)
         wrapped = self._wrap(model, manager)
         facade = get_data_parallel_facade(wrapped)
         if done is not None and done >= steps:

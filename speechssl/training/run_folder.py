@@ -70,15 +70,40 @@ class RunFolder:
         # torcheval takes a mean of exactly 0 (no topic guessed right) for a mean of nothing.
         logging.getLogger().addFilter(lambda record: "No calls to update()" not in record.getMessage())
 
-    def write_settings(self, steps: int) -> None:
-        """Write `config.yaml` and the number of updates."""
+    def check_same_inputs(self, inputs: dict[str, str]) -> None:
+        """Compare manifests and labels, given as path -> checksum, with those that the run began with.
+
+        Raises:
+            UserError: names the first one that has changed.
+        """
+        before = self._begun().get("inputs", {})
+        for path, sha256 in inputs.items():
+            if before.get(path, sha256) != sha256:
+                raise UserError(
+                    f"{path} has changed since the run in {self.path} began: use another out=, or delete the folder"
+                )
+
+    def write_settings(self, steps: int, inputs: dict[str, str]) -> None:
+        """Write `config.yaml`, and in `run.json` the number of updates and the checksums of what is trained on."""
         write_text(self.path / "config.yaml", yaml.safe_dump(plain(self._settings), sort_keys=False))
-        write_json(self.path / "run.json", {"steps": steps})
+        write_json(self.path / "run.json", {"steps": steps, "inputs": inputs})
 
     def fixed_steps(self) -> int | None:
         """Return the number of updates fixed when the run began, if it has begun."""
+        steps: int | None = self._begun().get("steps")
+        return steps
+
+    def has_encoder_of(self, step: int) -> bool:
+        """Return whether `encoder/` holds the weights after update `step`."""
+        folder = self.path / "encoder"
+        heads = folder / "heads.json"
+        # encoder.json is written last: without it the folder is not complete.
+        return (folder / "encoder.json").is_file() and heads.is_file() and read_json(heads).get("step") == step
+
+    def _begun(self) -> dict[str, Any]:
         file = self.path / "run.json"
-        return int(read_json(file)["steps"]) if file.is_file() else None
+        begun: dict[str, Any] = read_json(file) if file.is_file() else {}
+        return begun
 
     def load_initial_weights(self, model: PretrainModel) -> None:
         """Start from the weights of `init_from`: the encoder, and the heads where they have the same shape."""

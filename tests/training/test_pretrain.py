@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from speechssl import load_encoder
 from speechssl.cli.app import main
+from speechssl.data.labels import read_labels, write_labels
 from tests.training.conftest import Corpus, make_corpus
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -171,6 +172,20 @@ def test_another_run_is_not_overwritten(corpus, tmp_path, capsys):
         capsys,
     )
     assert "init_from" in message and "does not fit" in message
+
+
+def test_a_finished_run_is_left_alone_and_changed_labels_are_seen(tmp_path, capsys, caplog):
+    corpus = make_corpus(tmp_path)
+    settings = corpus.settings("schedule.steps=2", f"out={tmp_path}/run")
+    assert main(["pretrain", *settings]) == 0
+    caplog.set_level("INFO")
+    written = (tmp_path / "run" / "encoder" / "encoder.safetensors").stat().st_mtime_ns
+    assert main(["pretrain", *settings]) == 0
+    assert "trained before" in caplog.text
+    assert (tmp_path / "run" / "encoder" / "encoder.safetensors").stat().st_mtime_ns == written
+    labels = read_labels(corpus.units / "train.km")
+    write_labels(corpus.units / "train.km", [9 - labels[row] for row in range(len(labels))], labels.info)
+    assert "train.km has changed since the run" in fails(settings, capsys)
 
 
 def test_no_environment_variable_is_logged(corpus, tmp_path):
