@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +15,21 @@ from typing import Any
 
 from speechssl.errors import UserError
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""No room on the disk, or in the user's share of it."""
+_NO_ROOM = 1 << 16
+"""A write that fails with fewer bytes free than this failed for lack of room."""
+
 
 @contextlib.contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; move it into place when the block ends without an error.
 
     A process killed inside the block leaves `path` as it was. Parent folders are made.
+
+    Raises:
+        OSError: the disk is full, with `errno` and `filename`, whatever the library that wrote said of it: torch,
+            safetensors and numpy each have errors of their own.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,6 +43,10 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         # mkstemp makes files that only their owner can read; results are shared like any other file.
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
+    except Exception as error:
+        if not _lacks_room(error, path.parent):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -71,6 +86,15 @@ def checksum(path: str | Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _lacks_room(error: Exception, folder: Path) -> bool:
+    if isinstance(error, UserError):
+        return False
+    # safetensors is written in Rust, whose errors carry the number in their text.
+    told = [getattr(error, "errno", None), *map(int, re.findall(r"\(os error (\d+)\)", str(error)))]
+    space = os.statvfs(folder)
+    return any(number in DISK_FULL for number in told) or space.f_bavail * space.f_frsize < _NO_ROOM
 
 
 def _umask() -> int:

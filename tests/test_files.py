@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from safetensors import SafetensorError
 
 from speechssl.errors import UserError, nearest
 from speechssl.files import checksum, read_json, require_file, whole_file, write_json, write_text
@@ -45,6 +50,39 @@ def test_a_process_killed_inside_leaves_the_old_file(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script, str(path)], check=False)
     assert done.returncode == -signal.SIGKILL
     assert path.read_text() == "old"
+
+
+def write_torch(path: Path) -> None:
+    torch.save({"weight": torch.zeros(20_000)}, path)
+
+
+def write_numpy(path: Path) -> None:
+    with open(path, "wb") as file:
+        np.save(file, np.zeros(20_000))
+
+
+def write_safetensors(path: Path) -> None:
+    # It renames a file of its own into place, so that /dev/full is no stand-in; these are its words on a full disk.
+    raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+@pytest.mark.parametrize("write", [write_torch, write_numpy, write_safetensors])
+def test_a_full_disk_is_told_alike_whatever_library_writes(
+    write: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = os.statvfs(tmp_path)
+    if write is write_torch:  # its error names no reason
+        full = os.statvfs_result([*room[:3], 0, 0, *room[5:]])
+        monkeypatch.setattr(os, "statvfs", lambda folder: full)
+    path = tmp_path / "weights"
+    path.write_text("old")
+    with pytest.raises(OSError) as caught, whole_file(path) as temporary:
+        temporary.unlink()
+        temporary.symlink_to("/dev/full")
+        write(temporary)
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(path))
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["weights"]
 
 
 def test_json_comes_back_as_it_was(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import logging
 import os
@@ -11,6 +10,7 @@ from typing import Any
 
 from speechssl import __version__
 from speechssl.errors import UserError, nearest
+from speechssl.files import DISK_FULL
 
 COMMANDS = {
     "doctor": "say what is installed, what clashes, and what to do about it",
@@ -45,10 +45,11 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, e.g. `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
+    except Exception as error:
+        full = _full_disk(error)
+        if full is None:
             raise
-        where = f" while writing {error.filename}" if error.filename else ""
+        where = f" while writing {full.filename}" if full.filename else ""
         print(
             f"speechssl {name}: the disk is full{where}; free some space and run the same command again: "
             "finished files are kept and no half-written file is left",
@@ -59,6 +60,15 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"speechssl {name}: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
     return 0
+
+
+def _full_disk(error: BaseException | None) -> OSError | None:
+    """Return what says that the disk is full: the error itself, or one that it was raised from (as fairseq2 does)."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            return error
+        error = error.__cause__
+    return None
 
 
 def _run(name: str, arguments: list[str]) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import errno
 import importlib
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
+from fairseq2.error import raise_operational_system_error
 
 from speechssl import __version__
 from speechssl.cli import app, configuration
@@ -80,6 +84,43 @@ def test_a_full_disk_is_one_line(stand_in: Any, capsys: pytest.CaptureFixture[st
     stand_in(fail)
     assert app.main(["manifest"]) == 1
     assert "the disk is full while writing exp/units/train.km" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_found_behind_an_error_of_fairseq2(stand_in: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device", "exp/hubert/checkpoints/step_1/model.pt")
+        except OSError as error:
+            raise_operational_system_error(error)
+
+    stand_in(fail)
+    assert app.main(["manifest"]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "the disk is full while writing exp/hubert/checkpoints/step_1/model.pt" in error
+
+
+def test_after_a_full_disk_no_half_written_file_is_left_and_the_command_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generator = np.random.default_rng(0)
+    (tmp_path / "audio").mkdir()
+    for number in range(4):
+        soundfile.write(tmp_path / "audio" / f"{number}.wav", generator.uniform(-0.5, 0.5, 8000), 16000)
+    arguments = ["manifest", f"corpus.audio_dir={tmp_path / 'audio'}", f"out={tmp_path / 'out'}"]
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        assert app.main(arguments) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "speechssl manifest: the disk is full while writing" in error
+    assert list((tmp_path / "out").iterdir()) == []
+    assert app.main(arguments) == 0
+    assert (tmp_path / "out" / "train.tsv").is_file()
 
 
 def test_other_system_errors_keep_their_traceback(stand_in: Any) -> None:
