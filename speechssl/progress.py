@@ -26,10 +26,12 @@ def progress(items: Iterable[Item], description: str, unit: str, total: int | No
 
     The bar is written to standard error (or where `SPEECHSSL_PROGRESS_FD` says), and only when that is a terminal.
     """
-    return tqdm(items, desc=description, unit=f" {unit}", total=total, file=_file(), disable=None, smoothing=0.1)
+    stream = progress_stream()
+    return tqdm(items, desc=description, unit=f" {unit}", total=total, file=stream, disable=None, smoothing=0.1)
 
 
-def _file() -> TextIO:
+def progress_stream() -> TextIO:
+    """Return where bars are written to, for a library that draws its own; show none where it is no terminal."""
     number = os.environ.get(PROGRESS_FD, "")
     if number.isdigit():
         try:

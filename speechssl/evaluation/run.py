@@ -23,6 +23,7 @@ from speechssl.evaluation.sampling import sample
 from speechssl.evaluation.settings import EvaluateSettings
 from speechssl.evaluation.splits import NotProbed
 from speechssl.evaluation.tasks import Task
+from speechssl.progress import progress
 
 MIN_SECONDS = 0.1
 """Shorter recordings are left out: they may be too short for a frame."""
@@ -97,7 +98,7 @@ def _evaluate(
     encoder = rival.build().to(device)
     hidden = extract(encoder, requests, cache, settings.batch_seconds, settings.seed, rival.source)
     results.add_encoder(rival, encoder)
-    for task in tasks:
+    for task in progress(tasks, f"probing {rival.source}", "task"):
         results.add_score(rival, task.name, task.score(hidden, encoder))
     if masked is not None and rival.path is not None:
         score = masked.score(rival.path, encoder, cache)

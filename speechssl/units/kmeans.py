@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from speechssl.errors import UserError
+from speechssl.progress import progress
 from speechssl.units.processes import Processes
 
 _SCORES_AT_ONCE = {"cpu": 1 << 18, "cuda": 1 << 26}
@@ -141,7 +142,7 @@ def seed_centroids(sample: Tensor, k: int, n_init: int, generator: torch.Generat
     picked = torch.randint(len(sample), (n_init, 1), generator=generator).to(sample.device)
     chosen = [picked[:, 0]]
     closest = _distances(centred, transposed, norms, picked)[:, 0]
-    for _ in range(1, k):
+    for _ in progress(range(1, k), "seeding k-means", "centroid"):
         candidates = _draw(closest, trials, generator)
         distances = torch.minimum(_distances(centred, transposed, norms, candidates), closest[:, None])
         best = distances.sum(2).argmin(1)
@@ -167,7 +168,7 @@ def _draw(closest: Tensor, trials: int, generator: torch.Generator) -> Tensor:
 
 def _mini_batches(frames: int, settings: ClusteringSettings, generator: torch.Generator) -> Iterator[Tensor]:
     batch_size = min(settings.batch_size, frames)
-    for _ in range(settings.max_iter * frames // batch_size):
+    for _ in progress(range(settings.max_iter * frames // batch_size), "fitting k-means, at most", "mini-batch"):
         yield torch.randint(frames, (batch_size,), generator=generator)
 
 

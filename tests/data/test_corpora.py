@@ -1,5 +1,6 @@
 import hashlib
 import importlib
+import io
 import tarfile
 
 import pytest
@@ -154,7 +155,11 @@ def test_librispeech_is_downloaded_checked_and_whole(librispeech_tree, tmp_path,
         entries("librispeech", "", **settings)
     assert list((downloads / "LibriSpeech").iterdir()) == []  # another checksum than LibriSpeech's
     monkeypatch.setitem(module.CHECKSUMS, "dev-clean", hashlib.sha256(archive.read_bytes()).hexdigest())
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(module, "progress_stream", lambda: terminal)
     assert list(entries("librispeech", "", **settings)) == ["dev-clean/84/121123/84-121123-0000.flac"]
+    assert "100%" in terminal.getvalue()  # progress goes where the other bars go, past a recipe's log
     assert sorted(path.name for path in (downloads / "LibriSpeech").iterdir()) == ["SPEAKERS.TXT", "dev-clean"]
     archive.unlink()
     assert len(entries("librispeech", "", **settings)) == 1  # there already

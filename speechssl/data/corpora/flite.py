@@ -18,6 +18,7 @@ from speechssl.data.alignments import Segment, read_alignments, write_alignments
 from speechssl.data.corpora.corpus import Corpus, CorpusSettings, Entry
 from speechssl.data.corpora.debian import fetch_packages
 from speechssl.errors import UserError
+from speechssl.progress import progress
 
 PACKAGES = ("flite", "libflite1")
 _SOUND_LIBRARIES = ("libasound2t64", "libasound2")  # what flite plays with, on new and old releases
@@ -87,7 +88,9 @@ def _synthesise(root: Path, downloads: str) -> None:
             return path, parse_durations(result.stdout)
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            write_alignments(work / "alignments.tsv", dict(pool.map(speak, _utterances())))
+            utterances = list(_utterances())
+            spoken = progress(pool.map(speak, utterances), "speaking", "sentence", total=len(utterances))
+            write_alignments(work / "alignments.tsv", dict(spoken))
         work.replace(root)
 
 

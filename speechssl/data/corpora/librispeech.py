@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import logging
-import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +15,8 @@ from speechssl.data.corpora.corpus import Corpus, CorpusSettings, Entry, require
 from speechssl.data.corpora.kaldi import read_kaldi_map
 from speechssl.data.walk import AUDIO_SUFFIXES
 from speechssl.errors import UserError, nearest
-from speechssl.files import checksum, require_file
+from speechssl.files import DISK_FULL, checksum, require_file
+from speechssl.progress import progress_stream
 
 URL = "https://www.openslr.org/resources/12"
 
@@ -107,12 +107,14 @@ def _download(part: str, root: Path) -> None:
             )
     else:
         logger.info("downloading %s/%s", URL, archive.name)
+        bar = progress_stream()
         try:
-            torch.hub.download_url_to_file(
-                f"{URL}/{archive.name}", str(archive), hash_prefix=CHECKSUMS[part], progress=sys.stderr.isatty()
-            )
+            with contextlib.redirect_stderr(bar):
+                torch.hub.download_url_to_file(
+                    f"{URL}/{archive.name}", str(archive), hash_prefix=CHECKSUMS[part], progress=bar.isatty()
+                )
         except (OSError, RuntimeError) as error:
-            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            if isinstance(error, OSError) and error.errno in DISK_FULL:
                 raise
             raise UserError(f"{URL}/{archive.name} cannot be downloaded ({error}); try again later") from error
     with tempfile.TemporaryDirectory(dir=root, prefix=f".{part}.") as name:
