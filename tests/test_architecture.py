@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,3 +60,41 @@ def test_the_documentation_names_every_room() -> None:
     table = (ROOT / "docs" / "architecture.md").read_text().split("## Rooms")[1].split("\n## ")[0]
     named = re.findall(r"^\| `(\w+)/` \|", table, flags=re.MULTILINE)
     assert sorted(named) == ROOMS
+
+
+def imported_rooms() -> dict[str, set[str]]:
+    """Return for each room those that it imports directly."""
+    graph = grimp.build_graph("speechssl")
+    rooms: dict[str, set[str]] = {room: set() for room in ROOMS}
+    for room in ROOMS:
+        for module in {f"speechssl.{room}", *graph.find_descendants(f"speechssl.{room}")}:
+            names = [name.split(".")[1:2] for name in graph.find_modules_directly_imported_by(module)]
+            rooms[room] |= {name for [name] in filter(None, names) if name in rooms and name != room}
+    return rooms
+
+
+def reachable(room: str, rooms: dict[str, set[str]]) -> set[str]:
+    """Return the rooms that a room imports directly or by way of others."""
+    return rooms[room].union(*(reachable(other, rooms) for other in rooms[room]))
+
+
+def test_the_picture_of_the_rooms_is_the_code() -> None:
+    rooms = imported_rooms()
+    needed = {
+        (room, other)
+        for room, others in rooms.items()
+        for other in others
+        if not any(other in reachable(between, rooms) for between in others)
+    }
+    (picture,) = re.findall(r"flowchart TD\n(.*?)```", (ROOT / "docs" / "architecture.md").read_text(), re.DOTALL)
+    drawn = set()
+    for line in picture.strip().splitlines():
+        left, right = (side.split("&") for side in line.split("-->"))
+        drawn |= {(room.strip(), other.strip()) for room in left for other in right}
+    assert drawn == needed
+
+
+def test_the_documentation_names_every_shared_module() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    modules = {path.name for path in (ROOT / "speechssl").glob("*.py")}
+    assert modules == set(re.findall(r"^\| `(\w+\.py)` \|", text, flags=re.MULTILINE))
