@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -49,3 +50,26 @@ def test_settings_in_the_documentation_exist() -> None:
     assert len(lines) >= 5
     for name, override in lines:
         compose_config(importlib.import_module(f"speechssl.cli.{name}").COMMAND, [override])
+
+
+def commands_of(page: Path) -> list[list[str]]:
+    """Return the words of each `speechssl COMMAND key=value ...` of a page, in its blocks and within its lines."""
+    text = page.read_text()
+    blocks = "\n".join(re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)).replace("\\\n", " ")
+    lines = [line for line in blocks.splitlines() if line.startswith("speechssl ")]
+    lines += re.findall(r"(?<!`)`(speechssl [^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    return [shlex.split(line, comments=True)[1:] for line in lines]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_in_the_documentation_are_accepted(page: Path) -> None:
+    checked = 0
+    for name, *words in commands_of(page):
+        if name == "COMMAND":
+            continue
+        assert name in COMMANDS
+        overrides = [word for word in words if word not in ("...", "--help")]
+        if overrides:
+            compose_config(importlib.import_module(f"speechssl.cli.{name}").COMMAND, overrides)
+            checked += 1
+    assert checked >= 10 or page.name != "recipes.md"
