@@ -29,6 +29,21 @@ def test_infinite_by_hand():
     assert rate(1000) == pytest.approx(0.01)
 
 
+def test_infinite_goes_on_at_the_constant_rate_where_another_run_left_it():
+    def rates(**settings: float) -> list[float]:
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        schedule = build_schedule(optimizer, ScheduleSettings(kind=ScheduleKind.infinite, anneal=0.0, **settings), 100)
+        found = []
+        for _ in range(100):
+            found.append(schedule.get_last_lr()[0])
+            optimizer.step()
+            schedule.step()
+        return found
+
+    assert rates()[-1] == pytest.approx(0.25)
+    assert set(rates(warmup=0.0, cooldown=0.0)) == {0.25}
+
+
 @pytest.mark.parametrize("kind", list(ScheduleKind))
 def test_no_update_is_wasted(kind):
     parameter = torch.nn.Parameter(torch.zeros(1))
