@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -168,6 +169,28 @@ def test_several_gpus_start_one_process_each(checkout: Any) -> None:
 def test_a_launcher_takes_the_place_of_torchrun(checkout: Any) -> None:
     checkout.run(MINI, "--stage", "4", "--stop-stage", "4", LAUNCHER="torchrun --nnodes=4 --rdzv-id=7")
     assert checkout.calls[0][:6] == ["torchrun", "--nnodes=4", "--rdzv-id=7", "-m", "speechssl", "pretrain"]
+
+
+def test_slurm_starts_one_launcher_a_machine_with_the_options_of_the_recipe(checkout: Any, tmp_path: Path) -> None:
+    programs = {"scontrol": 'printf "%s\\n" gpu07 gpu08', "srun": 'echo "$SRUN_CPUS_PER_TASK processors"; "$@"'}
+    for name, line in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    job = {
+        "SLURM_JOB_NODELIST": "gpu[07-08]",
+        "SLURM_JOB_NUM_NODES": "2",
+        "SLURM_JOB_ID": "4711",
+        "SLURM_GPUS_ON_NODE": "8",
+        "SLURM_CPUS_PER_TASK": "64",
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+    }
+    options = ["--corpus-root", ".", "--stage", "2", "--stop-stage", "3"]
+    done = checkout.run("recipes/librispeech/hubertopic/slurm.sh", *options, **job)
+    assert done.returncode == 0, done.stderr
+    assert "64 processors" in done.stdout
+    rendezvous = ["--rdzv-id=4711", "--rdzv-backend=c10d", "--rdzv-endpoint=gpu07:29400"]
+    start = ["torchrun", "--nnodes=2", "--nproc-per-node=8", *rendezvous, "-m", "speechssl"]
+    assert [call[:9] for call in checkout.calls if call[0] == "torchrun"] == [[*start, "kmeans"], [*start, "pretrain"]]
 
 
 def test_own_audio_is_found_from_where_the_user_is(checkout: Any, tmp_path: Path) -> None:
