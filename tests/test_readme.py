@@ -52,11 +52,16 @@ def test_settings_in_the_documentation_exist() -> None:
         compose_config(importlib.import_module(f"speechssl.cli.{name}").COMMAND, [override])
 
 
+def shell_lines(page: Path, program: str) -> list[str]:
+    """Return the lines of a page's blocks of shell that start a program."""
+    blocks = "\n".join(re.findall(r"```bash\n(.*?)```", page.read_text(), flags=re.DOTALL)).replace("\\\n", " ")
+    return [line for line in blocks.splitlines() if re.match(program, line)]
+
+
 def commands_of(page: Path) -> list[list[str]]:
     """Return the words of each `speechssl COMMAND key=value ...` of a page, in its blocks and within its lines."""
     text = page.read_text()
-    blocks = "\n".join(re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)).replace("\\\n", " ")
-    lines = [line for line in blocks.splitlines() if line.startswith("speechssl ")]
+    lines = shell_lines(page, "speechssl ")
     lines += re.findall(r"(?<!`)`(speechssl [^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
     return [shlex.split(line, comments=True)[1:] for line in lines]
 
@@ -73,3 +78,16 @@ def test_commands_in_the_documentation_are_accepted(page: Path) -> None:
             compose_config(importlib.import_module(f"speechssl.cli.{name}").COMMAND, overrides)
             checked += 1
     assert checked >= 10 or page.name != "recipes.md"
+
+
+def test_scripts_in_the_documentation_have_the_options_that_it_names() -> None:
+    lines = [line for page in PAGES for line in shell_lines(page, "bash |sbatch ")]
+    assert len(lines) >= 6
+    for line in lines:
+        _, script, *words = shlex.split(line, comments=True)
+        path = ROOT / script
+        assert path.is_file()
+        # slurm.sh hands its options on.
+        header = path.with_name("run.sh" if path.name == "slurm.sh" else path.name).read_text()
+        for option in (word for word in words if word.startswith("--")):
+            assert re.search(rf"^#   {option} ", header, flags=re.MULTILINE), f"{script} has no option {option}"

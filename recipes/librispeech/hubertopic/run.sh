@@ -79,7 +79,8 @@ if stage 8 export "$exp/<method>-seed1" "$exp/export"; then
   export_methods "$data"
 fi
 
-if stage 9 report "$exp" "$exp/report.html $exp/RESULTS.md"; then
+if stage 9 report "$exp" "$exp/report.html $exp/RESULTS.md $first/report.html"; then
+  command_run report "exp=$first" "title=LibriSpeech, iteration 1"
   command_run report "exp=$exp" title=LibriSpeech
 fi
 finish
