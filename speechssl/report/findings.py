@@ -180,23 +180,25 @@ def _run_folders(exp: Path) -> list[Path]:
 
 
 def _pictures(exp: Path) -> list[Path]:
-    return sorted((exp / "topics").glob("*.png"))
+    return sorted(path for path in (exp / "topics").glob("*.png") if _is_whole(path))
 
 
 def _exports(exp: Path) -> dict[str, list[Path]]:
     """Return the files of each folder that holds weights."""
-    weights = [path for path in (exp / "export").rglob("*") if path.suffix in (".pt", ".safetensors")]
-    folders = sorted({path.parent for path in weights})
-    return {
-        folder.relative_to(exp).as_posix(): sorted(path for path in folder.iterdir() if path.is_file())
-        for folder in folders
-    }
+    files = sorted(path for path in (exp / "export").rglob("*") if path.is_file() and _is_whole(path))
+    folders = sorted({path.parent for path in files if path.suffix in (".pt", ".safetensors")})
+    return {folder.relative_to(exp).as_posix(): [path for path in files if path.parent == folder] for folder in folders}
 
 
 def _export_checks(exp: Path) -> list[Path]:
     """Return the JSON files beside the exports; those inside belong to the other toolkit."""
     inside = {path for files in _exports(exp).values() for path in files}
-    return sorted(path for path in (exp / "export").rglob("*.json") if path not in inside)
+    return sorted(path for path in (exp / "export").rglob("*.json") if path not in inside and _is_whole(path))
+
+
+def _is_whole(path: Path) -> bool:
+    """Tell a result from what a killed process had begun to write beside it (see `speechssl.files.whole_file`)."""
+    return not path.name.startswith(".")
 
 
 def _object_if_there(path: Path) -> JsonObject:

@@ -58,6 +58,19 @@ def test_inputs_are_the_files_that_are_there(exp):
     assert exp / "hubertopic-seed3/metrics/train.jsonl" in files
 
 
+def test_what_a_killed_process_had_begun_to_write_is_no_result(exp):
+    before = read_findings(exp)
+    for name in ("topics/.topics.png.x1.png", "export/.check.json.x1.json", "export/s3prl/.model.pt.x1.pt"):
+        (exp / name).parent.mkdir(parents=True, exist_ok=True)
+        (exp / name).write_text("half")
+    after = read_findings(exp)
+    assert (after.pictures, after.exports, after.export_checks) == (
+        before.pictures,
+        before.exports,
+        before.export_checks,
+    )
+
+
 def test_no_such_folder(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         read_findings(tmp_path / "nothing")
