@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from speechssl import __version__
-from speechssl.files import checksum, read_json, write_json
+from speechssl.files import checksum, write_json
 
 
 def no_files(settings: Any) -> Iterable[Path]:
@@ -46,7 +46,7 @@ class Command:
             return
         stamp = outputs[0].parent / f".{self.name}.done"
         fingerprint = self._fingerprint(settings)
-        if all(path.exists() for path in outputs) and stamp.is_file() and read_json(stamp) == fingerprint:
+        if all(path.exists() for path in outputs) and _recorded(stamp) == fingerprint:
             print(f"{self.name}: done before and unchanged: {outputs[0]}")
             return
         stamp.unlink(missing_ok=True)
@@ -59,3 +59,14 @@ class Command:
         for path in self.inputs(settings):
             fingerprint[str(path)] = checksum(path) if path.is_file() else "missing"
         return fingerprint
+
+
+def _recorded(stamp: Path) -> Any:
+    """Return the fingerprint of the last run, `None` where there is none.
+
+    Below torchrun another process may take the stamp away between a look and a read.
+    """
+    try:
+        return json.loads(stamp.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None

@@ -64,6 +64,15 @@ def test_a_changed_input_or_setting_or_a_lost_output_runs_it_again(copier: Copie
     assert copier.runs == 4
 
 
+def test_a_broken_record_of_the_last_run_runs_it_again(copier: Copier) -> None:
+    copier.run()
+    (stamp,) = copier.out.parent.glob(".*.done")
+    stamp.write_text('{"speechssl": ')
+    copier.run()
+    copier.run()
+    assert copier.runs == 2
+
+
 def test_a_run_that_failed_is_not_taken_for_done(copier: Copier) -> None:
     copier.run()
     copier.source.unlink()
