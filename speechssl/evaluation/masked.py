@@ -59,7 +59,7 @@ class MaskedAccuracy:
         """Return the accuracy of a trained encoder; None where `path` holds no heads.
 
         Raises:
-            UserError: the heads were trained on another number of units.
+            UserError: the heads were trained on other units.
         """
         heads = load_heads(path)
         if heads is None:
@@ -70,6 +70,13 @@ class MaskedAccuracy:
                 f"{path} predicts {len(predictor.embeddings)} units and {self._labels.path} has "
                 f"{self._labels.info.k}; give labels_dir of the units that it was trained on"
             )
+        made, given = heads[1].get("kmeans_sha256", [""])[0], self._labels.info.kmeans_sha256
+        if made and given and made != given:
+            raise UserError(
+                f"{path} predicts units of another k-means than {self._labels.path} has; give labels_dir of the units "
+                "that it was trained on"
+            )
+        layer = heads[1].get("layer", encoder.num_layers)
         device = next(encoder.parameters()).device
         predictor.to(device)
         right = masked = 0
@@ -77,7 +84,7 @@ class MaskedAccuracy:
         for group in progress(groups, "masked accuracy", "batch"):
             waveforms, lengths = padded([cache.read(recording) for recording in group], device)
             mask, labels = self._targets(group, encoder, lengths)
-            states = encoder(waveforms, lengths, mask.to(device)).hidden_states[-1]
+            states = encoder(waveforms, lengths, mask.to(device)).hidden_states[layer]
             counted = mask & (labels >= 0)
             predicted = predictor(states[counted.to(device)]).argmax(dim=-1).cpu()
             right += int((predicted == labels[counted]).sum())

@@ -30,7 +30,8 @@ def save_encoder(
         encoder: the weights are written in their own precision, by fairseq's names.
         heads_state: weights of the pretraining heads: `final_proj.weight`, `final_proj.bias`, `label_embs_concat` for
             the first label set, anything else under `extra.`.
-        heads_info: what they are, as JSON: `label_sets`, `k`, `frame_rate`, `logit_temperature`.
+        heads_info: what they are, as JSON: `label_sets`, `k`, `frame_rate`, `kmeans_sha256`, `layer` (the hidden state
+            that the first label set's head reads), `logit_temperature`.
     """
     folder = Path(folder)
     description = folder / "encoder.json"

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from speechssl.audio import SAMPLE_RATE, read_audio
+from speechssl.audio import SAMPLE_RATE, AudioError, read_audio
 from speechssl.data.labels import FrameLabels, TopicLabels, check_labels_fit, check_topics_fit, read_labels, read_topics
 from speechssl.data.manifest import Manifest, read_manifest
 from speechssl.data.masking import MaskSettings, label_positions, span_mask
@@ -128,10 +128,16 @@ class PretrainDataset:
             frames: encoder frames of the crop.
 
         Raises:
-            UserError: the audio is not as long as the manifest says.
+            UserError: the audio cannot be read, or is not as long as the manifest says.
         """
         row = int(self.kept[index])
-        waveform = self._cache.read(self.manifest.audio_path(row))
+        try:
+            waveform = self._cache.read(self.manifest.audio_path(row))
+        except AudioError as error:
+            raise UserError(
+                f"{self.manifest.audio_path(row)}: {error}; listed in {self.manifest.file}: restore it, or make the "
+                "manifest and the labels again"
+            ) from error
         if len(waveform) != self.manifest.samples[row]:
             raise UserError(
                 f"{self.manifest.audio_path(row)} has {len(waveform)} samples but {self.manifest.file} says "

@@ -12,10 +12,12 @@ from speechssl.training.settings import Parallel, Precision
 
 
 def this_device() -> torch.device:
-    """Return this process's GPU, as torchrun numbers processes, or the CPU."""
+    """Return this process's GPU, as torchrun numbers processes, and make it torch's own choice; or the CPU."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    torch.cuda.set_device(device)
+    return device
 
 
 def create_gangs(device: torch.device, parallel: Parallel) -> Gangs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from speechssl.errors import UserError
 from speechssl.models.hubert import HubertEncoder
@@ -77,6 +78,15 @@ def build_model(settings: PretrainSettings, labels: list[int], topics: int | Non
             weight=objective.topic_weight,
         )
     return PretrainModel(encoder, objectives)
+
+
+def whole_state(model: PretrainModel) -> dict[str, Tensor]:
+    """Return all weights, on the CPU. With FSDP each process holds a shard of every weight: all must call this."""
+    weights: dict[str, Tensor] = model.state_dict()
+    return {
+        name: (weight.full_tensor() if isinstance(weight, DTensor) else weight).cpu()
+        for name, weight in weights.items()
+    }
 
 
 def heads_state(model: PretrainModel) -> dict[str, Tensor]:

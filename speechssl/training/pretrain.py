@@ -12,11 +12,11 @@ from fairseq2.checkpoint import NOOP_HG_EXPORTER, CheckpointManager
 from fairseq2.early_stopper import NOOP_EARLY_STOPPER
 from fairseq2.gang import Gangs
 from fairseq2.metrics.recorders import NOOP_METRIC_DESCRIPTOR, NOOP_METRIC_RECORDER, MetricRecorder
-from fairseq2.nn.data_parallel import DataParallelFacade, get_data_parallel_facade
+from fairseq2.nn.data_parallel import get_data_parallel_facade
 from fairseq2.nn.ddp import to_ddp
 from fairseq2.nn.fsdp import to_fsdp
 from fairseq2.profilers import NOOP_PROFILER
-from fairseq2.trainer import Trainer, TrainStepHookArgs
+from fairseq2.trainer import Trainer
 from fairseq2.utils.device_stat import NOOP_DEVICE_STAT_TRACKER
 from fairseq2.utils.gc import NOOP_GARBAGE_COLLECTOR
 from fairseq2.utils.stopwatch import Stopwatch
@@ -33,7 +33,7 @@ from speechssl.training.dataset import AudioCache, PretrainDataset, check_same_s
 from speechssl.training.device import compute_type, create_gangs, this_device
 from speechssl.training.guard import NonFiniteGuard
 from speechssl.training.metrics import RunRecorder
-from speechssl.training.model import PretrainModel, build_model, heads_state, layer_index
+from speechssl.training.model import PretrainModel, build_model, heads_state, layer_index, whole_state
 from speechssl.training.progress import TrainingProgress
 from speechssl.training.reader import PretrainReader
 from speechssl.training.run_folder import RunFolder
@@ -55,6 +55,9 @@ def pretrain(settings: PretrainSettings) -> None:
     folder.open_log()
     device = this_device()
     gangs = create_gangs(device, settings.run.parallel)
+    if gangs.root.rank > 0:
+        # The first process speaks for all; warnings name what is wrong in one of them.
+        logging.getLogger("speechssl").setLevel(logging.WARNING)
     run = _Run(settings, folder, gangs)
     try:
         run.train()
@@ -92,22 +95,27 @@ class _Run:
         inputs = self.train_data.inputs() | self.valid_data.inputs()
         self.folder.check_same_inputs(inputs)
         fixed = self.folder.fixed_steps()
-        if fixed is not None and self.folder.has_encoder_of(fixed):
+        finished = fixed is not None and self.folder.has_encoder_of(fixed)
+        # All processes have read the run folder before the first one writes into it.
+        self.gangs.root.barrier()
+        if finished:
             log.info("%s: trained before: all %d updates are done", self.folder.path, fixed)
             return
         manager = checkpoint_manager(self.folder.path, self.gangs)
         done = manager.maybe_get_last_step_number(exclude_model_only=True)
+        if done is not None:
+            self.folder.check_same_processes(done, self.gangs.root.size)
         model = self._fresh_model()
         if self.settings.init_from is not None and done is None:
             self.folder.load_initial_weights(model)
-        steps = self._steps()
+        steps = self._steps(fixed)
         if self.gangs.root.rank == 0:
             self.folder.write_settings(steps, inputs)
         wrapped = self._wrap(model, manager)
         facade = get_data_parallel_facade(wrapped)
         if done is not None and done >= steps:
             manager.load_model_state(done, facade)
-            self._save_encoder(model, facade, done)
+            self._save_encoder(model, done)
             return
         log.info(
             "%s: %s updates, %s on %s, %s process(es)%s",
@@ -119,7 +127,9 @@ class _Run:
             f", going on from update {done}" if done else "",
         )
         trainer = self._trainer(model, wrapped, manager, steps, done or 0)
-        trainer.register_checkpoint_save_hook(lambda args: self._on_checkpoint(model, facade, args))
+        trainer.register_checkpoint_save_hook(
+            lambda args: self._on_checkpoint(model, args.step_nr, trainer.step_nr, steps)
+        )
         try:
             trainer.run()
         finally:
@@ -147,22 +157,24 @@ class _Run:
 
     def _fresh_model(self) -> PretrainModel:
         """Return the model with the weights that the seed gives, whatever was drawn before."""
-        topics = self.train_data.topics
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.settings.seed)
-            model = build_model(
-                self.settings,
-                labels=[labels.info.k for labels in self.train_data.labels],
-                topics=None if topics is None else topics.posteriors.shape[1],
-            )
+            model = self._build_model()
         return model.to(self.device)
 
-    def _steps(self) -> int:
+    def _build_model(self) -> PretrainModel:
+        topics = self.train_data.topics
+        return build_model(
+            self.settings,
+            labels=[labels.info.k for labels in self.train_data.labels],
+            topics=None if topics is None else topics.posteriors.shape[1],
+        )
+
+    def _steps(self, fixed: int | None) -> int:
         """Return the number of updates: as set, as fixed when the run began, or as many as fit into the budget."""
         schedule = self.settings.schedule
         if schedule.steps is not None:
             return schedule.steps
-        fixed = self.folder.fixed_steps()
         if fixed is not None:
             return fixed
         assert schedule.minutes is not None
@@ -245,7 +257,7 @@ class _Run:
             profiler=NOOP_PROFILER,
             device_stat_tracker=NOOP_DEVICE_STAT_TRACKER,
             wall_watch=watch,
-            progress_reporter=TrainingProgress(),
+            progress_reporter=TrainingProgress(shown=self.gangs.root.rank == 0),
             seed=settings.seed,
             no_sync_grad_accumulation=True,
             max_grad_norm=settings.optim.clip,
@@ -278,22 +290,34 @@ class _Run:
             profiler=NOOP_PROFILER,
             device_stat_tracker=NOOP_DEVICE_STAT_TRACKER,
             wall_watch=watch,
-            progress_reporter=TrainingProgress(),
+            progress_reporter=TrainingProgress(shown=self.gangs.root.rank == 0),
             seed=self.settings.seed,
         )
 
-    def _on_checkpoint(self, model: PretrainModel, facade: DataParallelFacade, args: TrainStepHookArgs) -> None:
-        self._save_encoder(model, facade, args.step_nr)
+    def _on_checkpoint(self, model: PretrainModel, saved: int, done: int, steps: int) -> None:
+        """Write `encoder/`, so that the run is usable at any time.
 
-    def _save_encoder(self, model: PretrainModel, facade: DataParallelFacade, step: int) -> None:
-        """Write `encoder/`, so that the newest checkpoint is usable at any time."""
-        with facade.summon_full_parameters():
-            if self.gangs.root.rank == 0:
-                info = {
-                    "step": step,
-                    "label_sets": list(self.settings.data.labels),
-                    "k": [labels.info.k for labels in self.train_data.labels],
-                    "frame_rate": [labels.info.frame_rate for labels in self.train_data.labels],
-                    "logit_temperature": self.settings.objective.temperature,
-                }
-                save_encoder(self.folder.path / "encoder", model.encoder, heads_state(model), info)
+        Checkpoints are written while training goes on, so the weights may be some updates ahead of the one `saved`.
+        The last encoder is left to the last checkpoint: when it is there, the run is finished.
+        """
+        if done < steps or saved == done:
+            self._save_encoder(model, done)
+
+    def _save_encoder(self, model: PretrainModel, step: int) -> None:
+        """Write the encoder of update `step`."""
+        state = whole_state(model)
+        if self.gangs.root.rank > 0:
+            return
+        with torch.device("meta"):
+            whole = self._build_model()
+        whole.load_state_dict(state, assign=True)
+        info = {
+            "step": step,
+            "label_sets": list(self.settings.data.labels),
+            "k": [labels.info.k for labels in self.train_data.labels],
+            "frame_rate": [labels.info.frame_rate for labels in self.train_data.labels],
+            "kmeans_sha256": [labels.info.kmeans_sha256 for labels in self.train_data.labels],
+            "layer": layer_index(self.settings.objective.layers[-1], whole.encoder.num_layers),
+            "logit_temperature": self.settings.objective.temperature,
+        }
+        save_encoder(self.folder.path / "encoder", whole.encoder, heads_state(whole), info)

@@ -12,11 +12,19 @@ from speechssl.progress import progress
 
 
 class TrainingProgress(ProgressReporter):
-    """Updates with their rate and the time left, on a terminal only. Validation has no bar of its own."""
+    """Updates with their rate and the time left, on a terminal only. Validation has no bar of its own.
+
+    Args:
+        shown: false in all processes but one.
+    """
+
+    def __init__(self, shown: bool) -> None:
+        self._shown = shown
 
     def create_task(self, name: str, total: int | None, completed: int = 0, *, start: bool = True) -> ProgressTask:
         """Return the bar of one task."""
-        return _Bar(progress(range(total or 0), name, "update", total=total) if name == "train" else None, completed)
+        shown = self._shown and name == "train"
+        return _Bar(progress(range(total or 0), name, "update", total=total) if shown else None, completed)
 
     def __enter__(self) -> Self:
         return self

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from fairseq2.data.data_pipeline import read_sequence
+from fairseq2.data.data_pipeline import DataPipeline, read_sequence
 from fairseq2.datasets import DataReader
 from fairseq2.device import SupportsDeviceTransfer
 from torch import Tensor
@@ -41,7 +41,7 @@ class PretrainBatch(SupportsDeviceTransfer):
     waveforms: Tensor
     """`(batch, samples)`, zero in the padding."""
     lengths: Tensor | None
-    """`(batch,)` valid samples; `None` where nothing is padded."""
+    """`(batch,)` valid samples, on the CPU; `None` where nothing is padded."""
     targets: Targets
     """Masks, labels, topics."""
     names: list[str]
@@ -58,13 +58,12 @@ class PretrainBatch(SupportsDeviceTransfer):
         return samples / Encoder.sample_rate
 
     def to(self, device: Any, *, non_blocking: bool = False) -> None:
-        """Move the tensors to a device, in place (fairseq2's protocol)."""
+        """Move the tensors to a device, in place (fairseq2's protocol); `lengths` are read on the CPU, and stay."""
 
         def moved(tensor: Tensor) -> Tensor:
             return tensor.to(device, non_blocking=non_blocking)
 
         self.waveforms = moved(self.waveforms)
-        self.lengths = None if self.lengths is None else moved(self.lengths)
         topics = self.targets.topics
         self.targets = Targets(
             mask=moved(self.targets.mask),
@@ -160,21 +159,18 @@ class PretrainReader(DataReader[PretrainBatch]):
     def _open_epoch(self) -> None:
         epoch = self._epoch if self._training else 0
         updates = self._planner.epoch(epoch) if self._training else self._planner.in_order()
-        plans: list[_Plan] = []
-        self._sizes = []
-        for number, update in enumerate(updates):
-            if number < self._update:
-                self._sizes.append(0)
-                continue
-            own = self._plan_update(update, epoch)
-            self._sizes.append(len(own))
-            plans += own
-        pipeline = read_sequence(plans).map(self._read, num_parallel_calls=self._workers).prefetch(2 * self._workers)
-        self._batches = iter(pipeline.and_return())
+        split = [self._planner.batches(update) for update in updates[self._update :]]
+        self._sizes = [0] * self._update + [len(groups) // self._planner.processes for groups in split]
 
-    def _plan_update(self, update: Group, epoch: int) -> list[_Plan]:
-        """Return this process's batches of an update, each with the counts of the whole update."""
-        groups = self._planner.batches(update)
+        # Masks are drawn as they are needed: those of a whole epoch of 960 h take half a minute.
+        def plans(groups: list[Group]) -> DataPipeline:
+            return read_sequence(self._plan_update(groups, epoch)).and_return()
+
+        pipeline = read_sequence(split).yield_from(plans).map(self._read, num_parallel_calls=self._workers)
+        self._batches = iter(pipeline.prefetch(2 * self._workers).and_return())
+
+    def _plan_update(self, groups: list[Group], epoch: int) -> list[_Plan]:
+        """Return this process's batches of an update, given all of its batches, each with the counts of the update."""
         lengths = [self._lengths(group) for group in groups]
         frames = [self._encoder.frame_lengths(torch.from_numpy(samples)).numpy() for samples in lengths]
         masked = sum(
@@ -182,7 +178,8 @@ class PretrainReader(DataReader[PretrainBatch]):
             for group, counts in zip(groups, frames, strict=True)
             for member, count in zip(group, counts, strict=True)
         )
-        counts = UpdateCounts(masked, len(update), int(sum(count.sum() for count in frames)))
+        utterances = sum(len(group) for group in groups)
+        counts = UpdateCounts(masked, utterances, int(sum(count.sum() for count in frames)))
         return [
             _Plan(groups[place].tolist(), lengths[place].tolist(), frames[place].tolist(), counts, len(groups), epoch)
             for place in range(self._rank, len(groups), self._planner.processes)

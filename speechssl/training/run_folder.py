@@ -16,14 +16,13 @@ from speechssl.errors import UserError
 from speechssl.files import read_json, require_file, write_json, write_text
 from speechssl.models.load import load_encoder
 from speechssl.training.model import PretrainModel
-from speechssl.training.settings import PretrainSettings
+from speechssl.training.settings import Parallel, PretrainSettings
 
 MAY_CHANGE = (
     "out",
     "data.cache_gb",
     "data.workers",
     "batch.seconds",
-    "run.parallel",
     "run.checkpoint_every",
     "run.keep_checkpoints",
     "run.validate_every",
@@ -82,6 +81,18 @@ class RunFolder:
                 raise UserError(
                     f"{path} has changed since the run in {self.path} began: use another out=, or delete the folder"
                 )
+
+    def check_same_processes(self, step: int, processes: int) -> None:
+        """Raise a `UserError` unless the checkpoint of update `step` can be read by this number of processes.
+
+        Each process wrote its own random numbers, and with FSDP its own shard of the weights.
+        """
+        wrote = len(list((self.path / "checkpoints" / f"step_{step}" / "trainer").glob("rank_*.pt")))
+        if processes > wrote or (self._settings.run.parallel is Parallel.fsdp and processes < wrote):
+            raise UserError(
+                f"the checkpoint of update {step} in {self.path} was written by {wrote} process(es), so {processes} "
+                f"cannot go on from it: start {wrote}"
+            )
 
     def write_settings(self, steps: int, inputs: dict[str, str]) -> None:
         """Write `config.yaml`, and in `run.json` the number of updates and the checksums of what is trained on."""

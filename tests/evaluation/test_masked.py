@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from speechssl.audio import read_audio
-from speechssl.data.labels import LabelInfo, write_labels
+from speechssl.data.labels import LabelInfo, read_labels, write_labels
 from speechssl.data.manifest import read_manifest
 from speechssl.data.masking import MaskSettings, span_mask
 from speechssl.errors import UserError
@@ -55,8 +56,15 @@ def settings(corpus: Path, units: Path, **changes: object) -> EvaluateSettings:
     return EvaluateSettings(data_dir=str(corpus), out_dir="o", labels_dir=str(units), mask=mask, **changes)
 
 
-def test_equals_the_formula(corpus: Path, units: Path, encoder: HubertEncoder) -> None:
+@pytest.mark.parametrize("layer", [0, 1])
+def test_equals_the_formula(corpus: Path, units: Path, encoder: HubertEncoder, layer: int) -> None:
     chosen = settings(corpus, units, seed=3)
+    # A fresh layer changes next to nothing: make the two hidden states differ.
+    for weight in encoder.encoder.layers.parameters():
+        weight.data.mul_(30 if weight.dim() > 1 else 1)
+    heads = load_file(units / "encoder" / "heads.safetensors")
+    heads["final_proj.bias"].zero_()
+    save_encoder(units / "encoder", encoder, heads, {"logit_temperature": 0.1, "layer": layer})
     task = MaskedAccuracy(read_recordings(corpus), chosen)
     score = task.score(str(units / "encoder"), encoder, WaveformCache(20))
 
@@ -69,7 +77,7 @@ def test_equals_the_formula(corpus: Path, units: Path, encoder: HubertEncoder) -
         frames = int(encoder.frame_lengths(torch.tensor([waveform.shape[1]])))
         mask = span_mask(frames, 0.8, 5, 2, generator_for(3, name, "mask"))
         with torch.no_grad():
-            states = encoder(waveform, mask=torch.from_numpy(mask)[None]).hidden_states[-1][0]
+            states = encoder(waveform, mask=torch.from_numpy(mask)[None]).hidden_states[layer][0]
         projected = states @ state["final_proj.weight"].T + state["final_proj.bias"]
         logits = torch.cosine_similarity(projected[:, None], state["label_embs_concat"][None], dim=-1) / 0.1
         labels = [int(unit) for unit in rows[index].split()]
@@ -103,4 +111,15 @@ def test_heads_of_other_units_are_an_error(corpus: Path, units: Path, encoder: H
     save_encoder(units / "encoder", encoder, heads, {"logit_temperature": 0.1})
     task = MaskedAccuracy(read_recordings(corpus), settings(corpus, units))
     with pytest.raises(UserError, match=r"predicts 8 units and .*valid.km has 7"):
+        task.score(str(units / "encoder"), encoder, WaveformCache(20))
+
+
+def test_heads_of_another_kmeans_are_an_error(corpus: Path, units: Path, encoder: HubertEncoder) -> None:
+    labels = read_labels(units / "valid.km", 100.0, UNITS)
+    info = dataclasses.replace(labels.info, kmeans_sha256="one")
+    write_labels(units / "valid.km", [labels[row] for row in range(len(labels))], info)
+    heads = load_file(units / "encoder" / "heads.safetensors")
+    save_encoder(units / "encoder", encoder, heads, {"logit_temperature": 0.1, "kmeans_sha256": ["two"]})
+    task = MaskedAccuracy(read_recordings(corpus), settings(corpus, units))
+    with pytest.raises(UserError, match="another k-means"):
         task.score(str(units / "encoder"), encoder, WaveformCache(20))

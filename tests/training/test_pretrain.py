@@ -18,6 +18,9 @@ from safetensors.torch import load_file
 from speechssl import load_encoder
 from speechssl.cli.app import main
 from speechssl.data.labels import read_labels, write_labels
+from speechssl.errors import UserError
+from speechssl.training.run_folder import RunFolder
+from speechssl.training.settings import Parallel, PretrainSettings, ScheduleSettings
 from tests.training.conftest import Corpus, make_corpus
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -77,15 +80,19 @@ def test_two_processes_are_one_with_twice_the_batch(corpus, tmp_path):
     alone = run(command(corpus, *settings, "batch.seconds=16", f"out={tmp_path}/alone"))
     assert alone.returncode == 0, alone.stderr
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29731"]
-    both = run([*launcher, *command(corpus, *settings, "batch.seconds=8", f"out={tmp_path}/both")])
-    assert both.returncode == 0, both.stderr
-    for split in ("train", "valid"):
-        for expected, found in zip(lines(tmp_path / "alone", split), lines(tmp_path / "both", split), strict=True):
-            for name in ("masked_loss", "topic_loss", "masked_accuracy"):
-                assert found[name] == pytest.approx(expected[name], rel=1e-4), (split, name)
-    found = weights(tmp_path / "both")
-    for name, weight in weights(tmp_path / "alone").items():
-        torch.testing.assert_close(found[name], weight, rtol=1e-3, atol=2e-4, msg=lambda text, n=name: f"{n}: {text}")
+    for parallel in ("ddp", "fsdp"):
+        out = tmp_path / parallel
+        more = ("batch.seconds=8", f"run.parallel={parallel}", f"out={out}")
+        both = run([*launcher, *command(corpus, *settings, *more)])
+        assert both.returncode == 0, both.stderr
+        for split in ("train", "valid"):
+            for expected, found in zip(lines(tmp_path / "alone", split), lines(out, split), strict=True):
+                for name in ("masked_loss", "topic_loss", "masked_accuracy"):
+                    assert found[name] == pytest.approx(expected[name], rel=1e-4), (parallel, split, name)
+        found = weights(out)
+        for name, weight in weights(tmp_path / "alone").items():
+            message = f"{parallel}, {name}: "
+            torch.testing.assert_close(found[name], weight, rtol=1e-3, atol=2e-4, msg=lambda text, m=message: m + text)
 
 
 def test_losses_fall_and_iterations_chain(corpus, tmp_path):
@@ -155,6 +162,32 @@ def test_bad_input_is_one_line(corpus, tmp_path, capsys):
     assert "data.min_seconds=9.0 or longer" in fails(corpus.settings(steps, out, "data.min_seconds=9"), capsys)
     assert "does not exist" in fails(corpus.settings(steps, out, f"data.train={tmp_path}/none.tsv"), capsys)
     assert "frame_rate" in fails(corpus.settings(steps, out, "data.label_rate=50"), capsys)
+
+
+def test_a_recording_that_is_gone_is_named(tmp_path, capsys):
+    corpus = make_corpus(tmp_path)
+    (corpus.folder / "audio" / "train3.wav").unlink()
+    assert "train3.wav" in fails(corpus.settings("schedule.steps=8", f"out={tmp_path}/run"), capsys)
+
+
+def test_a_checkpoint_is_for_as_many_processes_as_wrote_it(tmp_path):
+    for rank in range(2):
+        file = tmp_path / "checkpoints" / "step_4" / "trainer" / f"rank_{rank:02d}.pt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+
+    def check(parallel: Parallel, processes: int) -> None:
+        settings = PretrainSettings(out=str(tmp_path), schedule=ScheduleSettings(steps=8))
+        settings.run.parallel = parallel
+        RunFolder(settings).check_same_processes(4, processes)
+
+    for parallel in Parallel:
+        check(parallel, 2)
+        with pytest.raises(UserError, match=r"written by 2 process\(es\), so 3 cannot"):
+            check(parallel, 3)
+    check(Parallel.ddp, 1)
+    with pytest.raises(UserError, match="so 1 cannot go on"):
+        check(Parallel.fsdp, 1)
 
 
 def test_labels_of_two_kmeans_are_refused(tmp_path, capsys):
