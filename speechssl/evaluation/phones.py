@@ -16,6 +16,7 @@ from speechssl.evaluation.linear import Parts, probe
 from speechssl.evaluation.recordings import Recording
 from speechssl.evaluation.sampling import sample
 from speechssl.evaluation.settings import EvaluateSettings
+from speechssl.evaluation.splits import NotProbed
 from speechssl.evaluation.tasks import Score, accuracy, most_frequent_share
 from speechssl.models.encoder import Encoder
 
@@ -80,7 +81,8 @@ def phone_task(folder: str, recordings: list[Recording], settings: EvaluateSetti
     """Plan the phone probe of a folder: its own splits where it has a split `test`, else seeded sets of speakers.
 
     Raises:
-        UserError: no alignments, or too few speakers to test on others.
+        UserError: no alignments.
+        NotProbed: too few speakers to test on others.
     """
     left_out = set(settings.probe.left_out_phones)
     aligned = []
@@ -97,9 +99,9 @@ def phone_task(folder: str, recordings: list[Recording], settings: EvaluateSetti
         parts = _by_speaker(aligned, column, settings.seed, ("test", _TEST_SHARE), ("dev", _DEV_SHARE))
     if not all(parts.values()):
         missing = next(part for part, members in parts.items() if not members)
-        raise UserError(
-            f"{folder}: the phone probe has no {missing} recordings; it needs three speakers (column "
-            f"'{column}' of metadata.tsv), or recordings in the splits train and test"
+        raise NotProbed(
+            f"no {missing} recordings; it needs three speakers (column '{column}' of metadata.tsv), or recordings in "
+            "the splits train and test"
         )
     return PhoneTask(f"phones {Path(folder).name}", folder, parts, settings)
 

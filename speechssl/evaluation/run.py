@@ -119,7 +119,10 @@ def _plan(
         results.leave_out(item["what"], item["reason"])
     tasks: list[Task] = [*columns]
     for folder in settings.phones_dirs:
-        tasks.append(phone_task(folder, _read(folder, results), settings))
+        try:
+            tasks.append(phone_task(folder, _read(folder, results), settings))
+        except NotProbed as reason:
+            results.leave_out(f"phones of {folder}", str(reason))
     try:
         tasks.append(retrieval_task(data, test, settings))
     except NotProbed as reason:

@@ -135,10 +135,13 @@ def test_the_phone_probe_needs_phones_and_speakers(
     two = write_corpus(tmp_path / "two", ["a", "b"], {})
     plain = shutil.copytree(two, tmp_path / "plain")
     (plain / "alignments.tsv").unlink()
-    for folder, message in ((two, "it needs three speakers"), (plain, "has no phone times")):
-        arguments = ["evaluate", f"data_dir={corpus}", f"out_dir={tmp_path}", "encoders={}", "baselines=[fbank]"]
-        assert main([*arguments, f"phones_dirs=[{folder}]"]) == 1
-        assert message in capsys.readouterr().err
+    arguments = ["evaluate", f"data_dir={corpus}", f"out_dir={tmp_path}", "encoders={}", "baselines=[fbank]"]
+    assert main([*arguments, f"phones_dirs=[{plain}]"]) == 1
+    assert "has no phone times" in capsys.readouterr().err
+    # A recipe gives every folder that has phone times: the other probes must not be lost for want of speakers.
+    assert main([*arguments, f"phones_dirs=[{two}]"]) == 0
+    left_out = json.loads((tmp_path / "results.json").read_text())["left_out"]
+    assert [item for item in left_out if item["what"] == f"phones of {two}" and "three speakers" in item["reason"]]
 
 
 def test_a_folder_without_labels_still_has_rankme(tmp_path: Path, corpus: Path) -> None:
