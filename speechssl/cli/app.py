@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
 import os
@@ -11,6 +12,9 @@ from typing import Any
 from speechssl import __version__
 from speechssl.errors import UserError, nearest
 from speechssl.files import DISK_FULL
+
+_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""Not permitted, or on a disk that cannot be written."""
 
 COMMANDS = {
     "doctor": "say what is installed, what clashes, and what to do about it",
@@ -46,15 +50,10 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        full = _full_disk(error)
-        if full is None:
+        message = _system_message(error)
+        if message is None:
             raise
-        where = f" while writing {full.filename}" if full.filename else ""
-        print(
-            f"speechssl {name}: the disk is full{where}; free some space and run the same command again: "
-            "finished files are kept and no half-written file is left",
-            file=sys.stderr,
-        )
+        print(f"speechssl {name}: {message}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"speechssl {name}: interrupted; the same command goes on from here", file=sys.stderr)
@@ -62,11 +61,20 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _full_disk(error: BaseException | None) -> OSError | None:
-    """Return what says that the disk is full: the error itself, or one that it was raised from (as fairseq2 does)."""
+def _system_message(error: BaseException | None) -> str | None:
+    """Return what to say of an error of the system that the user can mend, `None` for any other error.
+
+    It is the error itself, or one that it was raised from (as fairseq2 does).
+    """
     while error is not None:
         if isinstance(error, OSError) and error.errno in DISK_FULL:
-            return error
+            where = f" while writing {error.filename}" if error.filename else ""
+            return (
+                f"the disk is full{where}; free some space and run the same command again: "
+                "finished files are kept and no half-written file is left"
+            )
+        if isinstance(error, OSError) and error.errno in _DENIED and error.filename:
+            return f"{error.filename}: {error.strerror}; change its permissions, or give another file or folder"
         error = error.__cause__
     return None
 

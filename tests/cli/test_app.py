@@ -123,12 +123,22 @@ def test_after_a_full_disk_no_half_written_file_is_left_and_the_command_goes_on(
     assert (tmp_path / "out" / "train.tsv").is_file()
 
 
-def test_other_system_errors_keep_their_traceback(stand_in: Any) -> None:
+def test_a_forbidden_folder_is_one_line(stand_in: Any, capsys: pytest.CaptureFixture[str]) -> None:
     def fail() -> None:
-        raise PermissionError(errno.EACCES, "no", "x")
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/corpora/out")
 
     stand_in(fail)
-    with pytest.raises(PermissionError):
+    assert app.main(["manifest"]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "/corpora/out: Permission denied" in error
+
+
+def test_other_system_errors_keep_their_traceback(stand_in: Any) -> None:
+    def fail() -> None:
+        raise OSError(errno.EIO, "Input/output error", "x")
+
+    stand_in(fail)
+    with pytest.raises(OSError, match="Input/output"):
         app.main(["manifest"])
 
 
