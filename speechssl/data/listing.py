@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from omegaconf import MISSING
 
@@ -22,7 +22,7 @@ from speechssl.audio import SAMPLE_RATE, AudioError
 from speechssl.audio.inspection import inspect_audio
 from speechssl.data.alignments import COLUMNS as ALIGNMENT_COLUMNS
 from speechssl.data.corpora import Corpus, CorpusSettings, Entry, open_corpus
-from speechssl.data.manifest import leaves_root
+from speechssl.data.manifest import AUDIO, leaves_root
 from speechssl.data.metadata import FIXED_COLUMNS
 from speechssl.data.splits import Pool, SplitRule, keep_all
 from speechssl.data.tables import table_writer
@@ -75,7 +75,7 @@ class Accepted:
 
 
 def make_manifests(settings: ManifestSettings) -> None:
-    """Write `<split>.tsv`, `metadata.tsv`, `rejected.tsv`, `alignments.tsv` where phones are known, `manifest.json`.
+    """Write `<split>.tsv`, `metadata.tsv`, `rejected.tsv`, `alignments.tsv` where phones are known, and two summaries.
 
     Every recording is decoded from end to end. Nothing is done where settings and recordings (their names, sizes,
     times and labels) are those of the last run. Memory does not grow with the number of recordings, but for the
@@ -89,8 +89,8 @@ def make_manifests(settings: ManifestSettings) -> None:
         raise UserError(f"the folder's name {str(corpus.root)!r} holds a tab or a line end; rename it")
     out = Path(settings.out)
     summary_file = out / "manifest.json"
-    fingerprint, entries = _fingerprint(settings, corpus)
-    if _is_current(summary_file, fingerprint):
+    found = _fingerprint(settings, corpus)
+    if _is_current(summary_file, found.everything):
         print(f"manifest: done before and unchanged: {summary_file}")
         return
     out.mkdir(parents=True, exist_ok=True)
@@ -98,16 +98,17 @@ def make_manifests(settings: ManifestSettings) -> None:
     summary_file.unlink(missing_ok=True)
     with tempfile.TemporaryFile("w+", dir=out, encoding="utf-8") as spool:
         accepted = Accepted(spool, Pool(settings.seed))
-        files = _inspect_all(settings, corpus, entries, out, accepted)
+        files = _inspect_all(settings, corpus, found.entries, out, accepted)
         _require_some(settings, corpus, accepted, out)
         splits = _write_splits(settings, corpus, out, accepted)
-    files += ["metadata.tsv", *(f"{split}.tsv" for split in splits)]
+    write_json(out / AUDIO, {"sha256": found.audio})
+    files += [AUDIO, "metadata.tsv", *(f"{split}.tsv" for split in splits)]
     for name in old - set(files):
         (out / name).unlink(missing_ok=True)
     write_json(
         summary_file,
         {
-            "fingerprint": fingerprint,
+            "fingerprint": found.everything,
             "corpus": settings.corpus.name,
             "root": str(corpus.root.absolute()),
             "splits": {split: {"files": count, "hours": seconds / 3600} for split, (count, seconds) in splits.items()},
@@ -118,19 +119,31 @@ def make_manifests(settings: ManifestSettings) -> None:
     _print_summary(settings, splits, accepted, out)
 
 
-def _fingerprint(settings: ManifestSettings, corpus: Corpus) -> tuple[str, int]:
-    """Return a checksum of settings and recordings, and how many recordings there are."""
+class _Fingerprint(NamedTuple):
+    """What tells this run from another."""
+
+    everything: str
+    """Checksum of settings and recordings, with their labels."""
+    audio: str
+    """Checksum of the names, sizes and times of the audio files."""
+    entries: int
+    """Number of recordings."""
+
+
+def _fingerprint(settings: ManifestSettings, corpus: Corpus) -> _Fingerprint:
     chosen = dataclasses.asdict(settings)
     chosen.pop("workers")
     digest = hashlib.sha256(json.dumps([__version__, chosen], sort_keys=True).encode())
+    audio = hashlib.sha256()
     count = 0
     for entry in corpus.entries():
         count += 1
         with contextlib.suppress(OSError, ValueError):
             status = os.stat(corpus.root / entry.path)
             digest.update(f"{status.st_size} {status.st_mtime_ns} ".encode())
+            audio.update(f"{entry.path!r} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
         digest.update(repr(entry).encode("utf-8", "surrogateescape"))
-    return digest.hexdigest(), count
+    return _Fingerprint(digest.hexdigest(), audio.hexdigest(), count)
 
 
 def _is_current(summary_file: Path, fingerprint: str) -> bool:

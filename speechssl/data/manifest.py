@@ -13,6 +13,9 @@ import numpy.typing as npt
 from speechssl.errors import UserError
 from speechssl.files import require_file, whole_file
 
+AUDIO = "audio.json"
+"""File beside the manifests that changes when a recording does: a manifest changes only where a length does."""
+
 
 @dataclass(frozen=True)
 class Manifest:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from speechssl.data.manifest import AUDIO
 from speechssl.errors import UserError
 from speechssl.evaluation.columns import column_tasks
 from speechssl.evaluation.encoders import Contestant, contestants
@@ -56,6 +57,7 @@ def evaluate_inputs(settings: EvaluateSettings) -> Iterable[Path]:
     for folder in (settings.data_dir, settings.test_dir, *settings.phones_dirs):
         if folder:
             yield from sorted(Path(folder).glob("*.tsv"))
+            yield Path(folder) / AUDIO
     if settings.labels_dir:
         yield from sorted(Path(settings.labels_dir).glob("valid.km*"))
     for rival in contestants(settings.encoders, settings.baselines):

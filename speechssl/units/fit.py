@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from speechssl.data.manifest import read_manifest
+from speechssl.data.manifest import AUDIO, read_manifest
 from speechssl.errors import UserError
 from speechssl.files import checksum
 from speechssl.units.features import FeatureSettings, encoder_files, open_features
@@ -50,7 +50,9 @@ class KMeansSettings(ClusteringSettings):
 
 def kmeans_inputs(settings: KMeansSettings) -> Iterable[Path]:
     """Return the files that decide whether a fitted k-means is still current."""
-    return [Path(settings.manifest), *(encoder_files(settings.features.encoder) if settings.features.encoder else [])]
+    manifest = Path(settings.manifest)
+    encoder = encoder_files(settings.features.encoder) if settings.features.encoder else []
+    return [manifest, manifest.with_name(AUDIO), *encoder]
 
 
 def kmeans_outputs(settings: KMeansSettings) -> Iterable[Path]:

@@ -16,7 +16,7 @@ import torch
 
 from speechssl.data.alignments import read_alignments
 from speechssl.data.labels import LabelInfo, read_labels, write_labels
-from speechssl.data.manifest import Manifest, read_manifest
+from speechssl.data.manifest import AUDIO, Manifest, read_manifest
 from speechssl.errors import UserError
 from speechssl.files import checksum, read_json, write_json
 from speechssl.progress import progress
@@ -64,9 +64,10 @@ class LabelSettings:
 def label_inputs(settings: LabelSettings) -> Iterable[Path]:
     """Return the files that decide whether labels are still current."""
     kmeans = Path(settings.kmeans)
-    alignments = {Path(manifest).parent / ALIGNMENTS for manifest in settings.manifests}
+    folders = {Path(manifest).parent for manifest in settings.manifests}
     yield from [Path(manifest) for manifest in settings.manifests]
-    yield from [kmeans / CENTROIDS, kmeans / DESCRIPTION, *sorted(alignments)]
+    yield from sorted(folder / name for folder in folders for name in (ALIGNMENTS, AUDIO))
+    yield from [kmeans / CENTROIDS, kmeans / DESCRIPTION]
     if (kmeans / DESCRIPTION).is_file():
         encoder = settings.encoder or read_json(kmeans / DESCRIPTION).get("features", {}).get("encoder")
         yield from encoder_files(encoder) if encoder else []

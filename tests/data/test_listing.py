@@ -9,10 +9,12 @@ import soundfile
 from speechssl.audio import read_audio
 from speechssl.data.corpora import CorpusSettings
 from speechssl.data.listing import ManifestSettings, make_manifests
-from speechssl.data.manifest import read_manifest
+from speechssl.data.manifest import AUDIO, read_manifest
 from speechssl.data.metadata import read_metadata
 from speechssl.data.tables import read_table
 from speechssl.errors import UserError
+from speechssl.units.fit import KMeansSettings, kmeans_inputs
+from speechssl.units.label import LabelSettings, label_inputs
 
 
 def run(audio, out, **settings):
@@ -169,6 +171,20 @@ def test_done_once_and_again_when_something_changes(audio, tmp_path, write_noise
     run(audio, out, seed=3)
     assert json.loads((out / "manifest.json").read_text())["splits"]["valid"]["files"] == 1
     assert "done before" not in capsys.readouterr().out
+
+
+def test_other_audio_of_the_same_length_is_told(audio, tmp_path, write_noise):
+    out = tmp_path / "out"
+    run(audio, out)
+    names = ("train.tsv", "valid.tsv", AUDIO)
+    before = {name: (out / name).read_text() for name in names}
+    write_noise(audio / "s1/a.wav", seconds=0.51, seed=99)
+    run(audio, out)
+    changed = [name for name in names if (out / name).read_text() != before[name]]
+    assert changed == [AUDIO]
+    kmeans = KMeansSettings(manifest=str(out / "train.tsv"), out="units")
+    label = LabelSettings(manifests=[str(out / "train.tsv")], kmeans="units", out="units")
+    assert out / AUDIO in kmeans_inputs(kmeans) and out / AUDIO in label_inputs(label)
 
 
 def test_number_of_threads_changes_nothing(audio, tmp_path):
