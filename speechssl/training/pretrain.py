@@ -180,6 +180,7 @@ class _Run:
         assert schedule.minutes is not None
         reader = self._reader(self.train_data, training=True)
         steps = torch.tensor(updates_in(schedule.minutes, self._fresh_model(), reader, self.device, self.dtype))
+        reader.close()
         steps = steps.to(self.device)
         self.gangs.root.broadcast(steps)
         return int(steps)

@@ -180,6 +180,9 @@ class RunSettings:
     """Updates with a loss that is not finite are skipped, counted and named; the run stops after this many."""
 
     def __post_init__(self) -> None:
+        for name in ("checkpoint_every", "keep_checkpoints", "validate_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise UserError(f"run.{name}={getattr(self, name)} must be 1 or more")
         for name in ("checkpoint_every", "validate_every"):
             if getattr(self, name) % self.log_every:
                 raise UserError(f"run.{name} must be a multiple of run.log_every={self.log_every}")
@@ -213,6 +216,20 @@ class PretrainSettings:
     """Checkpoints, logging, precision, processes."""
 
     def __post_init__(self) -> None:
+        positive = {
+            "data.workers": self.data.workers,
+            "data.max_seconds": self.data.max_seconds,
+            "batch.seconds": self.batch.seconds,
+            "batch.total_seconds": self.batch.total_seconds,
+            "batch.bucket_updates": self.batch.bucket_updates,
+            "schedule.steps": self.schedule.steps,
+            "schedule.minutes": self.schedule.minutes,
+        }
+        for name, value in positive.items():
+            if value is not None and value <= 0:
+                raise UserError(f"{name}={value} must be more than 0")
+        if not self.objective.layers:
+            raise UserError("objective.layers must name at least one hidden state, e.g. [-1]")
         if (self.schedule.steps is None) == (self.schedule.minutes is None):
             raise UserError("give either schedule.steps=N or schedule.minutes=M (the other one stays null)")
         if self.objective.topic_weight > 0 and self.data.topics is None:
