@@ -21,7 +21,7 @@ def this_device() -> torch.device:
 
 
 def create_gangs(device: torch.device, parallel: Parallel) -> Gangs:
-    """Return fairseq2's groups of processes: one process, or those that torchrun or SLURM started."""
+    """Return fairseq2's groups of processes: one process, or those that torchrun started."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     root = ProcessGroupGang.create_default_process_group(device) if size > 1 else FakeGang(device)
     gangs = create_parallel_gangs(root)

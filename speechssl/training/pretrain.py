@@ -48,23 +48,23 @@ def pretrain(settings: PretrainSettings) -> None:
     """Train, or go on with, the run in `settings.out`; its `encoder/` is there when this returns.
 
     Raises:
-        UserError: data, labels and settings do not fit each other, or the run folder holds another run.
+        UserError: data, labels and settings do not fit each other, or the run folder holds another run or is in use.
     """
     folder = RunFolder(settings)
     folder.check_same_settings()
     folder.open_log()
-    device = this_device()
-    gangs = create_gangs(device, settings.run.parallel)
-    if gangs.root.rank > 0:
-        # The first process speaks for all; warnings name what is wrong in one of them.
-        logging.getLogger("speechssl").setLevel(logging.WARNING)
-    run = _Run(settings, folder, gangs)
-    try:
-        run.train()
-    finally:
-        run.close()
-        if gangs.root.size > 1 and torch.distributed.is_initialized():
-            gangs.close()
+    with folder.locked():
+        gangs = create_gangs(this_device(), settings.run.parallel)
+        if gangs.root.rank > 0:
+            # The first process speaks for all; warnings name what is wrong in one of them.
+            logging.getLogger("speechssl").setLevel(logging.WARNING)
+        run = _Run(settings, folder, gangs)
+        try:
+            run.train()
+        finally:
+            run.close()
+            if gangs.root.size > 1 and torch.distributed.is_initialized():
+                gangs.close()
 
 
 class _Run:

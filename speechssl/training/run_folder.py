@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
 import logging
 import os
+from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -68,6 +71,27 @@ class RunFolder:
         logger.propagate = False
         # torcheval takes a mean of exactly 0 (no topic guessed right) for a mean of nothing.
         logging.getLogger().addFilter(lambda record: "No calls to update()" not in record.getMessage())
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other runs out of the folder. The lock ends with the process, however it ends.
+
+        Where a launcher was killed, its processes may still be training.
+
+        Raises:
+            UserError: another run holds the folder.
+        """
+        if os.environ.get("RANK", "0") != "0":
+            yield
+            return
+        with open(self.path / "log" / "lock", "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UserError(f"another process is training in {self.path}: wait for it, or end it") from error
+            except OSError as error:
+                logging.getLogger("fairseq2").info("the file system has no locks: %s", error)
+            yield
 
     def check_same_inputs(self, inputs: dict[str, str]) -> None:
         """Compare manifests and labels, given as path -> checksum, with those that the run began with.

@@ -20,7 +20,7 @@ _PATIENCE = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those that `torchrun` (or SLURM) started; alone by default."""
+    """This process among those that `torchrun` started; alone by default."""
 
     rank: int = 0
     """Number of this process."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -165,6 +166,14 @@ def test_bad_input_is_one_line(corpus, tmp_path, capsys):
     assert "data.min_seconds=9.0 or longer" in fails(corpus.settings(steps, out, "data.min_seconds=9"), capsys)
     assert "does not exist" in fails(corpus.settings(steps, out, f"data.train={tmp_path}/none.tsv"), capsys)
     assert "frame_rate" in fails(corpus.settings(steps, out, "data.label_rate=50"), capsys)
+
+
+def test_a_folder_in_use_is_left_alone(corpus, tmp_path, capsys):
+    (tmp_path / "log").mkdir()
+    with open(tmp_path / "log" / "lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert "another process is training" in fails(corpus.settings("schedule.steps=2", f"out={tmp_path}"), capsys)
+    assert not (tmp_path / "config.yaml").exists()
 
 
 def test_a_recording_that_is_gone_is_named(tmp_path, capsys):
