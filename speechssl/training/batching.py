@@ -68,7 +68,8 @@ class UpdatePlanner:
         if count > len(members):
             raise UserError(
                 f"an update of {len(members)} utterances cannot be split over {self.processes} processes into "
-                f"batches of at most {self.batch_samples} samples: raise batch.seconds or batch.total_seconds"
+                f"batches of at most {self.batch_samples} samples: start fewer processes, or raise batch.seconds or "
+                "batch.total_seconds"
             )
         return [members[start:end] for start, end in _balance(lengths, self.batch_samples, count)]
 
