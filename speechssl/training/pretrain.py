@@ -101,6 +101,7 @@ class _Run:
         if finished:
             log.info("%s: trained before: all %d updates are done", self.folder.path, fixed)
             return
+        self._check_plans()
         manager = checkpoint_manager(self.folder.path, self.gangs)
         done = manager.maybe_get_last_step_number(exclude_model_only=True)
         if done is not None:
@@ -185,9 +186,9 @@ class _Run:
         self.gangs.root.broadcast(steps)
         return int(steps)
 
-    def _reader(self, data: PretrainDataset, training: bool) -> PretrainReader:
+    def _planner(self, data: PretrainDataset) -> UpdatePlanner:
         batch = self.settings.batch
-        planner = UpdatePlanner(
+        return UpdatePlanner(
             samples=data.samples,
             update_samples=int(batch.total_seconds * SAMPLE_RATE),
             batch_samples=int(batch.seconds * SAMPLE_RATE),
@@ -195,8 +196,24 @@ class _Run:
             processes=self.gangs.dp.size,
             seed=self.settings.seed,
         )
+
+    def _check_plans(self) -> None:
+        """Plan an epoch and a validation, so that what does not fit is told before anything is written."""
+        train, valid = self._planner(self.train_data), self._planner(self.valid_data)
+        for planner, updates in ((train, train.epoch(0)), (valid, valid.in_order())):
+            for update in updates:
+                planner.batches(update)
+
+    def _reader(self, data: PretrainDataset, training: bool) -> PretrainReader:
+        settings = self.settings
         reader = PretrainReader(
-            data, planner, self.shape, batch.fit, self.gangs.dp.rank, training, self.settings.data.workers
+            data,
+            self._planner(data),
+            self.shape,
+            settings.batch.fit,
+            self.gangs.dp.rank,
+            training,
+            settings.data.workers,
         )
         self.readers.append(reader)
         return reader

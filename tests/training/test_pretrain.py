@@ -162,6 +162,7 @@ def test_bad_input_is_one_line(corpus, tmp_path, capsys):
         corpus.settings(steps, out, "objective=hubertopic", "data.topics=null"), capsys
     )
     assert "model.cls_frame=true" in fails(corpus.settings(steps, out, "objective.topic_pool=cls"), capsys)
+    assert "lower data.max_seconds" in fails(corpus.settings(steps, out, "batch.seconds=0.2"), capsys)
     assert "layer 7 is not among the 3" in fails(corpus.settings(steps, out, "objective.layers=[7]"), capsys)
     assert "data.min_seconds=9.0 or longer" in fails(corpus.settings(steps, out, "data.min_seconds=9"), capsys)
     assert "does not exist" in fails(corpus.settings(steps, out, f"data.train={tmp_path}/none.tsv"), capsys)
