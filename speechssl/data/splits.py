@@ -29,11 +29,13 @@ class Pool:
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Seconds by speaker."""
     _lowest: tuple[float, str] = (1.0, "")
+    _highest: tuple[float, str] = (0.0, "")
 
     def add(self, path: str, speaker: str, seconds: float) -> None:
         """Count one recording."""
         self.files += 1
-        self._lowest = min(self._lowest, (draw(self.seed, path), path))
+        drawn = draw(self.seed, path), path
+        self._lowest, self._highest = min(self._lowest, drawn), max(self._highest, drawn)
         if speaker:
             self.seconds[speaker] += seconds
         else:
@@ -44,7 +46,7 @@ class Pool:
         return self.without_speaker == 0 and len(self.seconds) >= min_speakers
 
     def rule(self, valid_fraction: float, min_speakers: int) -> SplitRule:
-        """Return the rule that holds out about `valid_fraction` of the pool, and at least one recording.
+        """Return the rule that holds out about `valid_fraction` of the pool, one recording at least, and not all.
 
         The draw of a recording or speaker depends on its name and the seed alone: where recordings are split one by
         one, a corpus that grows keeps every recording where it was.
@@ -52,8 +54,8 @@ class Pool:
         if self.by_speaker(min_speakers):
             held_out = self._held_out_speakers(valid_fraction)
             return lambda path, speaker: "valid" if speaker in held_out else "train"
-        threshold = max(valid_fraction, self._lowest[0])
-        return lambda path, speaker: "valid" if draw(self.seed, path) <= threshold else "train"
+        threshold, last = max(valid_fraction, self._lowest[0]), self._highest[1]
+        return lambda path, speaker: "valid" if path != last and draw(self.seed, path) <= threshold else "train"
 
     def _held_out_speakers(self, valid_fraction: float) -> frozenset[str]:
         target = valid_fraction * sum(self.seconds.values())
