@@ -32,9 +32,9 @@ class LabelPredictor(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Return logits `(frames, labels)` of hidden states `(frames, dim)`, in float32."""
-        projected = F.normalize(self.projection(frames).float(), dim=-1)
         # Similarities are divided by 0.1: in bf16 their rounding would be visible in the loss.
         with torch.autocast(frames.device.type, enabled=False):
+            projected = F.normalize(self.projection(frames.float()), dim=-1)
             return projected @ F.normalize(self.embeddings.float(), dim=-1).T / self.temperature
 
 

@@ -39,7 +39,7 @@ from speechssl.training.reader import PretrainReader
 from speechssl.training.run_folder import RunFolder
 from speechssl.training.schedules import build_schedule
 from speechssl.training.settings import Parallel, PretrainSettings
-from speechssl.training.unit import PretrainUnit, ValidUnit
+from speechssl.training.unit import PretrainUnit, ValidatorThen, ValidUnit
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +78,7 @@ class _Run:
         self.dtype = compute_type(settings.run.precision, self.device)
         # One layer only: the data asks it how many frames an utterance has.
         self.shape = HubertEncoder(dataclasses.replace(settings.model, num_layers=1))
+        self.postponed: int | None = None
         self.readers: list[PretrainReader] = []
         self.cache = AudioCache(settings.data.cache_gb)
         self.train_data = self._dataset(settings.data.train, None)
@@ -294,8 +295,8 @@ class _Run:
         recorder: MetricRecorder,
         watch: Stopwatch,
         amp: bool,
-    ) -> StandardValidator:
-        return StandardValidator(
+    ) -> ValidatorThen:
+        validator = StandardValidator(
             units=[ValidUnit(model, names)],
             data_readers=[self._reader(self.valid_data, training=False)],
             gangs=self.gangs,
@@ -311,6 +312,7 @@ class _Run:
             progress_reporter=TrainingProgress(shown=self.gangs.root.rank == 0),
             seed=self.settings.seed,
         )
+        return ValidatorThen(validator, lambda: self._save_postponed(model))
 
     def _on_checkpoint(self, model: PretrainModel, saved: int, done: int, steps: int) -> None:
         """Write `encoder/`, so that the run is usable at any time.
@@ -318,8 +320,18 @@ class _Run:
         Checkpoints are written while training goes on, so the weights may be some updates ahead of the one `saved`.
         The last encoder is left to the last checkpoint: when it is there, the run is finished.
         """
-        if done < steps or saved == done:
+        if done == steps and saved != done:
+            return
+        if model.training:
             self._save_encoder(model, done)
+        else:
+            # fairseq2 finishes checkpoints during a validation too, where FSDP's weights may not be gathered anew.
+            self.postponed = done
+
+    def _save_postponed(self, model: PretrainModel) -> None:
+        if self.postponed is not None:
+            self._save_encoder(model, self.postponed)
+            self.postponed = None
 
     def _save_encoder(self, model: PretrainModel, step: int) -> None:
         """Write the encoder of update `step`."""

@@ -190,6 +190,9 @@ class PretrainReader(DataReader[PretrainBatch]):
         return np.full_like(samples, samples.min()) if self._fit is Fit.crop else samples
 
     def _read(self, plan: _Plan) -> PretrainBatch:
+        # This runs in threads of the data pipeline. Each would start its own team of OpenMP threads and take the cores
+        # from training; the setting counts for the calling thread only.
+        torch.set_num_threads(1)
         examples = [
             self._dataset.example(member, plan.epoch, samples, frames)
             for member, samples, frames in zip(plan.members, plan.samples, plan.frames, strict=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 
 # fairseq2.trainer imports itself in a circle unless fairseq2.recipe comes first.
 import fairseq2.recipe  # noqa: F401  isort: skip
@@ -10,6 +10,7 @@ import torch
 from fairseq2.evaluator import EvalUnit
 from fairseq2.metrics import Mean, MetricBag
 from fairseq2.trainer import TrainUnit
+from fairseq2.validator import Validator
 from torch import Tensor, nn
 
 from speechssl.training.model import Metrics
@@ -72,6 +73,28 @@ class ValidUnit(EvalUnit[PretrainBatch]):
         """Add a batch's metrics."""
         _, metrics = self._model(batch)
         update_metrics(metric_bag, metrics)
+
+
+class ValidatorThen(Validator):
+    """fairseq2's validator, and something to do once it is over.
+
+    Args:
+        validator: does the validation.
+        then: called after it, when the weights are as in training again.
+    """
+
+    def __init__(self, validator: Validator, then: Callable[[], None]) -> None:
+        self._validator = validator
+        self._then = then
+
+    def run(self, train_step_nr: int) -> float | None:
+        """Validate."""
+        return self._validator.run(train_step_nr)
+
+    def reset(self) -> None:
+        """Make ready for the next validation; the trainer calls this when it has put the weights back."""
+        self._validator.reset()
+        self._then()
 
 
 def register_metrics(bag: MetricBag, names: list[str]) -> None:

@@ -150,7 +150,7 @@ def test_a_failure_shows_the_end_of_its_log_and_stops(checkout: Any) -> None:
 def test_a_setting_of_the_user_wins_over_the_recipe_and_its_conf(checkout: Any, tmp_path: Path) -> None:
     conf = tmp_path / "mine.conf"
     conf.write_text("# mine\npretrain model=small  # larger\npretrain schedule.minutes=2\nkmeans   k=50\n")
-    checkout.run(MINI, "--config", "mine.conf", cwd=tmp_path)
+    checkout.run(MINI, "--method", "hubertopic", "--config", "mine.conf", cwd=tmp_path)
     pretrain = words_of(checkout.calls, "pretrain")
     assert [word for word in pretrain if word.startswith(("model=", "schedule."))] == [
         "model=small",
@@ -160,7 +160,7 @@ def test_a_setting_of_the_user_wins_over_the_recipe_and_its_conf(checkout: Any, 
 
 
 def test_several_gpus_start_one_process_each(checkout: Any) -> None:
-    checkout.run(MINI, "--ngpu", "2", "--stage", "2", "--stop-stage", "4")
+    checkout.run(MINI, "--method", "hubertopic", "--ngpu", "2", "--stage", "2", "--stop-stage", "4")
     launched = [call for call in checkout.calls if call[0] == "torchrun"]
     start = ["torchrun", "--standalone", "--nproc-per-node", "2", "-m", "speechssl"]
     assert [call[:7] for call in launched] == [[*start, "kmeans"], [*start, "pretrain"]]
@@ -226,5 +226,5 @@ def test_the_run_folder_keeps_a_command_that_does_it_again(checkout: Any, tmp_pa
 
 
 def test_an_option_takes_its_value_after_an_equals_sign_too(checkout: Any) -> None:
-    checkout.run(MINI, "--seeds=3", "--stage=4", "--stop-stage=4")
+    checkout.run(MINI, "--method=hubertopic", "--seeds=3", "--stage=4", "--stop-stage=4")
     assert checkout.commands() == ["pretrain"] * 3
