@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,11 +12,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed
+from torch.distributed.rendezvous import rendezvous
 
 from speechssl.errors import UserError
 
 _PATIENCE = timedelta(days=1)
 """How long a process waits for the others, which read other audio. The launcher ends all of them if one fails."""
+
+_MEETINGS = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,10 @@ def joined_processes() -> Iterator[Processes]:
     if size == 1:
         yield Processes()
         return
-    distributed.init_process_group("gloo", timeout=_PATIENCE)
+    # The addresses of an earlier meeting of these processes stay in their store, so each has a prefix of its own.
+    store, rank, _ = next(rendezvous("env://", timeout=_PATIENCE))
+    store = distributed.PrefixStore(f"units-{next(_MEETINGS)}", store)
+    distributed.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=_PATIENCE)
     try:
         yield Processes(distributed.get_rank(), size)
         distributed.barrier()

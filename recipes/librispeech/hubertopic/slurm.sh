@@ -15,7 +15,7 @@ set -euo pipefail
 
 # srun does not take this over from sbatch by itself (since Slurm 22.05), and would give each task one processor.
 export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+read -r head < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 export LAUNCHER="srun torchrun --nnodes=$SLURM_JOB_NUM_NODES --nproc-per-node=$SLURM_GPUS_ON_NODE \
 --rdzv-id=$SLURM_JOB_ID --rdzv-backend=c10d --rdzv-endpoint=$head:29400"
 bash recipes/librispeech/hubertopic/run.sh "$@"
