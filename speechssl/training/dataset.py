@@ -109,7 +109,9 @@ class PretrainDataset:
         files = {str(self.manifest.file): checksum(self.manifest.file)}
         files |= {str(labels.path): labels.info.sha256 for labels in self.labels}
         if self.topics is not None:
-            files[str(self.topics.file)] = self.topics.info.sha256
+            # The posteriors are what is learned, not the most probable topics beside them.
+            posteriors = Path(f"{self.topics.file}.npy")
+            files[str(posteriors)] = checksum(posteriors)
         return files
 
     def mask(self, index: int, epoch: int, frames: int) -> npt.NDArray[np.bool_]:

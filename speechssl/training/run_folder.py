@@ -19,7 +19,7 @@ from speechssl.errors import UserError
 from speechssl.files import read_json, require_file, write_json, write_text
 from speechssl.models.load import load_encoder
 from speechssl.training.model import PretrainModel
-from speechssl.training.settings import Parallel, PretrainSettings
+from speechssl.training.settings import Fit, Parallel, PretrainSettings
 
 MAY_CHANGE = (
     "out",
@@ -54,11 +54,16 @@ class RunFolder:
         before = _flat(yaml.safe_load(file.read_text(encoding="utf-8")))
         now = _flat(plain(self._settings))
         for name in sorted(before.keys() | now.keys()):
-            if name not in MAY_CHANGE and before.get(name) != now.get(name):
+            if name not in self._may_change() and before.get(name) != now.get(name):
                 raise UserError(
                     f"{self.path} holds a run with {name}={before.get(name)}, not {now.get(name)}: "
                     "use the same settings, another out=, or delete the folder"
                 )
+
+    def _may_change(self) -> tuple[str, ...]:
+        # Cropped to the shortest of its batch, an utterance depends on how an update is split into batches.
+        crops = self._settings.batch.fit is Fit.crop
+        return tuple(name for name in MAY_CHANGE if not (crops and name == "batch.seconds"))
 
     def open_log(self) -> None:
         """Send fairseq2's own messages to `log/fairseq2-rank<R>.log` instead of the terminal."""

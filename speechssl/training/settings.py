@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path
 
 from omegaconf import MISSING
 
@@ -238,8 +237,3 @@ class PretrainSettings:
             )
         if self.objective.topic_pool is Pool.cls and not self.model.cls_frame:
             raise UserError("objective.topic_pool=cls needs a CLS frame: set model.cls_frame=true")
-
-    @property
-    def run_folder(self) -> Path:
-        """The run folder as a path."""
-        return Path(self.out)

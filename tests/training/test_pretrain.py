@@ -220,6 +220,15 @@ def test_another_run_is_not_overwritten(corpus, tmp_path, capsys):
     assert "init_from" in message and "does not fit" in message
 
 
+def test_the_batch_size_of_a_run_may_change_unless_it_crops(corpus, tmp_path, capsys):
+    pads = corpus.settings("schedule.steps=2", f"out={tmp_path}/pads")
+    assert main(["pretrain", *pads]) == 0
+    assert main(["pretrain", *pads, "batch.seconds=30"]) == 0
+    crops = corpus.settings("schedule.steps=2", "batch.fit=crop", f"out={tmp_path}/crops")
+    assert main(["pretrain", *crops]) == 0
+    assert "batch.seconds=80" in fails([*crops, "batch.seconds=30"], capsys)
+
+
 def test_a_finished_run_is_left_alone_and_changed_labels_are_seen(tmp_path, capsys, caplog):
     corpus = make_corpus(tmp_path)
     settings = corpus.settings("schedule.steps=2", f"out={tmp_path}/run")
