@@ -42,8 +42,8 @@ class Pool:
             self.without_speaker += 1
 
     def by_speaker(self, min_speakers: int) -> bool:
-        """Return whether whole speakers are held out."""
-        return self.without_speaker == 0 and len(self.seconds) >= min_speakers
+        """Return whether whole speakers are held out; recordings of unknown speakers, the fewer ones, are then train."""
+        return 2 * self.without_speaker < self.files and len(self.seconds) >= min_speakers
 
     def rule(self, valid_fraction: float, min_speakers: int) -> SplitRule:
         """Return the rule that holds out about `valid_fraction` of the pool, one recording at least, and not all.

@@ -25,7 +25,9 @@ class Labelled:
     recordings: list[Recording]
     classes: list[str]
     speakers: list[str] | None
-    """Who speaks, where that is known of all and is not what is probed."""
+    """Who speaks, where that is known and is not what is probed."""
+    without_speaker: int = 0
+    """Recordings left out because their speaker is not known."""
 
     def __len__(self) -> int:
         return len(self.recordings)
@@ -56,7 +58,7 @@ class Plan:
     how: str
     """In words, for the results."""
     left_out: int
-    """Recordings of classes that are too rare, or that no training recording has."""
+    """Recordings of unknown speakers, of classes that are too rare, or of classes that no training recording has."""
 
     @property
     def classes(self) -> list[str]:
@@ -65,11 +67,16 @@ class Plan:
 
 
 def label(recordings: Sequence[Recording], column: str, speaker_column: str) -> Labelled:
-    """Return the recordings that have a value in the column."""
+    """Return the recordings that have a value in the column.
+
+    Where most of them name their speaker, the others are left out: nothing says that they are not the same speakers.
+    """
     known = [recording for recording in recordings if column in recording.labels]
-    speakers = [recording.labels.get(speaker_column, "") for recording in known]
-    grouped = column != speaker_column and all(speakers)
-    return Labelled(known, [recording.labels[column] for recording in known], speakers if grouped else None)
+    named = [recording for recording in known if speaker_column in recording.labels]
+    grouped = column != speaker_column and 2 * len(named) > len(known)
+    kept = named if grouped else known
+    speakers = [recording.labels[speaker_column] for recording in kept] if grouped else None
+    return Labelled(kept, [recording.labels[column] for recording in kept], speakers, len(known) - len(kept))
 
 
 def plan_folds(labelled: Labelled, min_count: int, folds: int, seed: int) -> Plan:
@@ -92,7 +99,7 @@ def plan_folds(labelled: Labelled, min_count: int, folds: int, seed: int) -> Pla
         train, dev = _split_dev(rest, seed)
         divided.append(Fold(train, dev, kept.keep(test.tolist())))
     speakers = "other speakers" if kept.speakers is not None else "same speakers"
-    return Plan(divided, f"{count} folds, {speakers}", len(labelled) - len(kept))
+    return Plan(divided, f"{count} folds, {speakers}", labelled.without_speaker + len(labelled) - len(kept))
 
 
 def plan_test(train: Labelled, test: Labelled, min_count: int, seed: int, dev: Labelled | None = None) -> Plan:
@@ -106,7 +113,7 @@ def plan_test(train: Labelled, test: Labelled, min_count: int, seed: int, dev: L
     tested = test.keep([row for row, name in enumerate(test.classes) if name in known])
     if not len(tested):
         raise NotProbed("no test recording has a class that is in the training part")
-    left_out = len(train) - len(kept) + len(test) - len(tested)
+    left_out = train.without_speaker + len(train) - len(kept) + test.without_speaker + len(test) - len(tested)
     how = _relation(kept, tested)
     if dev is not None and len(dev):
         dev = dev.keep([row for row, name in enumerate(dev.classes) if name in known])

@@ -41,8 +41,15 @@ def test_single_recordings_are_held_out_where_speakers_are_few_or_unknown(record
     assert len(set(held_out) & set(other)) < 60
 
 
-def test_a_speaker_missing_here_and_there_means_single_recordings():
-    recordings = [*corpus(30), ("x.wav", "", 1.0)]
+def test_a_speaker_missing_here_and_there_stays_in_train():
+    recordings = [*corpus(30), *((f"x{n}.wav", "", 1.0) for n in range(100))]
+    splits = split(recordings)
+    assert all(len({splits[f"{s}/{n}.wav"] for n in range(20)}) == 1 for s in range(30))
+    assert {splits[f"x{n}.wav"] for n in range(100)} == {"train"} and "valid" in splits.values()
+
+
+def test_most_speakers_missing_means_single_recordings():
+    recordings = [*corpus(30), *((f"x{n}.wav", "", 1.0) for n in range(700))]
     splits = split(recordings)
     assert any({splits[f"{s}/{n}.wav"] for n in range(20)} == {"train", "valid"} for s in range(30))
 

@@ -53,6 +53,16 @@ def test_a_class_of_one_speaker_is_left_out_where_two_others_remain() -> None:
     assert plan.classes == ["x", "y"] and plan.left_out == 10
 
 
+@pytest.mark.parametrize(("unknown", "parts"), [(1, "other speakers"), (200, "same speakers")])
+def test_recordings_of_unknown_speakers_are_left_out_where_most_are_known(unknown: int, parts: str) -> None:
+    data = recordings({f"s{n}": "xy"[n % 2] for n in range(12)})
+    data += [Recording(f"u{n}.wav", Path(f"/u{n}.wav"), 16000, "train", {"language": "x"}) for n in range(unknown)]
+    plan = plan_folds(label(data, "language", "speaker"), 5, 4, seed=1)
+    tested = sum(len(fold.test) for fold in plan.folds)
+    assert plan.how == f"4 folds, {parts}"
+    assert plan.left_out == len(data) - tested == (1 if parts == "other speakers" else 0)
+
+
 def test_unseen_test_classes_and_rare_classes_are_left_out_and_counted() -> None:
     train = recordings({"a": "x", "b": "y"}) + recordings({"c": "z"}, each=2)
     test = recordings({"t": "x", "u": "new"}, each=3)

@@ -50,7 +50,7 @@ fi
 
 if stage 2 units1 "$data" "$first/units"; then
   command_launch kmeans "manifest=$data/train.tsv" features=mfcc k=100 "out=$first/units"
-  command_run label "manifests=$splits" "kmeans=$first/units" "out=$first/units"
+  command_launch label "manifests=$splits" "kmeans=$first/units" "out=$first/units"
 fi
 
 if stage 3 pretrain1 "$data $first/units" "$first/hubert-seed1"; then
@@ -60,7 +60,7 @@ fi
 if stage 4 units2 "$data $first/hubert-seed1" "$units"; then
   command_launch kmeans "manifest=$data/train.tsv" features=encoder "features.encoder=$first/hubert-seed1" \
     features.layer=6 k=500 "out=$units"
-  command_run label "manifests=$splits" "kmeans=$units" "out=$units"
+  command_launch label "manifests=$splits" "kmeans=$units" "out=$units"
 fi
 
 if [ "$method" != hubert ] && stage 5 topics "$units" "$topics"; then

@@ -57,7 +57,7 @@ fi
 
 if stage 2 units "$data" "$units"; then
   command_launch kmeans "manifest=$data/train.tsv" "out=$units"
-  command_run label "manifests=[$data/train.tsv,$data/valid.tsv]" "kmeans=$units" "out=$units"
+  command_launch label "manifests=[$data/train.tsv,$data/valid.tsv]" "kmeans=$units" "out=$units"
 fi
 
 if [ "$method" != hubert ] && stage 3 topics "$units" "$topics"; then
