@@ -42,7 +42,7 @@ class Pool:
             self.without_speaker += 1
 
     def by_speaker(self, min_speakers: int) -> bool:
-        """Return whether whole speakers are held out; recordings of unknown speakers, the fewer ones, are then train."""
+        """Return whether whole speakers are held out; the few recordings of unknown speakers are then train."""
         return 2 * self.without_speaker < self.files and len(self.seconds) >= min_speakers
 
     def rule(self, valid_fraction: float, min_speakers: int) -> SplitRule:

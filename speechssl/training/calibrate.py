@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 
 import torch
@@ -26,19 +27,19 @@ def updates_in(
         dtype: number format.
 
     A time limit alone would make the learning rate and the result depend on what else the machine does. So the
-    number is fixed once, before the run, and kept in the run folder.
+    number is fixed once, before the run, and kept in the run folder. It is the median that counts: an update that
+    waited for a file, or for a kernel that is compiled once, says nothing about the others.
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
     model.train()
-    measured, started = 0, 0.0
-    for number in range(1_000_000):
-        if number == WARM_UP_UPDATES:
-            started = time.perf_counter()
-        if number > WARM_UP_UPDATES and time.perf_counter() - started > min(MEASURED_SECONDS, 3 * minutes):
-            break
+    for _ in range(WARM_UP_UPDATES):
         _update(model, reader, optimizer, device, dtype)
-        measured = number + 1 - WARM_UP_UPDATES
-    return max(1, int(60 * minutes * measured / (time.perf_counter() - started)))
+    durations: list[float] = []
+    while sum(durations) < min(MEASURED_SECONDS, 3 * minutes):
+        started = time.perf_counter()
+        _update(model, reader, optimizer, device, dtype)
+        durations.append(time.perf_counter() - started)
+    return max(1, int(60 * minutes / statistics.median(durations)))
 
 
 def _update(
