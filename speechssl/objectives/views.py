@@ -1,0 +1,42 @@
+"""What every objective over views of a clip takes and returns."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from speechssl.models.backbone import Backbone
+from speechssl.objectives.objective import ObjectiveOutput
+
+
+@dataclass
+class ViewBatch:
+    """A batch of clips, each seen in two ways or more."""
+
+    views: list[Tensor]
+    """Two log-mel spectrograms or more, `(batch, mels, frames)`, normalised and augmented; the first dimension is the
+    same clips in the same order in each."""
+    clips: Tensor
+    """`(batch,)` int64: the clips' places in the manifest."""
+    epoch: int
+    """Epoch that the batch is of, from 0."""
+
+
+class ViewObjective(nn.Module):
+    """A loss over views, with its own parameters: heads, momentum copies, queues, memory banks.
+
+    All state is in parameters and buffers, so that checkpoints hold it.
+    """
+
+    metrics: Sequence[str]
+    """Names of the metrics that it returns."""
+
+    @abstractmethod
+    def forward(self, backbone: Backbone, batch: ViewBatch) -> ObjectiveOutput:
+        """Return the loss, a mean over the batch, and metrics as (sum, count).
+
+        In training mode the state of the objective (momentum copy, queue, memory bank) moves on by one update.
+        """
