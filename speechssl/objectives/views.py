@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from speechssl.errors import UserError
 from speechssl.models.backbone import Backbone
 from speechssl.objectives.objective import ObjectiveOutput
 
@@ -23,6 +24,17 @@ class ViewBatch:
     """`(batch,)` int64: the clips' places in the manifest."""
     epoch: int
     """Epoch that the batch is of, from 0."""
+
+    @property
+    def pair(self) -> tuple[Tensor, Tensor]:
+        """The views, for an objective that compares two.
+
+        Raises:
+            UserError: there are more or fewer.
+        """
+        if len(self.views) != 2:
+            raise UserError(f"this objective compares 2 views of a clip and was given {len(self.views)}")
+        return self.views[0], self.views[1]
 
 
 class ViewObjective(nn.Module):
