@@ -8,13 +8,13 @@ import time
 import torch
 from torch import nn
 
-from speechssl.training.reader import PretrainReader
+from speechssl.training.trainable import RunReader, TrainBatch
 
 MEASURED_SECONDS = 8.0
 
 
 def updates_in(
-    minutes: float, model: nn.Module, reader: PretrainReader, device: torch.device, dtype: torch.dtype
+    minutes: float, model: nn.Module, reader: RunReader[TrainBatch], device: torch.device, dtype: torch.dtype
 ) -> int:
     """Train a throw-away copy of the run for a few seconds and return how many updates fit into `minutes`.
 
@@ -48,7 +48,11 @@ def updates_in(
 
 
 def _update(
-    model: nn.Module, reader: PretrainReader, optimizer: torch.optim.Optimizer, device: torch.device, dtype: torch.dtype
+    model: nn.Module,
+    reader: RunReader[TrainBatch],
+    optimizer: torch.optim.Optimizer,
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> None:
     try:
         batches = next(reader)

@@ -14,6 +14,9 @@ from speechssl.files import write_text
 
 log = logging.getLogger(__name__)
 
+_SHOWN = ("loss", "accuracy", "lr", "audio_seconds_per_second")
+"""Ends of the names of what the log shows."""
+
 
 class RunRecorder(MetricRecorder):
     """Writes `metrics/<category>.jsonl` and TensorBoard events under `tb/`, and a line to the log at each validation.
@@ -38,8 +41,8 @@ class RunRecorder(MetricRecorder):
         with (self._folder / f"{category}.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step_nr, **plain}) + "\n")
         self._tensorboard.record_metric_values(category, plain, step_nr)
-        shown = ("masked_loss", "masked_accuracy", "topic_loss", "topic_accuracy", "lr", "audio_seconds_per_second")
-        text = ", ".join(f"{name.replace('_', ' ')} {plain[name]:.4g}" for name in shown if name in plain)
+        shown = [name for name in plain if name.endswith(_SHOWN)]
+        text = ", ".join(f"{name.replace('_', ' ')} {plain[name]:.4g}" for name in shown)
         log.log(logging.INFO if category == "valid" else logging.DEBUG, "%s, update %s: %s", category, step_nr, text)
 
     def close(self) -> None:

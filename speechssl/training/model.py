@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from speechssl.errors import UserError
 from speechssl.models.hubert import HubertEncoder
@@ -14,8 +17,7 @@ from speechssl.objectives.objective import Objective
 from speechssl.objectives.topic import TopicPrediction
 from speechssl.training.reader import PretrainBatch
 from speechssl.training.settings import PretrainSettings
-
-Metrics = dict[str, tuple[Tensor, int]]
+from speechssl.training.trainable import Metrics
 
 
 class PretrainModel(nn.Module):
@@ -80,15 +82,6 @@ def build_model(settings: PretrainSettings, labels: list[int], topics: int | Non
     return PretrainModel(encoder, objectives)
 
 
-def whole_state(model: PretrainModel) -> dict[str, Tensor]:
-    """Return all weights, on the CPU. With FSDP each process holds a shard of every weight: all must call this."""
-    weights: dict[str, Tensor] = model.state_dict()
-    return {
-        name: (weight.full_tensor() if isinstance(weight, DTensor) else weight).cpu()
-        for name, weight in weights.items()
-    }
-
-
 def heads_state(model: PretrainModel) -> dict[str, Tensor]:
     """Return the heads' weights: the first label set at the last layer by fairseq's names, the rest under `extra.`."""
     masked = model.objectives["masked"]
@@ -105,6 +98,18 @@ def heads_state(model: PretrainModel) -> dict[str, Tensor]:
         if not name.startswith(own):
             state[f"extra.{name}"] = weight
     return {name: weight.detach().float().cpu().contiguous() for name, weight in state.items()}
+
+
+def load_heads(model: PretrainModel, file: Path) -> None:
+    """Copy the first label set's head where label number and widths are the same; other heads start fresh."""
+    state = load_file(file)
+    masked = model.objectives["masked"]
+    assert isinstance(masked, MaskedPrediction)
+    first: Any = masked.predictors[masked.key(0, masked.layers[-1])]
+    if first.embeddings.shape == state["label_embs_concat"].shape:
+        first.embeddings.data.copy_(state["label_embs_concat"])
+        first.projection.weight.data.copy_(state["final_proj.weight"])
+        first.projection.bias.data.copy_(state["final_proj.bias"])
 
 
 def layer_index(layer: int, num_layers: int) -> int:

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from fairseq2.data.data_pipeline import DataPipeline, read_sequence
-from fairseq2.datasets import DataReader
-from fairseq2.device import SupportsDeviceTransfer
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from typing_extensions import Self
@@ -20,6 +18,7 @@ from speechssl.objectives.objective import Targets
 from speechssl.training.batching import Group, UpdatePlanner
 from speechssl.training.dataset import Example, PretrainDataset
 from speechssl.training.settings import Fit
+from speechssl.training.trainable import RunReader, TrainBatch
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class UpdateCounts:
 
 
 @dataclass
-class PretrainBatch(SupportsDeviceTransfer):
+class PretrainBatch(TrainBatch):
     """One batch on one device."""
 
     waveforms: Tensor
@@ -84,7 +83,7 @@ class _Plan:
     epoch: int
 
 
-class PretrainReader(DataReader[PretrainBatch]):
+class PretrainReader(RunReader[PretrainBatch]):
     """Reads the batches of one process, update by update.
 
     Args:

@@ -13,32 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from safetensors.torch import load_file
 
 from speechssl.errors import UserError
-from speechssl.files import read_json, require_file, write_json, write_text
-from speechssl.models.load import load_encoder
-from speechssl.training.model import PretrainModel
-from speechssl.training.settings import Fit, Parallel, PretrainSettings
-
-MAY_CHANGE = (
-    "out",
-    "data.cache_gb",
-    "data.workers",
-    "batch.seconds",
-    "run.checkpoint_every",
-    "run.keep_checkpoints",
-    "run.validate_every",
-    "run.log_every",
-    "run.max_skipped",
-)
-"""Settings that do not change what is learned."""
+from speechssl.files import read_json, write_json, write_text
+from speechssl.training.settings import Parallel, TrainSettings
 
 
 class RunFolder:
     """`exp/<name>/`: `config.yaml`, `run.json`, `checkpoints/`, `metrics/`, `encoder/`."""
 
-    def __init__(self, settings: PretrainSettings) -> None:
+    def __init__(self, settings: TrainSettings) -> None:
         self.path = Path(settings.out)
         self._settings = settings
 
@@ -53,17 +37,13 @@ class RunFolder:
             return
         before = _flat(yaml.safe_load(file.read_text(encoding="utf-8")))
         now = _flat(plain(self._settings))
+        may_change = self._settings.may_change()
         for name in sorted(before.keys() | now.keys()):
-            if name not in self._may_change() and before.get(name) != now.get(name):
+            if name not in may_change and before.get(name) != now.get(name):
                 raise UserError(
                     f"{self.path} holds a run with {name}={before.get(name)}, not {now.get(name)}: "
                     "use the same settings, another out=, or delete the folder"
                 )
-
-    def _may_change(self) -> tuple[str, ...]:
-        # Cropped to the shortest of its batch, an utterance depends on how an update is split into batches.
-        crops = self._settings.batch.fit is Fit.crop
-        return tuple(name for name in MAY_CHANGE if not (crops and name == "batch.seconds"))
 
     def open_log(self) -> None:
         """Send fairseq2's own messages to `log/fairseq2-rank<R>.log` instead of the terminal."""
@@ -145,36 +125,8 @@ class RunFolder:
         begun: dict[str, Any] = read_json(file) if file.is_file() else {}
         return begun
 
-    def load_initial_weights(self, model: PretrainModel) -> None:
-        """Start from the weights of `init_from`: the encoder, and the heads where they have the same shape."""
-        assert self._settings.init_from is not None
-        source = Path(self._settings.init_from)
-        encoder = load_encoder(source)
-        try:
-            model.encoder.load_state_dict(encoder.state_dict())
-        except RuntimeError as error:
-            reason = str(error).split("\n")[1].strip()
-            raise UserError(f"init_from={source} does not fit model settings: {reason}") from error
-        folder = source if (source / "heads.safetensors").is_file() else source / "encoder"
-        if (folder / "heads.safetensors").is_file():
-            load_heads(model, require_file(folder / "heads.safetensors"))
 
-
-def load_heads(model: PretrainModel, file: Path) -> None:
-    """Copy the first label set's head where label number and widths are the same; other heads start fresh."""
-    from speechssl.objectives.masked_prediction import MaskedPrediction
-
-    state = load_file(file)
-    masked = model.objectives["masked"]
-    assert isinstance(masked, MaskedPrediction)
-    first: Any = masked.predictors[masked.key(0, masked.layers[-1])]
-    if first.embeddings.shape == state["label_embs_concat"].shape:
-        first.embeddings.data.copy_(state["label_embs_concat"])
-        first.projection.weight.data.copy_(state["final_proj.weight"])
-        first.projection.bias.data.copy_(state["final_proj.bias"])
-
-
-def plain(settings: PretrainSettings) -> dict[str, Any]:
+def plain(settings: TrainSettings) -> dict[str, Any]:
     """Return the settings as plain values."""
 
     def value(item: Any) -> Any:

@@ -17,6 +17,13 @@ def linear(step: int, steps: int, warmup: int) -> float:
     return max(0.0, (steps - step) / max(1, steps - warmup))
 
 
+def cosine(step: int, steps: int, warmup: int) -> float:
+    """Return the factor of an update: linear from 0 to 1 over `warmup`, then half a cosine to 0 at `steps`."""
+    if step < warmup:
+        return step / warmup
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, steps - warmup))))
+
+
 def infinite(step: int, steps: int, warmup: int, cooldown: int, anneal: int, constant: float, final: float) -> float:
     """Return the factor of an update of the infinite schedule (arXiv 2503.02844).
 
@@ -42,6 +49,8 @@ def build_schedule(optimizer: Optimizer, settings: ScheduleSettings, steps: int)
         step = done + 1
         if settings.kind is ScheduleKind.linear:
             return linear(step, steps + 1, warmup)
+        if settings.kind is ScheduleKind.cosine:
+            return cosine(step, steps + 1, warmup)
         cooldown = round(settings.cooldown * steps)
         anneal = round(settings.anneal * steps)
         return infinite(step, steps, warmup, cooldown, anneal, settings.constant, settings.final)

@@ -33,10 +33,18 @@ class TopicTargets(Enum):
     hard = "hard"
 
 
+class OptimizerKind(Enum):
+    """Which optimiser."""
+
+    adamw = "adamw"
+    sgd = "sgd"
+
+
 class ScheduleKind(Enum):
     """Shape of the learning rate over the run."""
 
     linear = "linear"
+    cosine = "cosine"
     infinite = "infinite"
 
 
@@ -117,8 +125,10 @@ class ObjectiveSettings:
 
 @dataclass
 class OptimSettings:
-    """Adam with decoupled weight decay, as fairseq's Adam."""
+    """Adam with decoupled weight decay, as fairseq's Adam; or SGD with momentum."""
 
+    kind: OptimizerKind = OptimizerKind.adamw
+    """`adamw` or `sgd`."""
     lr: float = 5e-4
     """Peak learning rate."""
     beta1: float = 0.9
@@ -127,8 +137,10 @@ class OptimSettings:
     """Decay of the mean of squared gradients."""
     eps: float = 1e-6
     """Added to the denominator."""
+    momentum: float = 0.9
+    """`sgd`: momentum."""
     weight_decay: float = 0.01
-    """Decoupled weight decay."""
+    """Weight decay; decoupled with `adamw`, added to the gradient with `sgd`."""
     clip: float = 10.0
     """Largest norm of the gradient of the normalised loss."""
 
@@ -138,9 +150,11 @@ class ScheduleSettings:
     """Learning rate over the run. Fractions are of the number of updates."""
 
     kind: ScheduleKind = ScheduleKind.linear
-    """`linear`: warm-up, linear decay to 0. `infinite`: warm-up, cool-down to a constant, anneal (2503.02844)."""
+    """After the warm-up: `linear` or `cosine` decay to 0; `infinite`: cool-down to a constant, anneal (2503.02844)."""
     steps: int | None = None
-    """Updates. Give either this or `minutes`."""
+    """Updates. Give either this, `epochs` or `minutes`."""
+    epochs: float | None = None
+    """Times that the training data are seen."""
     minutes: float | None = None
     """Training budget in minutes; the speed is measured before the start and the number of updates is then fixed."""
     warmup: float = 0.08
@@ -188,15 +202,50 @@ class RunSettings:
 
 
 @dataclass
-class PretrainSettings:
-    """Everything that `speechssl pretrain` reads."""
+class TrainSettings:
+    """What every training command reads."""
 
     out: str = MISSING
     """Run folder, e.g. `exp/mini/hubertopic-seed1`."""
     seed: int = 1
-    """Seed of weights, masks, crops, order and dropout."""
+    """Seed of weights, crops, masks or augmentation, order and dropout."""
     init_from: str | None = None
     """Run or encoder folder whose weights this run starts from."""
+    optim: OptimSettings = field(default_factory=OptimSettings)
+    """Optimiser."""
+    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
+    """Learning rate."""
+    run: RunSettings = field(default_factory=RunSettings)
+    """Checkpoints, logging, precision, processes."""
+
+    def __post_init__(self) -> None:
+        budget = {name: getattr(self.schedule, name) for name in ("steps", "epochs", "minutes")}
+        given = {f"schedule.{name}": value for name, value in budget.items() if value is not None}
+        if len(given) != 1:
+            raise UserError(
+                "give one of schedule.steps=N, schedule.epochs=E and schedule.minutes=M: the others stay null"
+            )
+        require_positive(given)
+
+    def may_change(self) -> tuple[str, ...]:
+        """Return the settings that do not change what is learned."""
+        return ("out", *(f"run.{name}" for name in _RUN_MAY_CHANGE))
+
+
+_RUN_MAY_CHANGE = ("checkpoint_every", "keep_checkpoints", "validate_every", "log_every", "max_skipped")
+
+
+def require_positive(values: dict[str, float | None]) -> None:
+    """Raise a `UserError` that names the first value that is given and not above 0."""
+    for name, value in values.items():
+        if value is not None and value <= 0:
+            raise UserError(f"{name}={value} must be more than 0")
+
+
+@dataclass
+class PretrainSettings(TrainSettings):
+    """Everything that `speechssl pretrain` reads."""
+
     data: DataSettings = field(default_factory=DataSettings)
     """Manifests and labels."""
     model: HubertConfig = field(default_factory=HubertConfig)
@@ -207,33 +256,29 @@ class PretrainSettings:
     """Batches."""
     objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
     """Losses."""
-    optim: OptimSettings = field(default_factory=OptimSettings)
-    """Optimiser."""
-    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
-    """Learning rate."""
-    run: RunSettings = field(default_factory=RunSettings)
-    """Checkpoints, logging, precision, processes."""
 
     def __post_init__(self) -> None:
-        positive = {
-            "data.workers": self.data.workers,
-            "data.max_seconds": self.data.max_seconds,
-            "batch.seconds": self.batch.seconds,
-            "batch.total_seconds": self.batch.total_seconds,
-            "batch.bucket_updates": self.batch.bucket_updates,
-            "schedule.steps": self.schedule.steps,
-            "schedule.minutes": self.schedule.minutes,
-        }
-        for name, value in positive.items():
-            if value is not None and value <= 0:
-                raise UserError(f"{name}={value} must be more than 0")
+        super().__post_init__()
+        require_positive(
+            {
+                "data.workers": self.data.workers,
+                "data.max_seconds": self.data.max_seconds,
+                "batch.seconds": self.batch.seconds,
+                "batch.total_seconds": self.batch.total_seconds,
+                "batch.bucket_updates": self.batch.bucket_updates,
+            }
+        )
         if not self.objective.layers:
             raise UserError("objective.layers must name at least one hidden state, e.g. [-1]")
-        if (self.schedule.steps is None) == (self.schedule.minutes is None):
-            raise UserError("give either schedule.steps=N or schedule.minutes=M (the other one stays null)")
         if self.objective.topic_weight > 0 and self.data.topics is None:
             raise UserError(
                 "objective.topic_weight is above 0 but there are no topics: give data.topics=DIR or objective=hubert"
             )
         if self.objective.topic_pool is Pool.cls and not self.model.cls_frame:
             raise UserError("objective.topic_pool=cls needs a CLS frame: set model.cls_frame=true")
+
+    def may_change(self) -> tuple[str, ...]:
+        """Return the settings that do not change what is learned."""
+        same = (*super().may_change(), "data.cache_gb", "data.workers")
+        # Cropped to the shortest of its batch, an utterance depends on how an update is split into batches.
+        return same if self.batch.fit is Fit.crop else (*same, "batch.seconds")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 
 # fairseq2.trainer imports itself in a circle unless fairseq2.recipe comes first.
 import fairseq2.recipe  # noqa: F401  isort: skip
@@ -13,11 +13,10 @@ from fairseq2.trainer import TrainUnit
 from fairseq2.validator import Validator
 from torch import Tensor, nn
 
-from speechssl.training.model import Metrics
-from speechssl.training.reader import PretrainBatch
+from speechssl.training.trainable import Metrics, TrainBatch
 
 
-class PretrainUnit(TrainUnit[PretrainBatch]):
+class ModelTrainUnit(TrainUnit[TrainBatch]):
     """Training: a batch's part of the loss, with its metrics.
 
     Args:
@@ -26,7 +25,7 @@ class PretrainUnit(TrainUnit[PretrainBatch]):
         processes: number of processes, for the rate in the log.
     """
 
-    def __init__(self, model: nn.Module, metrics: list[str], processes: int) -> None:
+    def __init__(self, model: nn.Module, metrics: Sequence[str], processes: int) -> None:
         self._model = model
         self._metrics = metrics
         self._processes = processes
@@ -42,7 +41,7 @@ class PretrainUnit(TrainUnit[PretrainBatch]):
         """A new update begins."""
         self.names = []
 
-    def process_batch(self, batch: PretrainBatch, metric_bag: MetricBag) -> tuple[Tensor, int | None]:
+    def process_batch(self, batch: TrainBatch, metric_bag: MetricBag) -> tuple[Tensor, int | None]:
         """Return the loss, scaled so that the trainer's mean over batches and processes is the loss of the update."""
         self.names += batch.names
         self._seconds += batch.seconds * self._processes
@@ -56,12 +55,12 @@ class PretrainUnit(TrainUnit[PretrainBatch]):
         self._seconds = 0.0
 
 
-class ValidUnit(EvalUnit[PretrainBatch]):
+class ModelValidUnit(EvalUnit[TrainBatch]):
     """Validation: the metrics of held-out audio."""
 
     name = None
 
-    def __init__(self, model: nn.Module, metrics: list[str]) -> None:
+    def __init__(self, model: nn.Module, metrics: Sequence[str]) -> None:
         self._model = model
         self._metrics = metrics
 
@@ -69,7 +68,7 @@ class ValidUnit(EvalUnit[PretrainBatch]):
         """Register the metrics."""
         register_metrics(metric_bag, self._metrics)
 
-    def process_batch(self, batch: PretrainBatch, metric_bag: MetricBag) -> None:
+    def process_batch(self, batch: TrainBatch, metric_bag: MetricBag) -> None:
         """Add a batch's metrics."""
         _, metrics = self._model(batch)
         update_metrics(metric_bag, metrics)
@@ -97,7 +96,7 @@ class ValidatorThen(Validator):
         self._then()
 
 
-def register_metrics(bag: MetricBag, names: list[str]) -> None:
+def register_metrics(bag: MetricBag, names: Sequence[str]) -> None:
     """Add a mean for each name."""
     for name in names:
         bag.add(name, Mean())

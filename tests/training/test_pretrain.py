@@ -154,7 +154,7 @@ def test_bad_input_is_one_line(corpus, tmp_path, capsys):
     out = f"out={tmp_path}/run"
     steps = "schedule.steps=2"
     assert "did you mean 'model.num_layers'" in fails(corpus.settings(steps, out, "model.num_layer=3"), capsys)
-    assert "give either schedule.steps" in fails(corpus.settings(out), capsys)
+    assert "give one of schedule.steps" in fails(corpus.settings(out), capsys)
     assert "schedule.steps=0 must be more than 0" in fails(corpus.settings("schedule.steps=0", out), capsys)
     assert "run.log_every=0 must be 1 or more" in fails(corpus.settings(steps, out, "run.log_every=0"), capsys)
     assert "objective.layers must name" in fails(corpus.settings(steps, out, "objective.layers=[]"), capsys)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from speechssl.training.schedules import build_schedule, infinite, linear
+from speechssl.training.schedules import build_schedule, cosine, infinite, linear
 from speechssl.training.settings import ScheduleKind, ScheduleSettings
 
 
@@ -56,3 +56,15 @@ def test_no_update_is_wasted(kind):
         schedule.step()
     assert min(rates) > 0
     assert max(rates) == pytest.approx(1.0)
+
+
+def test_cosine_is_torch_s_own_after_the_warm_up():
+    """torch's CosineAnnealingLR reaches 0 one update after the last one of ours."""
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=16)
+    for step in range(5, 21):
+        assert cosine(step, steps=21, warmup=5) == pytest.approx(theirs.get_last_lr()[0], abs=1e-6)
+        optimizer.step()
+        theirs.step()
+    assert cosine(2, steps=21, warmup=5) == pytest.approx(0.4)

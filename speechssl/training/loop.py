@@ -1,0 +1,251 @@
+"""A run from start to end, whatever is trained: open its folder, train with fairseq2, leave an encoder."""
+
+from __future__ import annotations
+
+import logging
+
+# fairseq2.trainer imports itself in a circle unless fairseq2.recipe comes first.
+import fairseq2.recipe  # noqa: F401  isort: skip
+import torch
+from fairseq2.checkpoint import NOOP_HG_EXPORTER, CheckpointManager
+from fairseq2.early_stopper import NOOP_EARLY_STOPPER
+from fairseq2.gang import Gangs
+from fairseq2.metrics.recorders import NOOP_METRIC_DESCRIPTOR, NOOP_METRIC_RECORDER, MetricRecorder
+from fairseq2.nn.data_parallel import get_data_parallel_facade
+from fairseq2.nn.ddp import to_ddp
+from fairseq2.nn.fsdp import to_fsdp
+from fairseq2.profilers import NOOP_PROFILER
+from fairseq2.trainer import Trainer
+from fairseq2.utils.device_stat import NOOP_DEVICE_STAT_TRACKER
+from fairseq2.utils.gc import NOOP_GARBAGE_COLLECTOR
+from fairseq2.utils.stopwatch import Stopwatch
+from fairseq2.validator import StandardValidator
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from speechssl.training.calibrate import updates_in
+from speechssl.training.checkpoints import checkpoint_manager
+from speechssl.training.device import compute_type
+from speechssl.training.guard import NonFiniteGuard
+from speechssl.training.metrics import RunRecorder
+from speechssl.training.optimizer import build_optimizer
+from speechssl.training.progress import TrainingProgress
+from speechssl.training.run_folder import RunFolder
+from speechssl.training.schedules import build_schedule
+from speechssl.training.settings import Parallel
+from speechssl.training.trainable import RunReader, Trainable, TrainBatch
+from speechssl.training.unit import ModelTrainUnit, ModelValidUnit, ValidatorThen
+
+log = logging.getLogger(__name__)
+
+
+class TrainingLoop:
+    """What one process holds while it trains.
+
+    Args:
+        trainable: data and model.
+        folder: the run folder, locked.
+        gangs: the processes.
+    """
+
+    def __init__(self, trainable: Trainable, folder: RunFolder, gangs: Gangs) -> None:
+        self.trainable = trainable
+        self.settings = trainable.settings
+        self.folder = folder
+        self.gangs = gangs
+        self.device = gangs.device
+        self.dtype = compute_type(self.settings.run.precision, self.device)
+        self.postponed: int | None = None
+        self.readers: list[RunReader[TrainBatch]] = []
+
+    def close(self) -> None:
+        """Stop the threads that read ahead."""
+        for reader in self.readers:
+            reader.close()
+
+    def train(self) -> None:
+        """Train up to the last update and write the encoder."""
+        self.trainable.log_data()
+        inputs = self.trainable.inputs()
+        self.folder.check_same_inputs(inputs)
+        fixed = self.folder.fixed_steps()
+        finished = fixed is not None and self.folder.has_encoder_of(fixed)
+        # All processes have read the run folder before the first one writes into it.
+        self.gangs.root.barrier()
+        if finished:
+            log.info("%s: trained before: all %d updates are done", self.folder.path, fixed)
+            return
+        self.trainable.check_plans(self.gangs)
+        manager = checkpoint_manager(self.folder.path, self.gangs)
+        done = manager.maybe_get_last_step_number(exclude_model_only=True)
+        if done is not None:
+            self.folder.check_same_processes(done, self.gangs.root.size)
+        model = self._fresh_model()
+        if self.settings.init_from is not None and done is None:
+            self.trainable.load_initial_weights(model)
+        steps = self._steps(fixed)
+        if self.gangs.root.rank == 0:
+            self.folder.write_settings(steps, inputs)
+        wrapped = self._wrap(model, manager)
+        facade = get_data_parallel_facade(wrapped)
+        if done is not None and done >= steps:
+            manager.load_model_state(done, facade)
+            self._save_encoder(model, done)
+            return
+        log.info(
+            "%s: %s updates, %s on %s, %s process(es)%s",
+            self.folder.path,
+            steps,
+            str(self.dtype)[6:],
+            self.device,
+            self.gangs.root.size,
+            f", going on from update {done}" if done else "",
+        )
+        trainer = self._trainer(model, wrapped, manager, steps, done or 0)
+        trainer.register_checkpoint_save_hook(
+            lambda args: self._on_checkpoint(model, args.step_nr, trainer.step_nr, steps)
+        )
+        try:
+            trainer.run()
+        finally:
+            trainer.close()
+
+    def _fresh_model(self) -> nn.Module:
+        """Return the model with the weights that the seed gives, whatever was drawn before."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.settings.seed)
+            model = self.trainable.build_model()
+        return model.to(self.device)
+
+    def _steps(self, fixed: int | None) -> int:
+        """Return the number of updates: as set, as fixed when the run began, or as many as fit into the budget."""
+        schedule = self.settings.schedule
+        if schedule.steps is not None:
+            return schedule.steps
+        if fixed is not None:
+            return fixed
+        if schedule.epochs is not None:
+            return max(1, round(schedule.epochs * self.trainable.updates_an_epoch(self.gangs)))
+        assert schedule.minutes is not None
+        reader = self._reader(training=True)
+        steps = torch.tensor(updates_in(schedule.minutes, self._fresh_model(), reader, self.device, self.dtype))
+        reader.close()
+        steps = steps.to(self.device)
+        self.gangs.root.broadcast(steps)
+        return int(steps)
+
+    def _reader(self, training: bool) -> RunReader[TrainBatch]:
+        reader = self.trainable.reader(self.gangs, training)
+        self.readers.append(reader)
+        return reader
+
+    def _wrap(self, model: nn.Module, manager: CheckpointManager) -> nn.Module:
+        """Wrap the model for several processes."""
+        if self.gangs.dp.size == 1:
+            return model
+        if self.settings.run.parallel is Parallel.fsdp:
+            return to_fsdp(
+                model,
+                self.gangs,
+                lambda module, wrapper: wrapper(module, reshard_after_forward=False),
+                version="v2",
+                broadcast_state=not manager.has_checkpoint(),
+            )
+        return to_ddp(model, self.gangs, find_unused_parameters=self.trainable.has_unused_parameters(model))
+
+    def _trainer(
+        self, model: nn.Module, wrapped: nn.Module, manager: CheckpointManager, steps: int, done: int
+    ) -> Trainer:
+        settings = self.settings
+        optimizer = build_optimizer(wrapped, settings.optim)
+        unit = ModelTrainUnit(wrapped, self.trainable.metrics, self.gangs.dp.size)
+        recorder: MetricRecorder = NOOP_METRIC_RECORDER
+        if self.gangs.root.rank == 0:
+            recorder = RunRecorder(self.folder.path, done)
+        watch = Stopwatch()
+        watch.start()
+        amp = self.dtype is not torch.float32
+        return Trainer(
+            model=wrapped,
+            unit=unit,
+            data_reader=self._reader(training=True),
+            gangs=self.gangs,
+            amp=amp,
+            amp_dtype=self.dtype,
+            optimizer=optimizer,
+            lr_scheduler=build_schedule(optimizer, settings.schedule, steps),  # type: ignore[arg-type]
+            fp16_loss_scaler=NonFiniteGuard(self.gangs, lambda: unit.names, log.warning, settings.run.max_skipped),
+            validator=self._validator(model, manager, recorder, watch, amp),
+            early_stopper=NOOP_EARLY_STOPPER,
+            checkpoint_manager=manager,
+            hg_exporter=NOOP_HG_EXPORTER,
+            metric_recorder=recorder,
+            garbage_collector=NOOP_GARBAGE_COLLECTOR,
+            profiler=NOOP_PROFILER,
+            device_stat_tracker=NOOP_DEVICE_STAT_TRACKER,
+            wall_watch=watch,
+            progress_reporter=TrainingProgress(shown=self.gangs.root.rank == 0),
+            seed=settings.seed,
+            no_sync_grad_accumulation=True,
+            max_grad_norm=settings.optim.clip,
+            max_num_steps=steps,
+            validate_every_n_steps=settings.run.validate_every,
+            checkpoint_every_n_steps=settings.run.checkpoint_every,
+            keep_last_n_checkpoints=settings.run.keep_checkpoints,
+            publish_metrics_every_n_steps=settings.run.log_every,
+        )
+
+    def _validator(
+        self, model: nn.Module, manager: CheckpointManager, recorder: MetricRecorder, watch: Stopwatch, amp: bool
+    ) -> ValidatorThen:
+        validator = StandardValidator(
+            units=[ModelValidUnit(model, self.trainable.metrics)],
+            data_readers=[self._reader(training=False)],
+            gangs=self.gangs,
+            amp=amp,
+            amp_dtype=self.dtype,
+            score_metric_descriptor=NOOP_METRIC_DESCRIPTOR,
+            checkpoint_manager=manager,
+            hg_exporter=NOOP_HG_EXPORTER,
+            metric_recorder=recorder,
+            profiler=NOOP_PROFILER,
+            device_stat_tracker=NOOP_DEVICE_STAT_TRACKER,
+            wall_watch=watch,
+            progress_reporter=TrainingProgress(shown=self.gangs.root.rank == 0),
+            seed=self.settings.seed,
+        )
+        return ValidatorThen(validator, lambda: self._save_postponed(model))
+
+    def _on_checkpoint(self, model: nn.Module, saved: int, done: int, steps: int) -> None:
+        """Write `encoder/`, so that the run is usable at any time.
+
+        Checkpoints are written while training goes on, so the weights may be some updates ahead of the one `saved`.
+        The last encoder is left to the last checkpoint: when it is there, the run is finished.
+        """
+        if done == steps and saved != done:
+            return
+        if model.training:
+            self._save_encoder(model, done)
+        else:
+            # fairseq2 finishes checkpoints during a validation too, where FSDP's weights may not be gathered anew.
+            self.postponed = done
+
+    def _save_postponed(self, model: nn.Module) -> None:
+        if self.postponed is not None:
+            self._save_encoder(model, self.postponed)
+            self.postponed = None
+
+    def _save_encoder(self, model: nn.Module, step: int) -> None:
+        """Write the encoder of update `step`."""
+        state = whole_state(model)
+        if self.gangs.root.rank == 0:
+            self.trainable.save(self.folder.path / "encoder", state, step)
+
+
+def whole_state(model: nn.Module) -> dict[str, Tensor]:
+    """Return all weights, on the CPU. With FSDP each process holds a shard of every weight: all must call this."""
+    weights: dict[str, Tensor] = model.state_dict()
+    return {
+        name: (weight.full_tensor() if isinstance(weight, DTensor) else weight).cpu()
+        for name, weight in weights.items()
+    }

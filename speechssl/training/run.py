@@ -1,0 +1,44 @@
+"""Start a run: the run folder, its lock, the processes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+from speechssl.training.device import create_gangs, this_device
+from speechssl.training.loop import TrainingLoop
+from speechssl.training.run_folder import RunFolder
+from speechssl.training.settings import TrainSettings
+from speechssl.training.trainable import Trainable
+
+Settings = TypeVar("Settings", bound=TrainSettings)
+
+
+def run_training(settings: Settings, open_trainable: Callable[[Settings], Trainable]) -> None:
+    """Train, or go on with, the run in `settings.out`; its `encoder/` is there when this returns.
+
+    Args:
+        settings: of the command.
+        open_trainable: reads its data.
+
+    Raises:
+        UserError: data, labels and settings do not fit each other, or the run folder holds another run or is in use.
+    """
+    folder = RunFolder(settings)
+    folder.check_same_settings()
+    folder.open_log()
+    with folder.locked():
+        gangs = create_gangs(this_device(), settings.run.parallel)
+        if gangs.root.rank > 0:
+            # The first process speaks for all; warnings name what is wrong in one of them.
+            logging.getLogger("speechssl").setLevel(logging.WARNING)
+        loop = TrainingLoop(open_trainable(settings), folder, gangs)
+        try:
+            loop.train()
+        finally:
+            loop.close()
+            if gangs.root.size > 1 and torch.distributed.is_initialized():
+                gangs.close()

@@ -1,0 +1,88 @@
+"""What a run trains: the part of a training command that is its own."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from fairseq2.datasets import DataReader
+from fairseq2.device import SupportsDeviceTransfer
+from fairseq2.gang import Gangs
+from torch import Tensor, nn
+
+from speechssl.training.settings import TrainSettings
+
+Metrics = dict[str, tuple[Tensor, int]]
+"""What a model returns beside its loss: name -> (sum, count)."""
+
+
+class TrainBatch(SupportsDeviceTransfer):
+    """What the loop asks of a batch. A model takes one and returns its loss and `Metrics`."""
+
+    names: list[str]
+    """Paths in the manifest, to name a batch that went wrong."""
+    share: int
+    """The trainer averages over the batches of an update; the loss is multiplied by this before."""
+
+    @property
+    @abstractmethod
+    def seconds(self) -> float:
+        """Audio in the batch, padding left out."""
+
+
+Batch = TypeVar("Batch", bound=TrainBatch, covariant=True)
+
+
+class RunReader(DataReader[Batch]):
+    """A reader of updates whose position in the data is all its state."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop reading ahead. The threads call into Python, so they must be gone before the interpreter is."""
+
+
+class Trainable(ABC):
+    """Data, model and what is left of it."""
+
+    settings: TrainSettings
+    """Everything that the command reads."""
+    metrics: Sequence[str]
+    """Names of the metrics that the model returns."""
+
+    @abstractmethod
+    def log_data(self) -> None:
+        """Say what is trained on."""
+
+    @abstractmethod
+    def inputs(self) -> dict[str, str]:
+        """Return the files that decide what is learned, with their checksums."""
+
+    @abstractmethod
+    def check_plans(self, gangs: Gangs) -> None:
+        """Raise a `UserError` for what does not fit, before anything is written."""
+
+    @abstractmethod
+    def updates_an_epoch(self, gangs: Gangs) -> int:
+        """Return the number of updates in which the training data are seen once."""
+
+    @abstractmethod
+    def build_model(self) -> nn.Module:
+        """Return a freshly initialised model."""
+
+    @abstractmethod
+    def load_initial_weights(self, model: nn.Module) -> None:
+        """Start from the weights of `settings.init_from`."""
+
+    @abstractmethod
+    def reader(self, gangs: Gangs, training: bool) -> RunReader[TrainBatch]:
+        """Return a reader of this process's batches, of training or of held-out data."""
+
+    @abstractmethod
+    def has_unused_parameters(self, model: nn.Module) -> bool:
+        """Return whether some parameters never have a gradient (DDP must look for them)."""
+
+    @abstractmethod
+    def save(self, folder: Path, state: dict[str, Tensor], step: int) -> None:
+        """Write the encoder of update `step`, given all weights of the model, into `folder`."""
