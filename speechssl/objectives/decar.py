@@ -1,0 +1,174 @@
+"""DECAR-v2: DeepCluster-v2 (SwAV, arXiv 2006.09882, appendix) on audio, step 1 of UnFuSeD (arXiv 2303.05668)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from speechssl.errors import UserError
+from speechssl.models.backbone import Backbone
+from speechssl.objectives.heads import full_precision, projection
+from speechssl.objectives.memory import gathered, write_rows
+from speechssl.objectives.objective import ObjectiveOutput
+from speechssl.objectives.views import ViewBatch, ViewObjective
+
+_ROWS_AT_ONCE = 8192
+"""Clips compared with all centroids at once."""
+
+
+@dataclass
+class DecarSettings:
+    """Predict the cluster of a clip, clustered anew in every epoch."""
+
+    prototypes: int = 1024
+    """Number of clusters (1024 as published); at most as many as there are clips."""
+    hidden: int = 2048
+    """Width of the hidden layer of the projector."""
+    projection: int = 512
+    """Width of the projections that are clustered."""
+    iterations: int = 10
+    """Iterations of k-means at the start of an epoch."""
+    temperature: float = 1.0
+    """Divides the cosine similarities to the prototypes (1 in DECAR-v2, 0.1 in DeepCluster-v2)."""
+
+
+class Decar(ViewObjective):
+    """Cross-entropy between the second view's similarities to the prototypes and the cluster of the first view.
+
+    A memory bank holds one projection of every clip: of its first view, as of the last time it was read, with length 1.
+    At the first batch of an epoch spherical k-means clusters the bank. The centroids become the prototypes, which no
+    gradient moves, and a clip keeps its cluster until the next epoch.
+
+    A clip that was not in the bank at the last clustering has no cluster and adds nothing to the loss; it only enters
+    the bank. So epoch 0 has no loss: it fills the bank with projections of the untrained encoder, which the published
+    code does in a pass of its own before the training. The bank is clustered once it holds as many clips as there are
+    prototypes.
+
+    In evaluation mode, where `clips` count other recordings, the cluster of a clip is the nearest prototype of its
+    first view.
+
+    Args:
+        backbone: the encoder.
+        settings: see :class:`DecarSettings`.
+        clips: number of clips in the training manifest.
+
+    Raises:
+        UserError: more prototypes than clips.
+    """
+
+    metrics = ("cluster_loss", "cluster_accuracy")
+    bank: Tensor
+    known: Tensor
+    clusters: Tensor
+    prototypes: Tensor
+    epoch: Tensor
+
+    def __init__(self, backbone: Backbone, settings: DecarSettings, clips: int) -> None:
+        super().__init__()
+        if settings.prototypes > clips:
+            raise UserError(
+                f"objective.prototypes={settings.prototypes} clusters need at least as many clips, and there are "
+                f"{clips}: give objective.prototypes={max(1, clips // 10)} or more audio"
+            )
+        self.temperature = settings.temperature
+        self.iterations = settings.iterations
+        self.projector = projection([backbone.dim, settings.hidden, settings.projection])
+        self.register_buffer("bank", torch.zeros(clips, settings.projection))
+        self.register_buffer("known", torch.zeros(clips, dtype=torch.bool))
+        # -1: no cluster yet.
+        self.register_buffer("clusters", torch.full((clips,), -1))
+        self.register_buffer("prototypes", torch.zeros(settings.prototypes, settings.projection))
+        self.register_buffer("epoch", torch.tensor(-1))
+
+    def forward(self, backbone: Backbone, batch: ViewBatch) -> ObjectiveOutput:
+        """Return the mean over the clips that have a cluster; metrics: `cluster_loss`, `cluster_accuracy`."""
+        clustered, predicting = batch.pair
+        if self.training:
+            self._begin(batch.epoch)
+        with torch.no_grad():
+            remembered = self._project(backbone, clustered)
+        projected = self._project(backbone, predicting)
+        expected = self.clusters[batch.clips] if self.training else self._nearest_prototypes(remembered)
+        if self.training:
+            self._remember(batch.clips, remembered)
+        with full_precision(projected):
+            return self._compare(projected @ self.prototypes.T / self.temperature, expected)
+
+    def _project(self, backbone: Backbone, view: Tensor) -> Tensor:
+        """Return `(batch, projection)`, each of length 1, in float32."""
+        return F.normalize(self.projector(backbone(view).pooled).float(), dim=1)
+
+    def _begin(self, epoch: int) -> None:
+        """Cluster the bank if an epoch begins with this batch."""
+        if int(self.epoch) == epoch:
+            return
+        self.epoch.fill_(epoch)
+        if int(self.known.sum()) < len(self.prototypes):
+            return
+        # The epoch is the seed, so that a run that resumes here draws the same first centroids.
+        centroids, clusters = spherical_kmeans(self.bank[self.known], len(self.prototypes), self.iterations, epoch)
+        self.prototypes.copy_(centroids)
+        self.clusters[self.known] = clusters
+
+    def _remember(self, clips: Tensor, projected: Tensor) -> None:
+        clips, projected = gathered(clips), gathered(projected)
+        write_rows(self.bank, clips, projected)
+        self.known[clips] |= projected.isfinite().all(1)
+
+    def _nearest_prototypes(self, projected: Tensor) -> Tensor:
+        """Return the cluster `(batch,)` of each projection; -1 before the first clustering."""
+        with full_precision(projected):
+            return torch.where(self.prototypes.any(), (projected @ self.prototypes.T).argmax(1), -1)
+
+    @staticmethod
+    def _compare(scores: Tensor, expected: Tensor) -> ObjectiveOutput:
+        counted = int((expected >= 0).sum())
+        total = F.cross_entropy(scores, expected, ignore_index=-1, reduction="sum")
+        correct = (scores.argmax(1) == expected).sum()
+        metrics = {"cluster_loss": (total.detach(), counted), "cluster_accuracy": (correct, counted)}
+        return ObjectiveOutput(total / max(counted, 1), metrics)
+
+
+@torch.no_grad()
+def spherical_kmeans(points: Tensor, k: int, iterations: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Return `(k, dim)` centroids of length 1 and the cluster `(points,)` of each point.
+
+    Clusters are by cosine similarity. The first centroids are points drawn at random. A cluster that loses all its
+    points goes on from the point that is farthest from its own centroid. All sums are matrix products, so the result
+    is the same on every run.
+
+    Args:
+        points: `(points, dim)`, each of length 1: a centroid is then the direction of its members' sum.
+        k: number of clusters, at most that of points.
+        iterations: number of times that the centroids move.
+        seed: of the first centroids.
+    """
+    drawn = torch.randperm(len(points), generator=torch.Generator().manual_seed(seed))[:k]
+    centroids = points[drawn.to(points.device)]
+    with full_precision(points):
+        for _ in range(iterations):
+            clusters, similarities = _nearest(points, centroids)
+            sums, members = _sums(points, clusters, k)
+            centroids = F.normalize(sums, dim=1)
+            empty = (members == 0).nonzero()[:, 0]
+            centroids[empty] = points[similarities.argsort(stable=True)[: len(empty)]]
+        return centroids, _nearest(points, centroids)[0]
+
+
+def _nearest(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
+    """Return each point's nearest centroid and its cosine similarity to it."""
+    nearest = [(part @ centroids.T).max(1) for part in points.split(_ROWS_AT_ONCE)]
+    return torch.cat([part.indices for part in nearest]), torch.cat([part.values for part in nearest])
+
+
+def _sums(points: Tensor, clusters: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return the sum `(k, dim)` and the number `(k,)` of the points of each cluster."""
+    sums, members = points.new_zeros(k, points.shape[1]), points.new_zeros(k)
+    for part, labels in zip(points.split(_ROWS_AT_ONCE), clusters.split(_ROWS_AT_ONCE), strict=True):
+        belongs = points.new_zeros(k, len(part)).scatter_(0, labels[None], 1.0)
+        sums += belongs @ part
+        members += belongs.sum(1)
+    return sums, members

@@ -1,0 +1,176 @@
+"""DECAR-v2: clusters and losses worked by hand, and the state that a checkpoint holds."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from speechssl.errors import UserError
+from speechssl.objectives.decar import Decar, DecarSettings, spherical_kmeans
+
+
+def at(*degrees: float, lengths: tuple[float, ...] | None = None) -> Tensor:
+    """Vectors in the plane by angle."""
+    angles = torch.deg2rad(torch.tensor(degrees))
+    scale = torch.tensor(lengths) if lengths else torch.ones(len(degrees))
+    return torch.stack([angles.cos(), angles.sin()], dim=1) * scale[:, None]
+
+
+def degrees_of(vectors: Tensor) -> list[float]:
+    return sorted(torch.rad2deg(torch.atan2(vectors[:, 1], vectors[:, 0])).tolist())
+
+
+@pytest.fixture
+def plane(through):
+    """An objective whose projections are the written features."""
+
+    def make(clips: int, prototypes: int = 2) -> Decar:
+        objective = Decar(through(2), DecarSettings(prototypes=prototypes, projection=2, hidden=2), clips)
+        objective.projector = nn.Identity()
+        return objective
+
+    return make
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_kmeans_by_hand_from_any_start(seed):
+    centroids, clusters = spherical_kmeans(at(0, 10, 90, 100), 2, iterations=10, seed=seed)
+    assert degrees_of(centroids) == pytest.approx([5, 95], abs=1e-3)
+    assert clusters[0] == clusters[1] != clusters[2] == clusters[3]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_empty_clusters_go_on_from_the_farthest_points(seed):
+    # Most starts draw the same direction twice: one of the two centroids never gets a point.
+    points = at(*[0.0] * 20, 60, 120)
+    centroids, clusters = spherical_kmeans(points, 3, iterations=10, seed=seed)
+    assert degrees_of(centroids) == pytest.approx([0, 60, 120], abs=1e-3)
+    assert len(set(clusters.tolist())) == 3
+
+
+def test_lengths_of_projections_do_not_move_centroids(plane, through, views):
+    # Clips 0 and 1 lie at 0 and 20 degrees: their centroid is at 10. Not normalised, the first, 100 times as long,
+    # would pull it to 0.2 degrees (and win every dot product as a first centroid).
+    features = at(0, 20, 90, 110, lengths=(100, 1, 1, 0.01))
+    objective = plane(clips=4)
+    objective(through(2), views(features, features, epoch=0))
+    torch.testing.assert_close(objective.bank.norm(dim=1), torch.ones(4))
+    objective(through(2), views(features, features, epoch=1))
+    assert degrees_of(objective.prototypes) == pytest.approx([10, 100], abs=1e-3)
+
+
+def test_loss_by_hand(plane, through, views):
+    objective = plane(clips=2)
+    first = at(0, 90)
+    objective(through(2), views(first, first, epoch=0))
+    # Clusters are at 0 and 90 degrees. The second views lie at 60 and 90 degrees: similarities to their own clusters
+    # are 1/2 and 1, to the other ones sin 60 and 0.
+    result = objective(through(2), views(first, at(60, 90), epoch=1))
+    sine = math.sin(math.radians(60))
+    losses = [-0.5 + math.log(math.exp(0.5) + math.exp(sine)), -1 + math.log(math.exp(1) + 1)]
+    assert result.loss.item() == pytest.approx(sum(losses) / 2, rel=1e-5)
+    assert [int(part) for part in result.metrics["cluster_accuracy"]] == [1, 2]
+    assert set(result.metrics) == set(objective.metrics)
+
+
+def test_the_other_view_predicts(tiny, views):
+    objective = Decar(tiny, DecarSettings(prototypes=2, projection=3, hidden=4), clips=8)
+    batch = views()
+    batch.views[0].requires_grad_()
+    batch.views[1].requires_grad_()
+    objective(tiny, batch)
+    batch.epoch = 1
+    objective(tiny, batch).loss.backward()
+    assert batch.views[0].grad is None
+    assert batch.views[1].grad.abs().sum() > 0
+
+
+def test_epoch_0_fills_the_bank_without_a_loss(tiny, views):
+    objective = Decar(tiny, DecarSettings(prototypes=2, projection=3, hidden=4), clips=10)
+    result = objective(tiny, views(clips=list(range(8))))
+    result.loss.backward()
+    assert result.loss.item() == 0
+    assert result.metrics["cluster_loss"][1] == 0
+    assert not any(parameter.grad.any() for parameter in [*tiny.parameters(), *objective.parameters()])
+    assert objective.known.tolist() == [True] * 8 + [False] * 2
+    # Clips 8 and 9 are first read in epoch 1: they have no cluster yet, the six others do.
+    result = objective(tiny, views(clips=[8, 9, 0, 1, 2, 3, 4, 5], epoch=1))
+    assert result.metrics["cluster_loss"][1] == 6
+    assert objective.clusters[8:].tolist() == [-1, -1]
+    objective(tiny, views(clips=[0, 1], epoch=2))
+    assert (objective.clusters >= 0).all()
+
+
+def test_clusters_are_fixed_within_an_epoch(tiny, views):
+    objective = Decar(tiny, DecarSettings(prototypes=3, projection=3, hidden=4), clips=8)
+    for epoch in (0, 1):
+        objective(tiny, views(epoch=epoch))
+    before = objective.prototypes.clone(), objective.clusters.clone(), objective.bank.clone()
+    objective(tiny, views(epoch=1, seed=2))
+    assert torch.equal(objective.prototypes, before[0])
+    assert torch.equal(objective.clusters, before[1])
+    assert not torch.equal(objective.bank, before[2])
+    objective(tiny, views(epoch=2))
+    assert not torch.equal(objective.prototypes, before[0])
+    assert "prototypes" not in dict(objective.named_parameters())
+
+
+def test_resumes_bit_for_bit_within_and_between_epochs(tiny, views):
+    settings = DecarSettings(prototypes=3, projection=3, hidden=4)
+    epochs = [0, 0, 1, 1, 2]
+    for cut in range(1, len(epochs)):
+        backbone, objective = copy.deepcopy(tiny), Decar(tiny, settings, clips=8)
+        for step, epoch in enumerate(epochs[:cut]):
+            objective(backbone, views(epoch=epoch, seed=step))
+        resumed_backbone, resumed = copy.deepcopy(backbone), Decar(tiny, settings, clips=8)
+        resumed.load_state_dict(objective.state_dict())
+        for step, epoch in enumerate(epochs[cut:], start=cut):
+            batch = views(epoch=epoch, seed=step)
+            expected, actual = objective(backbone, batch), resumed(resumed_backbone, batch)
+            assert torch.equal(expected.loss, actual.loss)
+        for name, value in objective.state_dict().items():
+            assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_evaluation_changes_nothing_and_needs_no_bank(tiny, views):
+    objective = Decar(tiny, DecarSettings(prototypes=2, projection=3, hidden=4), clips=8)
+    assert objective.eval()(tiny, views()).metrics["cluster_loss"][1] == 0
+    objective.train()
+    for epoch in (0, 1):
+        objective(tiny, views(epoch=epoch))
+    before = copy.deepcopy(objective.state_dict())
+    # Numbers of held-out clips may be beyond those of training.
+    batch = views(clips=list(range(100, 108)), epoch=2)
+    batch.views[1] = batch.views[0]
+    result = objective.eval()(tiny, batch)
+    assert [int(part) for part in result.metrics["cluster_accuracy"]] == [8, 8]
+    assert all(torch.equal(value, before[name]) for name, value in objective.state_dict().items())
+
+
+def test_a_broken_batch_does_not_enter_the_bank(tiny, views):
+    objective = Decar(tiny, DecarSettings(prototypes=2, projection=3, hidden=4), clips=8)
+    tiny.eval()
+    objective.projector.eval()
+    batch = views()
+    batch.views[0][3] = float("nan")
+    objective(tiny, batch)
+    assert objective.known.tolist() == [True] * 3 + [False] + [True] * 4
+    assert objective.bank.isfinite().all()
+
+
+def test_loss_stays_float32_under_autocast(tiny, views):
+    objective = Decar(tiny, DecarSettings(prototypes=2, projection=3, hidden=4), clips=8)
+    with torch.autocast("cpu", torch.bfloat16):
+        for epoch in (0, 1):
+            loss = objective(tiny, views(epoch=epoch)).loss
+    assert loss.dtype == objective.bank.dtype == torch.float32
+    torch.testing.assert_close(objective.prototypes.norm(dim=1), torch.ones(2))
+
+
+def test_more_prototypes_than_clips_are_refused(tiny):
+    with pytest.raises(UserError, match=r"objective.prototypes=1024 .* there are 50: give objective.prototypes=5"):
+        Decar(tiny, DecarSettings(), clips=50)
