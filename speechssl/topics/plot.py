@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from speechssl.data.columns import Columns, agreement
 from speechssl.files import whole_file
-from speechssl.topics.quality import Columns, agreement
 
 MOST_VALUES = 40
 """Columns with more different values are left out of the picture; `quality.json` has them."""

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from gensim.models import CoherenceModel
-from sklearn.metrics import homogeneity_score, normalized_mutual_info_score
 
+from speechssl.data.columns import Columns, agreement
 from speechssl.data.labels import FrameLabels
-from speechssl.data.metadata import FIXED_COLUMNS
-from speechssl.errors import UserError
 from speechssl.progress import progress
 from speechssl.topics.documents import Document
 from speechssl.topics.model import CHUNK, TopicModel
 from speechssl.topics.words import Units
 
-NO_CLASSES = (*FIXED_COLUMNS, "text")
-"""Columns of the metadata that name no class of utterances."""
 TOP_WORDS = 20
 """Words a topic that are listed and that coherence is computed from."""
 SAMPLE = 5000
 """At most about so many documents of a split, evenly spread over it, are kept for coherence."""
 BOUND_DOCUMENTS = 500
 """At most so many of them are used for the bound: gensim takes milliseconds for each."""
-
-Columns = dict[str, list[str]]
-"""Cells of each metadata column, one an utterance; an empty one is not known."""
 
 
 @dataclass(frozen=True)
@@ -95,27 +88,6 @@ def merge_splits(splits: Sequence[LabelledSplit]) -> LabelledSplit:
     )
 
 
-def class_columns(paths: Sequence[str], metadata: Mapping[str, Mapping[str, str]], source: str) -> Columns:
-    """Return the columns of `metadata` that name classes, for the utterances of a split.
-
-    Args:
-        paths: the manifest's paths.
-        metadata: rows by path.
-        source: file that the rows are from, for the message.
-
-    Raises:
-        UserError: an utterance has no row.
-    """
-    missing = [path for path in paths if path not in metadata]
-    if missing:
-        raise UserError(
-            f"{source} has no row for {missing[0]} ({len(missing)} of {len(paths)} utterances); "
-            "it is of another corpus: make manifests and metadata again"
-        )
-    names = [name for name in metadata[paths[0]] if name not in NO_CLASSES]
-    return {name: [metadata[path].get(name, "") for path in paths] for name in names}
-
-
 def model_quality(model: TopicModel, sample: Sequence[Document]) -> dict[str, Any]:
     """Return coherence and top words of the topics.
 
@@ -170,24 +142,3 @@ def perplexity_bound(model: TopicModel, documents: Sequence[Document]) -> float 
 def column_quality(split: LabelledSplit) -> dict[str, dict[str, float]]:
     """Return the agreement of topics with each metadata column."""
     return {name: agreement(split.labels, cells) for name, cells in split.columns.items()}
-
-
-def agreement(labels: npt.NDArray[np.int64], cells: Sequence[str]) -> dict[str, float]:
-    """Return how much topics and a metadata column tell of each other, over the utterances where it is known.
-
-    Args:
-        labels: `(utterances,)` topics.
-        cells: the column; empty where it is not known.
-
-    Returns:
-        `nmi` (normalised by the mean of both entropies: with more topics than values it stays below 1),
-        `homogeneity` (share of the entropy of the topics' column that topics explain, 1 where every topic has one
-        value), the number of different `values` and of `utterances` where it is known.
-    """
-    known = [number for number, cell in enumerate(cells) if cell]
-    values = [cells[number] for number in known]
-    result: dict[str, float] = {"utterances": len(known), "values": len(set(values))}
-    if result["values"] > 1:
-        result["nmi"] = float(normalized_mutual_info_score(values, labels[known]))
-        result["homogeneity"] = float(homogeneity_score(values, labels[known]))
-    return result

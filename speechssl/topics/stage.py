@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from speechssl.data.columns import Columns, class_columns
 from speechssl.data.labels import FrameLabels, TopicInfo, check_labels_fit, read_labels, sidecar, write_topics
 from speechssl.data.manifest import Manifest, read_manifest
 from speechssl.data.metadata import read_metadata
@@ -18,9 +19,7 @@ from speechssl.topics.documents import fit_documents
 from speechssl.topics.model import Provenance, TopicModel, fit_lda, load_topic_model
 from speechssl.topics.plot import plot_topics
 from speechssl.topics.quality import (
-    Columns,
     LabelledSplit,
-    class_columns,
     column_quality,
     infer_topics,
     merge_splits,

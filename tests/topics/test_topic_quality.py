@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from gensim.models import LdaModel
 
+from speechssl.data.columns import agreement
 from speechssl.topics.documents import Documents, make_dictionary
 from speechssl.topics.model import Provenance, TopicModel
 from speechssl.topics.plot import topic_table
 from speechssl.topics.quality import (
     LabelledSplit,
-    agreement,
     infer_topics,
     merge_splits,
     model_quality,
