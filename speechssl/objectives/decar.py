@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from speechssl.errors import UserError
 from speechssl.models.backbone import Backbone
-from speechssl.objectives.heads import full_precision, projection
+from speechssl.objectives.heads import full_precision, projection, unit_vectors
 from speechssl.objectives.memory import gathered, write_rows
 from speechssl.objectives.objective import ObjectiveOutput
 from speechssl.objectives.views import ViewBatch, ViewObjective
@@ -99,7 +99,7 @@ class Decar(ViewObjective):
 
     def _project(self, backbone: Backbone, view: Tensor) -> Tensor:
         """Return `(batch, projection)`, each of length 1, in float32."""
-        return F.normalize(self.projector(backbone(view).pooled).float(), dim=1)
+        return unit_vectors(self.projector(backbone(view).pooled))
 
     def _begin(self, epoch: int) -> None:
         """Cluster the bank if an epoch begins with this batch."""

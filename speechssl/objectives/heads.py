@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 def projection(widths: list[int], norm: bool = True, bias: bool = True) -> nn.Sequential:
@@ -23,6 +24,11 @@ def projection(widths: list[int], norm: bool = True, bias: bool = True) -> nn.Se
         layers += [nn.BatchNorm1d(outputs), nn.ReLU()] if norm else [nn.ReLU()]
     # Nothing follows the last layer.
     return nn.Sequential(*layers[: -2 if norm else -1])
+
+
+def unit_vectors(features: Tensor) -> Tensor:
+    """Return `(batch, dim)` in float32, each row with length 1: their products are cosines."""
+    return F.normalize(features.float(), dim=1)
 
 
 def full_precision(tensor: Tensor) -> torch.autocast:

@@ -1,0 +1,187 @@
+"""The contrast of a view with negatives (InfoNCE, arXiv 1807.03748), with two options that go with any of its users.
+
+Synthetic hard negatives: MoCHi (arXiv 2010.01028). A temperature for each clip: iSogCLR (arXiv 2305.11965).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from speechssl.errors import UserError
+from speechssl.objectives.heads import full_precision
+from speechssl.objectives.memory import gathered, write_rows
+from speechssl.objectives.views import ViewBatch
+
+_LARGEST_GRADIENT = 3.0
+"""Gradients of temperatures are cut here, as in the published code."""
+
+
+@dataclass
+class HardNegativeSettings:
+    """MoCHi: negatives mixed from the hardest ones. It is off while both numbers of mixtures are 0."""
+
+    mixed: int = 0
+    """Negatives mixed from two hard ones, for each query (1024 as published, with a queue of 65 536)."""
+    mixed_with_query: int = 0
+    """Negatives mixed from a hard one and, by less than half, the query itself (128 as published)."""
+    hardest: int = 1024
+    """Most similar negatives of a query that are mixed (1024 as published)."""
+    start_epoch: int = 10
+    """First epoch with mixtures: before the encoder has learnt something, hard negatives mean nothing (10 of 100)."""
+
+    def __post_init__(self) -> None:
+        if min(self.mixed, self.mixed_with_query) < 0 or self.hardest < 1:
+            raise UserError("objective.hard_negatives: the numbers of mixtures must be 0 or more, hardest 1 or more")
+
+    def mixes_in(self, epoch: int) -> bool:
+        """Return whether there are mixtures in an epoch."""
+        return self.mixed + self.mixed_with_query > 0 and epoch >= self.start_epoch
+
+
+@dataclass
+class TemperatureSettings:
+    """iSogCLR: each clip has a temperature of its own, which is learnt."""
+
+    individual: bool = False
+    """Whether it is on. Else, and in validation, all clips have `objective.temperature`, where learnt ones start."""
+    rho: float = 0.3
+    """How far the weights of a clip's negatives may be from equal: larger is colder."""
+    smallest: float = 0.05
+    """Lowest temperature."""
+    largest: float = 0.7
+    """Highest temperature."""
+    newest: float = 0.8
+    """Share of the newest batch in the running mean of a clip's `exp(similarity / temperature)` (g)."""
+    lr: float = 0.03
+    """Learning rate of the temperatures."""
+    newest_gradient: float = 0.5
+    """Share of the newest gradient in the running mean of a temperature's gradients."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.smallest <= self.largest:
+            raise UserError("objective.temperatures: smallest must be above 0 and at most largest")
+        if not (0 < self.newest <= 1 and 0 < self.newest_gradient <= 1):
+            raise UserError("objective.temperatures: newest and newest_gradient must be in (0, 1]")
+
+
+class Contrasted(NamedTuple):
+    """The loss of a batch of queries."""
+
+    loss: Tensor
+    """Scalar: the mean over the queries."""
+    correct: Tensor
+    """Scalar: the number of queries that are nearer to their key than to any negative (synthetic ones left out)."""
+
+
+class Contrast(nn.Module):
+    """Tells the key of each query from negatives, by cosine similarity.
+
+    Without options the loss is `-log(exp(q k / T) / (exp(q k / T) + sum_n exp(q n / T)))`.
+
+    With individual temperatures T_i it is the gradient estimator of iSogCLR, `mean_n(w_in q n) - q k`, the weights
+    `w_in = exp(q n / T_i) / s_i` being constants: its gradient is that of `T_i log mean_n exp(q n / T_i) - q k`, with
+    the mean over all negatives ever met (s_i, a running mean) in place of those of the batch.
+
+    Args:
+        temperature: T.
+        hard_negatives: see :class:`HardNegativeSettings`.
+        temperatures: see :class:`TemperatureSettings`.
+        clips: number of clips in the training manifest; read with individual temperatures only.
+    """
+
+    running_mean: Tensor
+    running_gradient: Tensor
+    temperatures: Tensor
+
+    def __init__(
+        self, temperature: float, hard_negatives: HardNegativeSettings, temperatures: TemperatureSettings, clips: int
+    ) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.hard_negatives = hard_negatives
+        self.individual = temperatures if temperatures.individual else None
+        if self.individual:
+            start = min(max(temperature, temperatures.smallest), temperatures.largest)
+            self.register_buffer("running_mean", torch.zeros(clips))
+            self.register_buffer("running_gradient", torch.zeros(clips))
+            self.register_buffer("temperatures", torch.full((clips,), start))
+
+    def forward(
+        self, queries: Tensor, keys: Tensor, negatives: Tensor, batch: ViewBatch, allowed: Tensor | None = None
+    ) -> Contrasted:
+        """Return the mean loss.
+
+        Args:
+            queries: `(views * batch, dim)`, each of length 1: those of the clips' first views come first.
+            keys: `(views * batch, dim)`: what each query belongs with.
+            negatives: `(negatives, dim)`.
+            batch: where the queries are from.
+            allowed: `(views * batch, negatives)`, true where a query has that negative; as many in each row. None: all.
+        """
+        with full_precision(queries):
+            positive = (queries * keys).sum(1)
+            similar = queries @ negatives.T
+            if allowed is not None:
+                similar = similar.masked_fill(~allowed, -torch.inf)
+            correct = (positive > similar.max(1).values).sum()
+            if self.training and self.hard_negatives.mixes_in(batch.epoch):
+                number = len(negatives) if allowed is None else int(allowed[0].sum())
+                similar = torch.cat([similar, self._synthetic(queries, negatives, similar, number)], dim=1)
+            if self.training and self.individual:
+                loss = self._individual_loss(self.individual, positive, similar, batch.clips)
+            else:
+                logits = torch.cat([positive[:, None], similar], dim=1) / self.temperature
+                loss = F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64, device=logits.device))
+        return Contrasted(loss, correct)
+
+    def _synthetic(self, queries: Tensor, negatives: Tensor, similar: Tensor, number: int) -> Tensor:
+        """Return similarities `(queries, mixed + mixed_with_query)` to mixtures of each query's `number` negatives."""
+        settings, device = self.hard_negatives, queries.device
+        with torch.no_grad():
+            hardest = similar.topk(min(settings.hardest, number), dim=1).indices
+
+            def drawn(count: int) -> Tensor:
+                """Draw hard negatives `(queries, count, dim)`."""
+                ranks = torch.randint(hardest.shape[1], (len(queries), count), device=device)
+                return negatives[hardest.gather(1, ranks)]
+
+            share = torch.rand(len(queries), settings.mixed, 1, device=device)
+            pairs = share * drawn(settings.mixed) + (1 - share) * drawn(settings.mixed)
+            share = torch.rand(len(queries), settings.mixed_with_query, 1, device=device) / 2
+            with_query = share * queries[:, None] + (1 - share) * drawn(settings.mixed_with_query)
+            synthetic = F.normalize(torch.cat([pairs, with_query], dim=1), dim=2)
+        return torch.einsum("qd,qnd->qn", queries, synthetic)
+
+    def _individual_loss(
+        self, settings: TemperatureSettings, positive: Tensor, similar: Tensor, clips: Tensor
+    ) -> Tensor:
+        """Return the loss with the clips' own temperatures, and move these on."""
+        views = len(positive) // len(clips)
+        temperature, mean = self.temperatures[clips].repeat(views), self.running_mean[clips].repeat(views)
+        allowed = similar > -torch.inf
+        number = allowed.sum(1)
+        similar = similar.masked_fill(~allowed, 0)
+        scaled = similar.detach() / temperature[:, None]
+        grown = scaled.exp() * allowed
+        newest = grown.sum(1) / number
+        mean = torch.where(mean > 0, mean.lerp(newest, settings.newest), newest)
+        weights = grown / mean[:, None]
+        gradient = mean.log() + settings.rho - (weights * scaled).sum(1) / number
+        self._move_on(settings, clips, mean, gradient.clamp(-_LARGEST_GRADIENT, _LARGEST_GRADIENT))
+        return ((weights * similar).sum(1) / number - positive).mean()
+
+    @torch.no_grad()
+    def _move_on(self, settings: TemperatureSettings, clips: Tensor, mean: Tensor, gradient: Tensor) -> None:
+        """Take a step with the temperatures of the clips of all processes; several views of a clip are averaged."""
+        state = torch.stack([mean, gradient], dim=1).view(-1, len(clips), 2).mean(0)
+        clips, state = gathered(clips), gathered(state)
+        gradient = self.running_gradient[clips].lerp(state[:, 1], settings.newest_gradient)
+        temperatures = (self.temperatures[clips] - settings.lr * gradient).clamp(settings.smallest, settings.largest)
+        write_rows(self.running_mean, clips, state[:, 0])
+        write_rows(self.running_gradient, clips, gradient)
+        write_rows(self.temperatures, clips, temperatures)
