@@ -33,8 +33,7 @@ class MoCoSettings:
     barlow_taps: bool = False
     """Whether the taps of the two encoders are decorrelated too: this makes it DeLoRes-M."""
     barlow_weight: float = 0.001
-    """Weight of the Barlow term, summed over the taps. This project's choice: at first it is about as large as the
-    contrast. In the released code it is 0.0000016, with which the term does nothing."""
+    """Weight of the Barlow term, summed over taps (this project's choice: about as large as the contrast at first)."""
     barlow_projector: int = 2048
     """Width of the three layers of the projector of each tap."""
     barlow_off_diagonal: float = 0.0051
