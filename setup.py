@@ -15,6 +15,7 @@ TRAIN = [
     "sentencepiece",
     "tensorboard",
     "torchaudio",
+    "torchvision",
     "tqdm",
 ]
 # s3prl 0.4.18 does not name these, and `s3prl.problem` imports them.

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from speechssl.models.hubert import HubertEncoder
+    from speechssl.models.encoder import Encoder
 
 __version__ = "0.1.0"
 
 
-def load_encoder(path: str | Path) -> HubertEncoder:
+def load_encoder(path: str | Path) -> Encoder:
     """Load an encoder: see :func:`speechssl.models.load.load_encoder`."""
     # Imported here, so that the command line starts without torch.
     from speechssl.models import load

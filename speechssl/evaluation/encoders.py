@@ -13,7 +13,7 @@ from speechssl.evaluation.baselines import FilterbankEncoder
 from speechssl.models.encoder import Encoder
 from speechssl.models.hubert import HubertEncoder
 from speechssl.models.hubert_config import HubertConfig
-from speechssl.models.load import load_encoder
+from speechssl.models.load import load_encoder, require_hubert
 
 FBANK = "fbank"
 RANDOM = "random"
@@ -28,9 +28,11 @@ class Contestant:
     source: str
     """A path, `fbank`, or `random seed N`."""
     config: HubertConfig | None
-    """What a random encoder is built with, or the first trained encoder's (for the frame rate of filterbanks)."""
+    """What a random encoder is built with."""
     seed: int = 0
     """Of a random encoder."""
+    frame_rate: float = 50.0
+    """Of filterbanks: frames a second."""
 
     @property
     def path(self) -> str | None:
@@ -42,7 +44,7 @@ class Contestant:
         if self.path is not None:
             return load_encoder(self.path)
         if self.name == FBANK:
-            return FilterbankEncoder(HubertEncoder(self.config).frame_rate) if self.config else FilterbankEncoder()
+            return FilterbankEncoder(self.frame_rate)
         assert self.config is not None
         return random_encoder(self.config, self.seed)
 
@@ -63,13 +65,13 @@ def contestants(encoders: Any, baselines: Sequence[str]) -> list[Contestant]:
             the row of most seeds has paths, of the configuration of the first trained encoder.
 
     Raises:
-        UserError: a path without an encoder, `random` without a trained encoder, or settings of another form.
+        UserError: a path without an encoder, `random` without a trained HuBERT encoder, or settings of another form.
     """
     if not isinstance(encoders, Mapping):
         raise UserError("encoders must name its encoders, e.g. encoders='{hubert: exp/hubert-seed1}'")
     rows = {str(name): _paths(str(name), value) for name, value in encoders.items()}
     first = next((row[0] for row in rows.values()), None)
-    config = load_encoder(first).config if first is not None else None
+    trained = load_encoder(first) if first is not None else None
     seeds = max((len(row) for row in rows.values()), default=1)
     found: list[Contestant] = []
     for name in baselines:
@@ -78,13 +80,15 @@ def contestants(encoders: Any, baselines: Sequence[str]) -> list[Contestant]:
         if name in rows:
             raise UserError(f"encoders.{name} has the name of a baseline; give it another")
         if name == FBANK:
-            found.append(Contestant(name, name, config))
-        elif config is None:
+            rate = trained.frame_rate if trained is not None else Contestant.frame_rate
+            found.append(Contestant(name, name, None, frame_rate=rate))
+        elif trained is None:
             raise UserError("the baseline random takes the configuration of a trained encoder; set baselines=[fbank]")
         else:
+            config = require_hubert(trained, "the baseline random").config
             found += [Contestant(name, f"{RANDOM} seed {seed}", config, seed) for seed in range(1, seeds + 1)]
     for name, row in rows.items():
-        found += [Contestant(name, path, config) for path in row]
+        found += [Contestant(name, path, None) for path in row]
     if not found:
         raise UserError("nothing to evaluate: name an encoder, e.g. encoders='{hubert: exp/hubert-seed1}'")
     return found

@@ -14,7 +14,7 @@ from speechssl.errors import UserError, nearest
 from speechssl.export import check, huggingface, own, s3prl
 from speechssl.files import read_json, write_json
 from speechssl.models.hubert import HubertEncoder
-from speechssl.models.load import load_encoder, load_heads
+from speechssl.models.load import load_encoder, load_heads, require_hubert
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class ExportSettings:
 
 def run_export(settings: ExportSettings) -> None:
     """Write and check each target; `check.json` has the differences. An export that fails its check is removed."""
-    encoder = load_encoder(settings.encoder)
+    encoder = require_hubert(load_encoder(settings.encoder), f"export of {settings.encoder}")
     waveforms = check.check_audio(settings.audio, encoder.min_samples)
     results: dict[str, dict[str, float | str]] = {}
     for name in _names(settings):

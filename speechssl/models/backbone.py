@@ -26,8 +26,16 @@ class Backbone(nn.Module):
     tap_dims: list[int]
     """Width of each tap."""
     stride: int
-    """Log-mel frames that become one frame of the output."""
+    """Log-mel frames that become one frame of the output. A shorter spectrogram has no output."""
 
     def forward(self, log_mel: Tensor) -> BackboneOutput:
         """Encode `(batch, mels, frames)`, normalised; all clips of a batch are equally long."""
         raise NotImplementedError
+
+    def frame_counts(self, log_mel_frames: Tensor) -> Tensor:
+        """Return how many frames come out for `log_mel_frames` `(batch,)`, each `stride` or more."""
+        return log_mel_frames // self.stride
+
+    def pool(self, frames: Tensor) -> Tensor:
+        """Return `pooled` `(batch, dim)` of `frames` `(batch, frames, dim)`: the mean over time."""
+        return frames.mean(dim=1)

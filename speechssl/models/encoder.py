@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 
@@ -45,3 +46,12 @@ class Encoder(nn.Module):
             mask: `(batch, frames)`, true where the frame is replaced by the mask embedding.
         """
         raise NotImplementedError
+
+    def pool(self, output: EncoderOutput) -> Tensor:
+        """Return one vector an utterance `(batch, dim)`: the mean of the last hidden state over the valid frames.
+
+        An utterance without frames has zeros.
+        """
+        frames = output.hidden_states[-1].float()
+        valid = torch.arange(frames.size(1), device=frames.device) < output.lengths[:, None]
+        return frames.masked_fill(~valid[..., None], 0.0).sum(dim=1) / output.lengths.clamp(min=1)[:, None]

@@ -1,7 +1,7 @@
 """Encoders from disk: our own folders, Hugging Face folders, checkpoints of fairseq and s3prl.
 
-Needs torch, numpy, soundfile and safetensors only. Nothing of a file is run: weights are read with safetensors, or
-with torch's `weights_only`.
+Needs torch, numpy, soundfile and safetensors only (for `efficientnet_b0` torchvision too). Nothing of a file is run:
+weights are read with safetensors, or with torch's `weights_only`.
 """
 
 from __future__ import annotations
@@ -15,16 +15,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from speechssl.audio.log_mel import LogMelSettings
 from speechssl.errors import UserError, nearest
 from speechssl.files import read_json, require_file
+from speechssl.models.clip_config import BackboneName, ClipConfig
+from speechssl.models.clip_encoder import ClipEncoder
+from speechssl.models.encoder import Encoder
 from speechssl.models.fairseq import read_fairseq_checkpoint
 from speechssl.models.hubert import HubertEncoder
 from speechssl.models.hubert_config import HubertConfig
 from speechssl.models.huggingface import from_huggingface_config, from_huggingface_state
-from speechssl.models.save import FORMAT, FORMAT_VERSION
+from speechssl.models.save import CLIP, FORMAT, FORMAT_VERSION, HUBERT
 
 
-def load_encoder(path: str | Path) -> HubertEncoder:
+def load_encoder(path: str | Path) -> Encoder:
     """Load an encoder, in evaluation mode, on the CPU.
 
     Args:
@@ -32,7 +36,8 @@ def load_encoder(path: str | Path) -> HubertEncoder:
             `HubertModel` folder (`config.json`, `model.safetensors`); or a checkpoint `.pt` of fairseq or s3prl.
 
     Returns:
-        The encoder: `encoder(waveforms, lengths).hidden_states`, `encoder.sample_rate`, `encoder.frame_rate`.
+        The encoder, a `HubertEncoder` or a `ClipEncoder`: `output = encoder(waveforms, lengths)`,
+        `output.hidden_states`, `encoder.pool(output)`, `encoder.sample_rate`, `encoder.frame_rate`.
 
     Raises:
         UserError: there is no encoder at `path`, its format is newer than this version, or its weights do not fit its
@@ -40,7 +45,8 @@ def load_encoder(path: str | Path) -> HubertEncoder:
     """
     path = Path(path)
     if path.is_file():
-        return _build(*read_fairseq_checkpoint(path), where=str(path))
+        config, state = read_fairseq_checkpoint(path)
+        return _fill(_without_storage(config), state, str(path))
     if (path / "encoder.json").is_file():
         return _load_own(path)
     if (path / "encoder" / "encoder.json").is_file():
@@ -52,6 +58,13 @@ def load_encoder(path: str | Path) -> HubertEncoder:
         f"{path} {what}: give an encoder folder (encoder.json), a finished run folder (encoder/), "
         "a Hugging Face HubertModel folder (config.json), or a fairseq or s3prl checkpoint (.pt)"
     )
+
+
+def require_hubert(encoder: Encoder, what: str) -> HubertEncoder:
+    """Return `encoder` if it is a HuBERT encoder, else raise a `UserError`: `what` needs one."""
+    if not isinstance(encoder, HubertEncoder):
+        raise UserError(f"{what} needs a HuBERT encoder, and this one is a {type(encoder).__name__}")
+    return encoder
 
 
 def load_heads(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -71,7 +84,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path} is not a whole safetensors file ({error}); get or make it again") from error
 
 
-def _load_own(folder: Path) -> HubertEncoder:
+def _load_own(folder: Path) -> Encoder:
     description = read_json(folder / "encoder.json")
     where = str(folder / "encoder.json")
     if description.get("format") != FORMAT:
@@ -81,29 +94,57 @@ def _load_own(folder: Path) -> HubertEncoder:
             f"{where} has format version {description.get('version')}, this version of speechssl reads "
             f"{FORMAT_VERSION}: install the speechssl that wrote it ({description.get('speechssl', 'unknown')})"
         )
-    known = [field.name for field in dataclasses.fields(HubertConfig)]
-    for name in description["config"]:
+    encoder = _without_storage(_own_config(description, where))
+    return _fill(encoder, read_tensors(folder / "encoder.safetensors"), str(folder / "encoder.safetensors"))
+
+
+def _own_config(description: dict[str, Any], where: str) -> HubertConfig | ClipConfig:
+    """Return the settings that an `encoder.json` holds."""
+    # Folders written before there were two kinds name none.
+    kind, config = description.get("kind", HUBERT), description["config"]
+    if kind == HUBERT:
+        _check_names(HubertConfig, config, where)
+        return HubertConfig(**config)
+    if kind == CLIP:
+        return _clip_config(config, where)
+    raise UserError(
+        f"{where} is of the kind '{kind}', which this version of speechssl does not know (known: {HUBERT}, {CLIP}): "
+        f"install the speechssl that wrote it ({description.get('speechssl', 'unknown')})"
+    )
+
+
+def _clip_config(values: dict[str, Any], where: str) -> ClipConfig:
+    values = {**dataclasses.asdict(ClipConfig()), **values}
+    _check_names(ClipConfig, values, where)
+    _check_names(LogMelSettings, values["log_mel"], where)
+    known = [name.value for name in BackboneName]
+    if values["backbone"] not in known:
+        raise UserError(f"{where} has an unknown backbone '{values['backbone']}'{nearest(values['backbone'], known)}")
+    changes = {"backbone": BackboneName(values["backbone"]), "log_mel": LogMelSettings(**values["log_mel"])}
+    return ClipConfig(**{**values, **changes})
+
+
+def _check_names(settings: type, values: dict[str, Any], where: str) -> None:
+    known = [field.name for field in dataclasses.fields(settings)]
+    for name in values:
         if name not in known:
             raise UserError(f"{where} has an unknown setting '{name}'{nearest(name, known)}")
-    config = HubertConfig(**description["config"])
-    return _build(config, read_tensors(folder / "encoder.safetensors"), str(folder / "encoder.safetensors"))
 
 
-def _load_huggingface(folder: Path) -> HubertEncoder:
+def _load_huggingface(folder: Path) -> Encoder:
     if not (folder / "model.safetensors").is_file():
         raise UserError(f"{folder} has no model.safetensors: save the model with safe_serialization=True")
     values = read_json(folder / "config.json")
     # Without a preprocessor_config.json transformers would normalise by default; HuBERT Base must not.
     normalize = read_json(require_file(folder / "preprocessor_config.json")).get("do_normalize", True)
     config = from_huggingface_config(values, normalize, str(folder / "config.json"))
-    names = list(_without_storage(config).state_dict())
-    state = from_huggingface_state(names, read_tensors(folder / "model.safetensors"))
-    return _build(config, state, str(folder / "model.safetensors"))
-
-
-def _build(config: HubertConfig, state: dict[str, Tensor], where: str) -> HubertEncoder:
-    """Return the encoder with `state` in it; a configuration that does not fit is one line that names the parameter."""
     encoder = _without_storage(config)
+    state = from_huggingface_state(list(encoder.state_dict()), read_tensors(folder / "model.safetensors"))
+    return _fill(encoder, state, str(folder / "model.safetensors"))
+
+
+def _fill(encoder: Encoder, state: dict[str, Tensor], where: str) -> Encoder:
+    """Return the encoder with `state` in it; a configuration that does not fit is one line that names the parameter."""
     own = encoder.state_dict()
     for name in state:
         if name not in own:
@@ -116,10 +157,12 @@ def _build(config: HubertConfig, state: dict[str, Tensor], where: str) -> Hubert
                 f"{where}: the parameter '{name}' is {tuple(state[name].shape)}, its configuration asks for "
                 f"{tuple(tensor.shape)}"
             )
-    encoder.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
+    # Counters stay whole numbers.
+    state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    encoder.load_state_dict(state, assign=True)
     return encoder.eval()
 
 
-def _without_storage(config: HubertConfig) -> HubertEncoder:
+def _without_storage(config: HubertConfig | ClipConfig) -> Encoder:
     with torch.device("meta"):
-        return HubertEncoder(config)
+        return HubertEncoder(config) if isinstance(config, HubertConfig) else ClipEncoder(config)

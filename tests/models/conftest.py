@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from speechssl.models.clip_config import BackboneName, ClipConfig
+from speechssl.models.clip_encoder import ClipEncoder
 from speechssl.models.hubert import HubertEncoder
 from speechssl.models.hubert_config import size_config
 
@@ -41,6 +43,26 @@ def narrow() -> Callable[..., HubertEncoder]:
             for parameter in encoder.parameters():
                 # Everything moves away from zeros and ones, so that a parameter used in a wrong place shows.
                 parameter.add_(0.1 * torch.randn_like(parameter))
+        return encoder.eval()
+
+    return build
+
+
+@pytest.fixture
+def clip_encoder() -> Callable[..., ClipEncoder]:
+    """Build a small encoder of clips whose running normalisation has seen two batches of noise."""
+
+    def build(backbone: str, **changes: Any) -> ClipEncoder:
+        torch.manual_seed(1)
+        sizes = {"audio_ntt_dim": 48, "vit_dim": 24, "vit_ffn_dim": 32}
+        encoder = ClipEncoder(ClipConfig(BackboneName(backbone), **{**sizes, **changes}))
+        with torch.no_grad():
+            for loudness in (0.001, 0.3):
+                encoder.log_mel(loudness * torch.randn(4, 16_000))
+            for module in encoder.modules():
+                if isinstance(module, torch.nn.BatchNorm2d):
+                    # Without it an untrained EfficientNet gives the same for all sounds.
+                    module.weight.fill_(3.0)
         return encoder.eval()
 
     return build

@@ -11,11 +11,14 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
 import speechssl
+from speechssl.audio.log_mel import LogMelSettings
 from speechssl.cli.configuration import config_dir
 from speechssl.errors import UserError
+from speechssl.models.clip_config import BackboneName, ClipConfig
+from speechssl.models.clip_encoder import ClipEncoder
 from speechssl.models.fairseq import config_to_fairseq, parse_conv_layers
 from speechssl.models.hubert_config import SIZES, HubertConfig, size_config
-from speechssl.models.load import load_encoder, load_heads
+from speechssl.models.load import load_encoder, load_heads, require_hubert
 from speechssl.models.save import save_encoder
 
 
@@ -38,6 +41,64 @@ def test_saved_and_loaded(narrow, speechlike, tmp_path, shape):
     assert description["sample_rate"] == 16_000 and description["frame_rate"] == encoder.frame_rate
     loaded(speechlike).hidden_states[-1].sum().backward()
     assert loaded.mask_emb.requires_grad
+
+
+@pytest.mark.parametrize("backbone", ["audio_ntt", "efficientnet_b0", "vit"])
+def test_clip_encoders_saved_and_loaded(clip_encoder, speechlike, tmp_path, backbone):
+    log_mel = LogMelSettings(low_hz=100.0, high_hz=7000.0)
+    encoder = clip_encoder(backbone, log_mel=log_mel, norm_updates=7, vit_layers=2)
+    save_encoder(tmp_path / "encoder", encoder, {"extra.prototypes": torch.ones(3, 48)}, {"objective": "decar"})
+    before = torch.random.get_rng_state()
+    loaded = speechssl.load_encoder(tmp_path)
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert isinstance(loaded, ClipEncoder) and not loaded.training and loaded.config == encoder.config
+    assert same(encoder, loaded, speechlike)
+    assert loaded.state_dict().keys() == encoder.state_dict().keys()
+    for name, tensor in encoder.state_dict().items():
+        assert loaded.state_dict()[name].dtype == tensor.dtype
+        assert torch.equal(loaded.state_dict()[name], tensor)
+    assert load_heads(tmp_path)[1] == {"objective": "decar"}
+    description = json.loads((tmp_path / "encoder/encoder.json").read_text())
+    assert description["kind"] == "clip" and description["config"]["backbone"] == backbone
+    assert description["frame_rate"] == encoder.frame_rate
+    # Training goes on where it was.
+    loaded.train()(speechlike)
+    assert int(loaded.norm.count) == 3
+
+
+def test_folders_without_a_kind_are_hubert(narrow, speechlike, tmp_path):
+    """As the first version wrote them."""
+    encoder = narrow("stack")
+    save_encoder(tmp_path, encoder)
+    assert json.loads((tmp_path / "encoder.json").read_text())["kind"] == "hubert"
+    edit(tmp_path / "encoder.json", lambda d: d.pop("kind"))
+    assert same(load_encoder(tmp_path), encoder, speechlike)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.update(kind="image"), r"kind 'image'.*known: hubert, clip"),
+        (lambda d: d["config"].update(vit_layer=3), "'vit_layer'; did you mean 'vit_layers'"),
+        (lambda d: d["config"]["log_mel"].update(hops=80), "'hops'; did you mean 'hop'"),
+        (lambda d: d["config"].update(backbone="audio_nt"), "'audio_nt'; did you mean 'audio_ntt'"),
+        (lambda d: d["config"].update(audio_ntt_dim=50), r"'backbone\.fc\.0\.weight' is \(48, 512\).*\(50, 512\)"),
+        (lambda d: d["config"].update(backbone="vit"), "'backbone.* no place"),
+    ],
+)
+def test_what_does_not_fit_a_clip_encoder_is_named(clip_encoder, tmp_path, change, message):
+    save_encoder(tmp_path, clip_encoder("audio_ntt"))
+    edit(tmp_path / "encoder.json", change)
+    with pytest.raises(UserError, match=message) as caught:
+        load_encoder(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_where_only_hubert_will_do(narrow, clip_encoder):
+    encoder = narrow("base")
+    assert require_hubert(encoder, "export") is encoder
+    with pytest.raises(UserError, match="export needs a HuBERT encoder, and this one is a ClipEncoder"):
+        require_hubert(clip_encoder("vit"), "export")
 
 
 def test_heads_come_back(narrow, tmp_path):
@@ -214,11 +275,19 @@ def test_configuration_files_are_the_sizes(size):
     assert OmegaConf.to_object(merged) == size_config(size)
 
 
-def test_every_size_has_a_file():
-    assert {path.stem for path in (config_dir() / "model").glob("*.yaml")} == set(SIZES)
+@pytest.mark.parametrize("backbone", list(BackboneName))
+def test_configuration_files_are_the_backbones(backbone):
+    schema = OmegaConf.structured(ClipConfig)
+    merged = OmegaConf.merge(schema, OmegaConf.load(config_dir() / "model" / f"{backbone.value}.yaml"))
+    assert OmegaConf.to_object(merged) == ClipConfig(backbone)
 
 
-BLOCKED = "torchaudio hydra omegaconf fairseq2 gensim transformers tqdm librosa sklearn s3prl"
+def test_every_size_and_backbone_has_a_file():
+    known = {*SIZES, *(name.value for name in BackboneName)}
+    assert {path.stem for path in (config_dir() / "model").glob("*.yaml")} == known
+
+
+BLOCKED = "torchaudio torchvision hydra omegaconf fairseq2 gensim transformers tqdm librosa sklearn s3prl"
 SCRIPT = f"""
 import sys
 for name in "{BLOCKED}".split():
@@ -229,18 +298,19 @@ for path in sys.argv[1:]:
 """
 
 
-def test_base_install_is_enough(narrow, tmp_path):
+def test_base_install_is_enough(narrow, clip_encoder, tmp_path):
     from speechssl.models.huggingface import to_huggingface_config, to_huggingface_state
 
     encoder = narrow("base")
     save_encoder(tmp_path / "own", narrow("stack"))
+    save_encoder(tmp_path / "clip", clip_encoder("audio_ntt"))
     (tmp_path / "hf").mkdir()
     save_file(to_huggingface_state(encoder.config, encoder.state_dict()), tmp_path / "hf/model.safetensors")
     (tmp_path / "hf/config.json").write_text(json.dumps(to_huggingface_config(encoder.config)))
     (tmp_path / "hf/preprocessor_config.json").write_text('{"do_normalize": false}')
     model, task = config_to_fairseq(encoder.config)
     torch.save({"task_cfg": task, "model_cfg": model, "model_weight": encoder.state_dict()}, tmp_path / "s3prl.pt")
-    paths = [str(tmp_path / name) for name in ("own", "hf", "s3prl.pt")]
+    paths = [str(tmp_path / name) for name in ("own", "clip", "hf", "s3prl.pt")]
     done = subprocess.run([sys.executable, "-c", SCRIPT, *paths], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["48"] * 3
+    assert done.stdout.split() == ["48"] * 4
