@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from speechssl.errors import UserError
-from speechssl.objectives.decar import Decar, DecarSettings, spherical_kmeans
+from speechssl.objectives.decar import Decar, DecarSettings
 
 
 def at(*degrees: float, lengths: tuple[float, ...] | None = None) -> Tensor:
@@ -34,22 +34,6 @@ def plane(through):
         return objective
 
     return make
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_kmeans_by_hand_from_any_start(seed):
-    centroids, clusters = spherical_kmeans(at(0, 10, 90, 100), 2, iterations=10, seed=seed)
-    assert degrees_of(centroids) == pytest.approx([5, 95], abs=1e-3)
-    assert clusters[0] == clusters[1] != clusters[2] == clusters[3]
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_empty_clusters_go_on_from_the_farthest_points(seed):
-    # Most starts draw the same direction twice: one of the two centroids never gets a point.
-    points = at(*[0.0] * 20, 60, 120)
-    centroids, clusters = spherical_kmeans(points, 3, iterations=10, seed=seed)
-    assert degrees_of(centroids) == pytest.approx([0, 60, 120], abs=1e-3)
-    assert len(set(clusters.tolist())) == 3
 
 
 def test_lengths_of_projections_do_not_move_centroids(plane, through, views):

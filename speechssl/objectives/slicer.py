@@ -1,0 +1,158 @@
+"""SLICER (arXiv 2211.01519): contrast of clips and of clusters at once, and k-mix augmentation."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from speechssl.errors import UserError
+from speechssl.models.backbone import Backbone
+from speechssl.objectives.contrastive import Contrast, HardNegativeSettings, TemperatureSettings
+from speechssl.objectives.heads import MomentumCopy, full_precision, projection, unit_vectors
+from speechssl.objectives.memory import KeyQueue
+from speechssl.objectives.objective import ObjectiveOutput
+from speechssl.objectives.spherical_kmeans import spherical_kmeans
+from speechssl.objectives.views import ViewBatch, ViewObjective
+
+
+@dataclass
+class KMixSettings:
+    """Mix each view with one that sounds most unlike it."""
+
+    enabled: bool = True
+    """Whether it is on."""
+    ratio: float = 0.4
+    """Largest share of the other clip; each clip's share is drawn between 0 and this (0.4 as published)."""
+    clusters: int = 4
+    """Clusters of the clips' mean spectra (4 in the released configuration)."""
+    iterations: int = 20
+    """Iterations of k-means (20 in the released configuration)."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.ratio <= 1 or self.clusters < 1:
+            raise UserError("objective.kmix: ratio must be in [0, 1] and clusters 1 or more")
+
+
+@dataclass
+class SlicerSettings:
+    """MoCo in both directions, and the same contrast between clusters. Open points follow the released code."""
+
+    projection: int = 128
+    """Width of queries and keys; the head is one linear layer."""
+    queue: int = 65_536
+    """Keys kept as negatives (65 536 as published). With more than there are clips, some are the clip itself."""
+    momentum: float = 0.999
+    """How slowly the encoder of the keys follows: 0.999 of it stays in each update."""
+    temperature: float = 0.07
+    """Divides the cosine similarities of clips."""
+    clusters: int = 128
+    """Number of clusters (128 as published)."""
+    cluster_hidden: int = 2048
+    """Width of the hidden layer of the clusters' head."""
+    cluster_temperature: float = 1.0
+    """Divides the cosine similarities of clusters."""
+    entropy_weight: float = 0.0
+    """Weight of a penalty on clusters of unequal size: 0 in the released code, 1 in Contrastive Clustering."""
+    kmix: KMixSettings = field(default_factory=KMixSettings)
+    """k-mix."""
+    hard_negatives: HardNegativeSettings = field(default_factory=HardNegativeSettings)
+    """MoCHi, for the contrast of clips."""
+    temperatures: TemperatureSettings = field(default_factory=TemperatureSettings)
+    """iSogCLR, for the contrast of clips."""
+
+
+class Slicer(ViewObjective):
+    """The sum of the contrast of clips in both directions and the contrast of clusters.
+
+    A head gives each view's probabilities of the clusters. A cluster is then a column: how likely each clip of the
+    batch is to belong to it. Its key is the same cluster as of the other views, its negatives are all other clusters
+    (Contrastive Clustering, arXiv 2009.09687).
+
+    Args:
+        backbone: the encoder, which is copied.
+        settings: see :class:`SlicerSettings`.
+        clips: number of clips in the training manifest; read with individual temperatures only.
+    """
+
+    metrics = ("contrast_loss", "contrast_accuracy", "cluster_contrast_loss")
+
+    def __init__(self, backbone: Backbone, settings: SlicerSettings, clips: int = 0) -> None:
+        super().__init__()
+        self.settings = settings
+        self.head = projection([backbone.dim, settings.projection])
+        self.cluster_head = projection([backbone.dim, settings.cluster_hidden, settings.clusters], norm=False)
+        self.slow = MomentumCopy(settings.momentum, backbone, self.head)
+        self.queue = KeyQueue(settings.queue, settings.projection)
+        self.contrast = Contrast(settings.temperature, settings.hard_negatives, settings.temperatures, clips)
+
+    def forward(self, backbone: Backbone, batch: ViewBatch) -> ObjectiveOutput:
+        """Return the loss; metrics: `contrast_loss` (a mean), `contrast_accuracy`, `cluster_contrast_loss`."""
+        views = list(batch.pair)
+        if self.training:
+            self.slow.follow(backbone, self.head)
+            if self.settings.kmix.enabled:
+                views = [k_mix(view, self.settings.kmix) for view in views]
+        pooled = [backbone(view).pooled for view in views]
+        queries = torch.cat([unit_vectors(self.head(one)) for one in pooled])
+        with torch.no_grad():
+            slow_backbone, slow_head = self.slow.copies
+            keys = torch.cat([unit_vectors(slow_head(slow_backbone(view).pooled)) for view in reversed(views)])
+        # A copy: the queue moves on before the backward pass.
+        loss, correct = self.contrast(queries, keys, self.queue.keys.clone(), batch)
+        if self.training:
+            self.queue.push(keys)
+        first, second = (self.cluster_head(one).float().softmax(dim=1) for one in pooled)
+        clusters = cluster_contrast(first, second, self.settings.cluster_temperature)
+        penalty = self.settings.entropy_weight * (inequality(first) + inequality(second))
+        count = len(batch.clips)
+        metrics = {
+            "contrast_loss": (loss.detach() * 2 * count, 2 * count),
+            "contrast_accuracy": (correct, 2 * count),
+            "cluster_contrast_loss": (clusters.detach() * count, count),
+        }
+        return ObjectiveOutput(2 * loss + clusters + penalty, metrics)
+
+
+def cluster_contrast(first: Tensor, second: Tensor, temperature: float) -> Tensor:
+    """Return the contrast of clusters, a mean over the clusters of both views.
+
+    Args:
+        first: `(batch, clusters)`: probabilities of the clusters for the first views.
+        second: for the second views.
+        temperature: divides the cosine similarities.
+    """
+    with full_precision(first):
+        columns = unit_vectors(torch.cat([first, second], dim=1).T)
+        similar = (columns @ columns.T / temperature).fill_diagonal_(-torch.inf)
+        partners = torch.arange(len(columns), device=columns.device).roll(first.shape[1])
+        return F.cross_entropy(similar, partners)
+
+
+def inequality(probabilities: Tensor) -> Tensor:
+    """Return how far the sizes of clusters `(batch, clusters)` are from equal: `log(clusters)` less their entropy."""
+    sizes = probabilities.mean(dim=0)
+    return math.log(len(sizes)) - torch.special.entr(sizes).sum()
+
+
+def k_mix(log_mel: Tensor, settings: KMixSettings) -> Tensor:
+    """Return `(batch, mels, frames)`: `log((1 - a) exp(x) + a exp(z))`, a drawn from U(0, ratio), for each clip x.
+
+    z is drawn from the cluster of mean spectra that is farthest from that of x. In the paper the clusters are fitted
+    beforehand and z comes from a memory of earlier clips; here both are of the batch, so there is nothing to keep.
+
+    Args:
+        log_mel: `(batch, mels, frames)`, normalised.
+        settings: see :class:`KMixSettings`.
+    """
+    spectra = unit_vectors(log_mel.mean(dim=2))
+    centroids, clusters = spherical_kmeans(spectra, min(settings.clusters, len(spectra)), settings.iterations, seed=0)
+    counts = clusters.bincount(minlength=len(centroids))
+    farthest = (centroids @ centroids.T).masked_fill(counts == 0, torch.inf).argmin(dim=1)[clusters]
+    partners = torch.rand(len(clusters), len(clusters), device=log_mel.device)
+    partner = partners.masked_fill(clusters[None, :] != farthest[:, None], -1).argmax(dim=1)
+    share = settings.ratio * torch.rand(len(log_mel), 1, 1, device=log_mel.device)
+    return torch.logaddexp(log_mel + torch.log1p(-share), log_mel[partner] + share.log())
