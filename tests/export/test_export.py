@@ -10,6 +10,8 @@ import torch
 from speechssl.errors import UserError
 from speechssl.export import check, run, s3prl
 from speechssl.export.run import ExportSettings, export_inputs, export_outputs, run_export
+from speechssl.models.clip_config import ClipConfig
+from speechssl.models.clip_encoder import ClipEncoder
 from speechssl.models.hubert import HubertEncoder
 from speechssl.models.hubert_config import size_config
 from speechssl.models.load import load_encoder
@@ -109,6 +111,13 @@ def test_a_wrong_export_is_found_and_removed(run_folder, tmp_path, monkeypatch, 
     with pytest.raises(UserError, match="other hidden states"):
         run_export(ExportSettings(encoder=str(run_folder("base")), out=str(tmp_path / "out"), target=target))
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+def test_encoders_of_clips_are_refused(tmp_path):
+    save_encoder(tmp_path / "clip", ClipEncoder(ClipConfig(audio_ntt_dim=8)))
+    with pytest.raises(UserError, match=r"export of .*clip needs a HuBERT encoder"):
+        run_export(ExportSettings(encoder=str(tmp_path / "clip"), out=str(tmp_path / "out")))
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("changes", [{"size": "tiny"}, {"size": "base", "cls_frame": True}])
