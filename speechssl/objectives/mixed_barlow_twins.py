@@ -1,0 +1,74 @@
+"""Mixed Barlow Twins (arXiv 2312.02151): Barlow Twins and a regularisation by mixtures of clips."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from speechssl.errors import UserError
+from speechssl.models.backbone import Backbone
+from speechssl.objectives.barlow_twins import barlow_loss, standardize
+from speechssl.objectives.heads import full_precision, projection
+from speechssl.objectives.objective import ObjectiveOutput
+from speechssl.objectives.views import ViewBatch, ViewObjective
+
+
+@dataclass
+class MixedBarlowTwinsSettings:
+    """Barlow Twins whose projection of a mixture is held to the mixture of projections."""
+
+    projector: int = 2048
+    """Width of the three layers of the projector."""
+    off_diagonal: float = 0.0051
+    """Weight of the correlations between different features (0.0051 as published)."""
+    mix_weight: float = 4.0
+    """Weight of the mixtures' loss, times `off_diagonal`, as published; there it is between 1 and 5 (4 on CIFAR-10)."""
+    beta: float = 1.0
+    """Shares of the first view are drawn from Beta(beta, beta), once a batch (1 as published: uniform)."""
+
+    def __post_init__(self) -> None:
+        if self.beta <= 0:
+            raise UserError(f"objective.beta={self.beta} must be above 0")
+
+
+class MixedBarlowTwins(ViewObjective):
+    """Barlow Twins, and mixtures `x_m = a x_1 + (1 - a) x_2[permuted]` of first and second views of different clips.
+
+    The cross-correlations of the mixtures' projections with those of either view are driven to the same mixture of the
+    cross-correlations of x_1 and of x_2[permuted] with it.
+    In evaluation mode a is 1/2 and each clip is mixed with the one before it, so that nothing is left to chance.
+    """
+
+    metrics = ("barlow_loss", "mix_loss")
+
+    def __init__(self, backbone: Backbone, settings: MixedBarlowTwinsSettings) -> None:
+        """Make the projector: three layers without biases."""
+        super().__init__()
+        self.settings = settings
+        self.projector = projection([backbone.dim, *[settings.projector] * 3], bias=False)
+
+    def forward(self, backbone: Backbone, batch: ViewBatch) -> ObjectiveOutput:
+        """Return the loss of the batch; metrics: `barlow_loss`, and `mix_loss` before it is weighted."""
+        first, second = batch.pair
+        share, partners = self._drawn(len(first))
+        mixture = share * first + (1 - share) * second[partners.to(second.device)]
+        projected = [self.projector(backbone(view).pooled) for view in (first, second, mixture)]
+        with full_precision(first):
+            one, two, mixed = (standardize(features) for features in projected)
+            barlow = barlow_loss(one.T @ two / len(one), self.settings.off_diagonal)
+            expected = share * one + (1 - share) * two[partners.to(two.device)]
+            errors = [(mixed - expected).T @ view / len(view) for view in (one, two)]
+            mix = torch.stack(errors).square().sum()
+            loss = barlow + self.settings.mix_weight * self.settings.off_diagonal * mix
+        count = len(batch.clips)
+        metrics = {"barlow_loss": (barlow.detach() * count, count), "mix_loss": (mix.detach() * count, count)}
+        return ObjectiveOutput(loss, metrics)
+
+    def _drawn(self, clips: int) -> tuple[float, Tensor]:
+        """Return the share of the first view, and which clip each one is mixed with."""
+        if not self.training:
+            return 0.5, torch.arange(clips).roll(1)
+        beta = torch.tensor(self.settings.beta)
+        return float(torch.distributions.Beta(beta, beta).sample()), torch.randperm(clips)
