@@ -5,26 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from speechssl.evaluation.extract import Hidden, Request
 from speechssl.evaluation.recordings import Recording
 from speechssl.evaluation.settings import EvaluateSettings
 from speechssl.evaluation.tasks import Score
 from speechssl.models.encoder import Encoder
-
-_EPSILON = 1e-7
-
-
-def rank_me(gram: Tensor) -> float:
-    """Return the smooth rank of embeddings `Z` `(samples, dim)` from `gram = Z'Z` `(dim, dim)`, float64.
-
-    `exp(- sum p log p)` with `p = s / sum s + 1e-7` over the singular values `s` (RankMe, arXiv 2210.02885).
-    """
-    singular = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
-    shares = singular / singular.sum() + _EPSILON
-    return float(torch.exp(-(shares * shares.log()).sum()))
+from speechssl.objectives.collapse import rank_me
 
 
 class RankTask:
