@@ -36,7 +36,7 @@ class HardNegativeSettings:
 
     def __post_init__(self) -> None:
         if min(self.mixed, self.mixed_with_query) < 0 or self.hardest < 1:
-            raise UserError("objective.hard_negatives: the numbers of mixtures must be 0 or more, hardest 1 or more")
+            raise UserError("hard_negatives: the numbers of mixtures must be 0 or more, hardest 1 or more")
 
     def mixes_in(self, epoch: int) -> bool:
         """Return whether there are mixtures in an epoch."""
@@ -48,7 +48,7 @@ class TemperatureSettings:
     """iSogCLR: each clip has a temperature of its own, which is learnt."""
 
     individual: bool = False
-    """Whether it is on. Else, and in validation, all clips have `objective.temperature`, where learnt ones start."""
+    """Whether it is on. Else, and in validation, all have the objective's `temperature`, where learnt ones start."""
     rho: float = 0.3
     """How far the weights of a clip's negatives may be from equal: larger is colder."""
     smallest: float = 0.05
@@ -64,9 +64,9 @@ class TemperatureSettings:
 
     def __post_init__(self) -> None:
         if not 0 < self.smallest <= self.largest:
-            raise UserError("objective.temperatures: smallest must be above 0 and at most largest")
+            raise UserError("temperatures: smallest must be above 0 and at most largest")
         if not (0 < self.newest <= 1 and 0 < self.newest_gradient <= 1):
-            raise UserError("objective.temperatures: newest and newest_gradient must be in (0, 1]")
+            raise UserError("temperatures: newest and newest_gradient must be in (0, 1]")
 
 
 class Contrasted(NamedTuple):

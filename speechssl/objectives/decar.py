@@ -68,8 +68,8 @@ class Decar(ViewObjective):
         super().__init__()
         if settings.prototypes > clips:
             raise UserError(
-                f"objective.prototypes={settings.prototypes} clusters need at least as many clips, and there are "
-                f"{clips}: give objective.prototypes={max(1, clips // 10)} or more audio"
+                f"objective.decar.prototypes={settings.prototypes} clusters need at least as many clips, and there are "
+                f"{clips}: give objective.decar.prototypes={max(1, clips // 10)} or more audio"
             )
         self.temperature = settings.temperature
         self.iterations = settings.iterations
@@ -86,9 +86,11 @@ class Decar(ViewObjective):
         clustered, predicting = batch.pair
         if self.training:
             self._begin(batch.epoch)
+        # First the view that is trained: autocast keeps the weights that it casts, and those cast without gradients
+        # would be used again here.
+        projected = self._project(backbone, predicting)
         with torch.no_grad():
             remembered = self._project(backbone, clustered)
-        projected = self._project(backbone, predicting)
         expected = self.clusters[batch.clips] if self.training else self._nearest_prototypes(remembered)
         if self.training:
             self._remember(batch.clips, remembered)

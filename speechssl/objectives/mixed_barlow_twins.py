@@ -30,7 +30,7 @@ class MixedBarlowTwinsSettings:
 
     def __post_init__(self) -> None:
         if self.beta <= 0:
-            raise UserError(f"objective.beta={self.beta} must be above 0")
+            raise UserError(f"objective.mixed_barlow_twins.beta={self.beta} must be above 0")
 
 
 class MixedBarlowTwins(ViewObjective):

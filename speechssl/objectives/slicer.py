@@ -34,7 +34,7 @@ class KMixSettings:
 
     def __post_init__(self) -> None:
         if not 0 <= self.ratio <= 1 or self.clusters < 1:
-            raise UserError("objective.kmix: ratio must be in [0, 1] and clusters 1 or more")
+            raise UserError("objective.slicer.kmix: ratio must be in [0, 1] and clusters 1 or more")
 
 
 @dataclass

@@ -152,9 +152,12 @@ def test_loss_stays_float32_under_autocast(tiny, views):
         for epoch in (0, 1):
             loss = objective(tiny, views(epoch=epoch)).loss
     assert loss.dtype == objective.bank.dtype == torch.float32
+    # Autocast must not reuse weights that it cast for the first view, which has no gradient.
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in [*tiny.parameters(), *objective.parameters()])
     torch.testing.assert_close(objective.prototypes.norm(dim=1), torch.ones(2))
 
 
 def test_more_prototypes_than_clips_are_refused(tiny):
-    with pytest.raises(UserError, match=r"objective.prototypes=1024 .* there are 50: give objective.prototypes=5"):
+    with pytest.raises(UserError, match=r"decar.prototypes=1024 .* there are 50: give objective.decar.prototypes=5"):
         Decar(tiny, DecarSettings(), clips=50)
