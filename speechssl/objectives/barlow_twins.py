@@ -10,7 +10,7 @@ from torch import Tensor
 from speechssl.models.backbone import Backbone
 from speechssl.objectives.heads import full_precision, projection
 from speechssl.objectives.objective import ObjectiveOutput
-from speechssl.objectives.views import ViewBatch, ViewObjective
+from speechssl.objectives.views import ViewBatch, ViewObjective, refuse_unless_positive
 
 _EPSILON = 1e-5
 """Added to variances, as BatchNorm does."""
@@ -24,6 +24,9 @@ class BarlowTwinsSettings:
     """Width of the three layers of the projector (2048 in DeLoRes-S, 8192 in Barlow Twins)."""
     off_diagonal: float = 0.0051
     """Weight of the correlations between different features (0.0051 as published)."""
+
+    def __post_init__(self) -> None:
+        refuse_unless_positive("barlow_twins", projector=self.projector)
 
 
 class BarlowTwins(ViewObjective):

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from speechssl.models.backbone import Backbone
 from speechssl.objectives.heads import MomentumCopy, full_precision, projection
 from speechssl.objectives.objective import ObjectiveOutput
-from speechssl.objectives.views import ViewBatch, ViewObjective
+from speechssl.objectives.views import ViewBatch, ViewObjective, refuse_momentum, refuse_unless_positive
 
 
 @dataclass
@@ -24,6 +24,10 @@ class ByolSettings:
     """Width of the hidden layers of projector and predictor."""
     momentum: float = 0.99
     """How slowly the copy follows: 0.99 of it stays in each update."""
+
+    def __post_init__(self) -> None:
+        refuse_unless_positive("byol", projection=self.projection, hidden=self.hidden)
+        refuse_momentum("byol", self.momentum)
 
 
 class Byol(ViewObjective):

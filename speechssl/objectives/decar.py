@@ -14,7 +14,7 @@ from speechssl.objectives.heads import full_precision, projection, unit_vectors
 from speechssl.objectives.memory import gathered, write_rows
 from speechssl.objectives.objective import ObjectiveOutput
 from speechssl.objectives.spherical_kmeans import spherical_kmeans
-from speechssl.objectives.views import ViewBatch, ViewObjective
+from speechssl.objectives.views import ViewBatch, ViewObjective, refuse_unless_positive
 
 
 @dataclass
@@ -31,6 +31,9 @@ class DecarSettings:
     """Iterations of k-means at the start of an epoch."""
     temperature: float = 1.0
     """Divides the cosine similarities to the prototypes (1 in DECAR-v2, 0.1 in DeepCluster-v2)."""
+
+    def __post_init__(self) -> None:
+        refuse_unless_positive("decar", **vars(self))
 
 
 class Decar(ViewObjective):

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from speechssl.errors import UserError
 from speechssl.models.backbone import Backbone
 from speechssl.objectives.barlow_twins import barlow_loss, standardize
 from speechssl.objectives.heads import full_precision, projection
 from speechssl.objectives.objective import ObjectiveOutput
-from speechssl.objectives.views import ViewBatch, ViewObjective
+from speechssl.objectives.views import ViewBatch, ViewObjective, refuse_unless_positive
 
 
 @dataclass
@@ -29,8 +28,7 @@ class MixedBarlowTwinsSettings:
     """Shares of the first view are drawn from Beta(beta, beta), once a batch (1 as published: uniform)."""
 
     def __post_init__(self) -> None:
-        if self.beta <= 0:
-            raise UserError(f"objective.mixed_barlow_twins.beta={self.beta} must be above 0")
+        refuse_unless_positive("mixed_barlow_twins", projector=self.projector, beta=self.beta)
 
 
 class MixedBarlowTwins(ViewObjective):

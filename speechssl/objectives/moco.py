@@ -13,7 +13,7 @@ from speechssl.objectives.contrastive import Contrast, HardNegativeSettings, Tem
 from speechssl.objectives.heads import MomentumCopy, projection, unit_vectors
 from speechssl.objectives.memory import KeyQueue
 from speechssl.objectives.objective import ObjectiveOutput
-from speechssl.objectives.views import ViewBatch, ViewObjective
+from speechssl.objectives.views import ViewBatch, ViewObjective, refuse_momentum, refuse_unless_positive
 
 
 @dataclass
@@ -42,6 +42,11 @@ class MoCoSettings:
     """MoCHi."""
     temperatures: TemperatureSettings = field(default_factory=TemperatureSettings)
     """iSogCLR."""
+
+    def __post_init__(self) -> None:
+        sizes = {"projection": self.projection, "queue": self.queue, "barlow_projector": self.barlow_projector}
+        refuse_unless_positive("moco", temperature=self.temperature, **sizes)
+        refuse_momentum("moco", self.momentum)
 
 
 class MoCo(ViewObjective):

@@ -12,7 +12,7 @@ from speechssl.models.backbone import Backbone
 from speechssl.objectives.contrastive import Contrast, HardNegativeSettings, TemperatureSettings
 from speechssl.objectives.heads import full_precision, projection, unit_vectors
 from speechssl.objectives.objective import ObjectiveOutput
-from speechssl.objectives.views import ViewBatch, ViewObjective
+from speechssl.objectives.views import ViewBatch, ViewObjective, refuse_unless_positive
 
 
 @dataclass
@@ -29,6 +29,10 @@ class SimClrSettings:
     """MoCHi."""
     temperatures: TemperatureSettings = field(default_factory=TemperatureSettings)
     """iSogCLR."""
+
+    def __post_init__(self) -> None:
+        sizes = {"projection": self.projection, "hidden": self.hidden}
+        refuse_unless_positive("simclr", temperature=self.temperature, **sizes)
 
 
 class SimClr(ViewObjective):
@@ -63,6 +67,9 @@ class ColaSettings:
 
     projection: int = 512
     """Width of the space in which views are compared (512 as published)."""
+
+    def __post_init__(self) -> None:
+        refuse_unless_positive("cola", projection=self.projection)
 
 
 class Cola(ViewObjective):

@@ -16,7 +16,7 @@ from speechssl.objectives.heads import MomentumCopy, full_precision, projection,
 from speechssl.objectives.memory import KeyQueue
 from speechssl.objectives.objective import ObjectiveOutput
 from speechssl.objectives.spherical_kmeans import spherical_kmeans
-from speechssl.objectives.views import ViewBatch, ViewObjective
+from speechssl.objectives.views import ViewBatch, ViewObjective, refuse_momentum, refuse_unless_positive
 
 
 @dataclass
@@ -63,6 +63,12 @@ class SlicerSettings:
     """MoCHi, for the contrast of clips."""
     temperatures: TemperatureSettings = field(default_factory=TemperatureSettings)
     """iSogCLR, for the contrast of clips."""
+
+    def __post_init__(self) -> None:
+        sizes = {"projection": self.projection, "queue": self.queue, "clusters": self.clusters}
+        temperatures = {"temperature": self.temperature, "cluster_temperature": self.cluster_temperature}
+        refuse_unless_positive("slicer", cluster_hidden=self.cluster_hidden, **sizes, **temperatures)
+        refuse_momentum("slicer", self.momentum)
 
 
 class Slicer(ViewObjective):

@@ -52,3 +52,24 @@ class ViewObjective(nn.Module):
 
         In training mode the state of the objective (momentum copy, queue, memory bank) moves on by one update.
         """
+
+
+def refuse_unless_positive(objective: str, **values: float) -> None:
+    """Refuse settings that must be above 0.
+
+    Args:
+        objective: name of the objective, for the message.
+        values: settings by name.
+
+    Raises:
+        UserError: one of them is 0 or less.
+    """
+    for name, value in values.items():
+        if value <= 0:
+            raise UserError(f"objective.{objective}.{name}={value} must be above 0")
+
+
+def refuse_momentum(objective: str, momentum: float) -> None:
+    """Refuse a momentum outside [0, 1] with a `UserError`."""
+    if not 0 <= momentum <= 1:
+        raise UserError(f"objective.{objective}.momentum={momentum} must be in [0, 1]")
