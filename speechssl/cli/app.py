@@ -23,7 +23,7 @@ COMMANDS = {
     "label": "turn audio into frame labels with a fitted k-means",
     "topics": "fit a topic model on frame labels; one label and posterior an utterance",
     "pretrain": "HuBERT and HuBERTopic masked pretraining",
-    "evaluate": "probes of frozen encoders, side by side",
+    "evaluate": "frozen encoders side by side: probes, or a benchmark (LAPE)",
     "export": "write an encoder for s3prl or Hugging Face, checked against our own",
     "report": "one HTML page and a RESULTS.md from what a run left behind",
 }
@@ -90,7 +90,7 @@ def _run(name: str, arguments: list[str]) -> None:
     from speechssl.cli.help import command_help
 
     if "-h" in arguments or "--help" in arguments:
-        print(command_help(command))
+        print(command_help(command, arguments))
     elif arguments[:1] == ["--cfg"]:
         if arguments[1:2] != ["job"]:
             raise UserError("--cfg takes `job`")
@@ -101,7 +101,8 @@ def _run(name: str, arguments: list[str]) -> None:
         flags = [argument for argument in arguments if argument.startswith("-")]
         if flags:
             raise UserError(f"unknown option '{flags[0]}': settings are given as key=value (see --help)")
-        command.run_unless_done(configuration.load_settings(command, arguments))
+        chosen, overrides = command.chosen(arguments)
+        chosen.run_unless_done(configuration.load_settings(chosen, overrides))
 
 
 def _load(name: str) -> Any:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from speechssl import __version__
+from speechssl.errors import UserError, nearest
 from speechssl.files import checksum, write_json
 
 
@@ -24,7 +25,7 @@ class Command:
     """One subcommand of `speechssl`."""
 
     name: str
-    """What the user types; `configs/<name>.yaml` holds its defaults."""
+    """What the user types; `configs/<name>.yaml` holds its defaults, unless `config` names another file."""
     summary: str
     """One sentence for `--help`."""
     settings: type
@@ -37,6 +38,37 @@ class Command:
     """Files whose content decides whether a finished result is still current."""
     outputs: Callable[[Any], Iterable[Path]] = no_files
     """Files that the command makes. With none, the command always runs."""
+    config: str = ""
+    """Name of its file in `configs/`, where that is not `name`."""
+    choice: str = ""
+    """What the user chooses one of the `variants` by, e.g. `benchmark`."""
+    variants: Mapping[str, Command] = field(default_factory=dict)
+    """Commands with settings of their own under the same name, by the value of `choice`; without one it is this."""
+
+    @property
+    def config_name(self) -> str:
+        """The file of its defaults in `configs/`, without ending."""
+        return self.config or self.name
+
+    def chosen(self, arguments: Sequence[str]) -> tuple[Command, list[str]]:
+        """Return the variant that `choice=VALUE` among the arguments names, and the other arguments.
+
+        Raises:
+            UserError: no variant has that name; the nearest is offered.
+        """
+        if not self.variants:
+            return self, list(arguments)
+        prefix = f"{self.choice}="
+        values = [argument.removeprefix(prefix) for argument in arguments if argument.startswith(prefix)]
+        others = [argument for argument in arguments if not argument.startswith(prefix)]
+        if not values:
+            return dataclasses.replace(self, variants={}), others
+        if values[-1] not in self.variants:
+            raise UserError(
+                f"no {self.choice} named '{values[-1]}'{nearest(values[-1], self.variants)} "
+                f"(known: {', '.join(self.variants)})"
+            )
+        return self.variants[values[-1]], others
 
     def run_unless_done(self, settings: Any) -> None:
         """Run the command, or say that its outputs are there and nothing has changed since they were made."""

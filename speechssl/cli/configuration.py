@@ -41,13 +41,17 @@ def load_settings(command: Command, overrides: list[str]) -> Any:
 
 
 def compose_config(command: Command, overrides: list[str]) -> DictConfig:
-    """Return the composed configuration; an unknown name is a `UserError` that offers the nearest known one."""
-    ConfigStore.instance().store(name=f"{command.name}_schema", node=command.settings)
+    """Return the composed configuration; an unknown name is a `UserError` that offers the nearest known one.
+
+    Of a command with variants, it is that of the variant which `overrides` choose.
+    """
+    command, overrides = command.chosen(overrides)
+    ConfigStore.instance().store(name=f"{command.config_name}_schema", node=command.settings)
     GlobalHydra.instance().clear()
     overrides = [_readable(override) for override in overrides]
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         try:
-            return compose(command.name, overrides)
+            return compose(command.config_name, overrides)
         except MissingConfigException as error:
             raise _unknown_option(error) from error
         except (ConfigCompositionException, HydraException, OmegaConfBaseException) as error:
@@ -98,7 +102,7 @@ def _unknown_option(error: MissingConfigException) -> UserError:
 
 def _unknown_key(command: Command, overrides: list[str], error: Exception) -> UserError:
     """A key or a value does not fit the settings."""
-    with_defaults = compose(command.name)
+    with_defaults = compose(command.config_name)
     known = _flat_keys(with_defaults)
     groups = [path.name for path in config_dir().iterdir() if path.is_dir()]
     for override in overrides:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
+from collections.abc import Sequence
 
 from omegaconf import DictConfig
 
@@ -11,11 +12,18 @@ from speechssl.cli import configuration
 from speechssl.cli.command import Command
 
 
-def command_help(command: Command) -> str:
-    """Return usage, examples, groups, and every setting with its default and docstring."""
+def command_help(whole: Command, arguments: Sequence[str] = ()) -> str:
+    """Return usage, examples, groups, and every setting with its default and docstring.
+
+    Of a command with variants, it is the help of the variant that the arguments choose.
+    """
+    command, _ = whole.chosen(arguments)
     config = configuration.compose_config(command, [])
     lines = [f"speechssl {command.name}: {command.summary}", "", "examples:"]
     lines += [f"  speechssl {command.name} {example}" for example in command.examples]
+    if whole.variants:
+        lines += ["", f"each {whole.choice} has settings of its own:"]
+        lines += [f"  {whole.choice}={name} --help  {variant.summary}" for name, variant in whole.variants.items()]
     groups = [name for name in map(str, config) if (configuration.config_dir() / name).is_dir()]
     if groups:
         lines += ["", "groups:"]

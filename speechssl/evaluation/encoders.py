@@ -10,10 +10,10 @@ import torch
 
 from speechssl.errors import UserError, nearest
 from speechssl.evaluation.baselines import FilterbankEncoder
+from speechssl.models.clip_encoder import ClipEncoder
 from speechssl.models.encoder import Encoder
 from speechssl.models.hubert import HubertEncoder
-from speechssl.models.hubert_config import HubertConfig
-from speechssl.models.load import load_encoder, require_hubert
+from speechssl.models.load import load_encoder
 
 FBANK = "fbank"
 RANDOM = "random"
@@ -27,8 +27,8 @@ class Contestant:
     """The row."""
     source: str
     """A path, `fbank`, or `random seed N`."""
-    config: HubertConfig | None
-    """What a random encoder is built with."""
+    like: str | None = None
+    """The trained encoder that a random one has the configuration of."""
     seed: int = 0
     """Of a random encoder."""
     frame_rate: float = 50.0
@@ -45,33 +45,44 @@ class Contestant:
             return load_encoder(self.path)
         if self.name == FBANK:
             return FilterbankEncoder(self.frame_rate)
-        assert self.config is not None
-        return random_encoder(self.config, self.seed)
+        assert self.like is not None
+        return random_encoder(load_encoder(self.like), self.seed)
 
 
-def random_encoder(config: HubertConfig, seed: int) -> HubertEncoder:
-    """Return a freshly initialised encoder; torch's own random state is left as it was."""
+def random_encoder(trained: Encoder, seed: int) -> Encoder:
+    """Return a freshly initialised encoder of the configuration of a trained one, in evaluation mode.
+
+    The normalisation in front of an encoder of clips is taken over: it says where spectrograms lie, and is not learnt.
+    torch's own random state is left as it was.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return HubertEncoder(config).eval()
+        if isinstance(trained, HubertEncoder):
+            return HubertEncoder(trained.config).eval()
+        assert isinstance(trained, ClipEncoder)
+        encoder = ClipEncoder(trained.config)
+        encoder.norm.load_state_dict(trained.norm.state_dict())
+        return encoder.eval()
 
 
-def contestants(encoders: Any, baselines: Sequence[str]) -> list[Contestant]:
+def contestants(encoders: Any, baselines: Sequence[str], fbank_rate: float | None = None) -> list[Contestant]:
     """Return all encoders of all rows of the results, baselines first.
 
     Args:
         encoders: `{name: path}` or `{name: [path, ...]}`, one path a seed.
-        baselines: `fbank`, at the frame rate of the first trained encoder, and `random`: as many random encoders as
-            the row of most seeds has paths, of the configuration of the first trained encoder.
+        baselines: `fbank`, and `random`: as many random encoders as the row of most seeds has paths, of the
+            configuration of the first trained encoder.
+        fbank_rate: frames a second of `fbank`; default: those of the first trained encoder.
 
     Raises:
-        UserError: a path without an encoder, `random` without a trained HuBERT encoder, or settings of another form.
+        UserError: a path without an encoder, `random` without a trained encoder, or settings of another form.
     """
     if not isinstance(encoders, Mapping):
         raise UserError("encoders must name its encoders, e.g. encoders='{hubert: exp/hubert-seed1}'")
     rows = {str(name): _paths(str(name), value) for name, value in encoders.items()}
     first = next((row[0] for row in rows.values()), None)
-    trained = load_encoder(first) if first is not None else None
+    if fbank_rate is None:
+        fbank_rate = load_encoder(first).frame_rate if first is not None else Contestant.frame_rate
     seeds = max((len(row) for row in rows.values()), default=1)
     found: list[Contestant] = []
     for name in baselines:
@@ -80,15 +91,13 @@ def contestants(encoders: Any, baselines: Sequence[str]) -> list[Contestant]:
         if name in rows:
             raise UserError(f"encoders.{name} has the name of a baseline; give it another")
         if name == FBANK:
-            rate = trained.frame_rate if trained is not None else Contestant.frame_rate
-            found.append(Contestant(name, name, None, frame_rate=rate))
-        elif trained is None:
+            found.append(Contestant(name, name, frame_rate=fbank_rate))
+        elif first is None:
             raise UserError("the baseline random takes the configuration of a trained encoder; set baselines=[fbank]")
         else:
-            config = require_hubert(trained, "the baseline random").config
-            found += [Contestant(name, f"{RANDOM} seed {seed}", config, seed) for seed in range(1, seeds + 1)]
+            found += [Contestant(name, f"{RANDOM} seed {seed}", first, seed) for seed in range(1, seeds + 1)]
     for name, row in rows.items():
-        found += [Contestant(name, path, None) for path in row]
+        found += [Contestant(name, path) for path in row]
     if not found:
         raise UserError("nothing to evaluate: name an encoder, e.g. encoders='{hubert: exp/hubert-seed1}'")
     return found

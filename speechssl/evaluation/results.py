@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from speechssl.evaluation.encoders import Contestant
+from speechssl.evaluation.markdown import markdown_table
 from speechssl.evaluation.settings import EvaluateSettings
 from speechssl.evaluation.tasks import Score
 from speechssl.files import write_json, write_text
@@ -102,7 +103,7 @@ class Results:
                     label = f"{task} ({description['metric']}{', ' if words else ''}{words})"
                     chance = description.get("chance")
                     rows.append([label, *map(_cell, cells), "" if chance is None else f"{chance:.3f}"])
-        return _markdown(rows)
+        return markdown_table(rows)
 
     def _page(self) -> str:
         lines = ["# Evaluation of frozen encoders", "", "Mean over the seeds, ± sample standard deviation.", ""]
@@ -131,7 +132,7 @@ class Results:
             seeds = [score["layers"] for score in tasks.get(task, []) if "layers" in score]
             means = [f"{statistics.fmean(values):.3f}" for values in zip(*seeds, strict=True)]
             rows.append([name, *means, *[""] * (depth - len(means))])
-        return _markdown(rows)
+        return markdown_table(rows)
 
 
 def _summary(scores: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
@@ -150,16 +151,6 @@ def _cell(summary: dict[str, float] | None) -> str:
     digits = 3 if summary["mean"] < 10 else 1
     mean = f"{summary['mean']:.{digits}f}"
     return f"{mean} ± {summary['spread']:.{digits}f}" if summary["seeds"] > 1 else mean
-
-
-def _markdown(rows: list[list[str]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "| " + " | ".join(cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in cells) + " |"
-        for cells in (enumerate(zip(row, widths, strict=True)) for row in rows)
-    ]
-    rule = "|" + "|".join("-" * (width + 1) + (":" if column else "-") for column, width in enumerate(widths)) + "|"
-    return "\n".join([lines[0], rule, *lines[1:]])
 
 
 def _short(value: Any) -> str:

@@ -12,6 +12,7 @@ import torch
 from speechssl.data.manifest import AUDIO
 from speechssl.errors import UserError
 from speechssl.evaluation.columns import column_tasks
+from speechssl.evaluation.device import pick_device
 from speechssl.evaluation.encoders import Contestant, contestants
 from speechssl.evaluation.extract import Request, WaveformCache, extract
 from speechssl.evaluation.masked import MaskedAccuracy
@@ -41,7 +42,7 @@ def run_evaluate(settings: EvaluateSettings) -> None:
     tasks, masked = _plan(settings, data, test, results)
     requests = merge(request for task in tasks for request in task.requests())
     cache = WaveformCache(settings.max_seconds)
-    device = _device(settings.device)
+    device = pick_device(settings.device)
     for rival in rivals:
         _evaluate(rival, tasks, masked, requests, cache, device, settings, results)
     for task in tasks:
@@ -155,12 +156,3 @@ def _read(folder: str, results: Results) -> list[Recording]:
     if short:
         results.leave_out(f"{len(short)} recordings of {folder}", f"shorter than {MIN_SECONDS} s: {', '.join(short)}")
     return long_enough
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device={name} cannot be used here; give cpu, cuda or auto") from error

@@ -23,12 +23,15 @@ from speechssl.cli.configuration import compose_config, config_dir, field_docs, 
 from speechssl.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIGURED = [name for name in COMMANDS if name != "doctor"]
+BENCHMARKS = ("lape",)
+CONFIGURED = [name for name in COMMANDS if name != "doctor"] + [f"evaluate benchmark={name}" for name in BENCHMARKS]
 
 
-def command_named(name: str) -> Command:
-    command = importlib.import_module(f"speechssl.cli.{name}").COMMAND
-    assert isinstance(command, Command)
+def command_named(words: str) -> Command:
+    """Return a command, or the variant that `NAME choice=VALUE` names."""
+    name, *arguments = words.split()
+    command, rest = importlib.import_module(f"speechssl.cli.{name}").COMMAND.chosen(arguments)
+    assert isinstance(command, Command) and not rest
     return command
 
 
@@ -52,7 +55,14 @@ def test_no_configuration_file_is_left_over() -> None:
     used = {group for name in CONFIGURED for group in groups_of(command_named(name))}
     files = {path.relative_to(config_dir()).as_posix() for path in config_dir().rglob("*.yaml")}
     assert {file.split("/")[0] for file in files if "/" in file} == used
-    assert {file for file in files if "/" not in file} == {f"{name}.yaml" for name in CONFIGURED}
+    assert {file for file in files if "/" not in file} == {
+        f"{command_named(name).config_name}.yaml" for name in CONFIGURED
+    }
+
+
+def test_every_benchmark_is_looked_at() -> None:
+    variants = importlib.import_module("speechssl.cli.evaluate").COMMAND.variants
+    assert set(variants) == {"probes", *BENCHMARKS}
 
 
 @pytest.mark.parametrize("name", CONFIGURED)
@@ -70,11 +80,10 @@ def test_every_setting_is_documented(name: str) -> None:
 
 @pytest.mark.parametrize("name", CONFIGURED)
 def test_every_example_composes(name: str) -> None:
-    command = command_named(name)
-    assert command.examples
-    for example in command.examples:
+    assert command_named(name).examples
+    for example in command_named(name).examples:
         words = [word for word in shlex.split(example) if word != "..."]
-        compose_config(command, words)
+        compose_config(importlib.import_module(f"speechssl.cli.{name.split()[0]}").COMMAND, words)
 
 
 # The rest is about a configuration of this test's own, so that it holds whatever the commands become.
@@ -114,6 +123,41 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     (tmp_path / "sample.yaml").write_text("defaults: [sample_schema, body: narrow, _self_]\n")
     monkeypatch.setattr(configuration, "config_dir", lambda: tmp_path)
     return Command("sample", "A sample.", Outer, lambda settings: None, ("out=x",))
+
+
+@pytest.fixture
+def with_variants(command: Command, tmp_path: Path) -> Command:
+    (tmp_path / "other.yaml").write_text("defaults: [other_schema, _self_]\n")
+    other = Command("sample", "Another.", Inner, lambda settings: None, (), config="other")
+    return dataclasses.replace(command, choice="way", variants={"first": command, "other": other})
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["out=x"], Outer("x")),
+        (["way=first", "out=x"], Outer("x")),
+        (["width=5", "way=other"], Inner(5)),
+    ],
+)
+def test_a_variant_has_settings_of_its_own(with_variants: Command, overrides: list[str], expected: object) -> None:
+    assert load_settings(with_variants, overrides) == expected
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["way=othre"], "no way named 'othre'; did you mean 'other'? (known: first, other)"),
+        (["way=other", "widht=5"], "unknown setting 'widht' of `speechssl sample`; did you mean 'width'?"),
+        (["way=other", "out=x"], "unknown setting 'out' of `speechssl sample`"),
+    ],
+)
+def test_a_mistake_in_a_variant_is_one_line_that_names_it(
+    with_variants: Command, overrides: list[str], message: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        load_settings(with_variants, overrides)
+    assert str(caught.value).startswith(message)
 
 
 def test_overrides_become_a_typed_object(command: Command) -> None:

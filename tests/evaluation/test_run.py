@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from speechssl.cli.app import main
-from speechssl.errors import UserError
 from speechssl.models.hubert import HubertEncoder
 from speechssl.models.hubert_config import HubertConfig
 from speechssl.models.save import save_encoder
@@ -177,22 +176,26 @@ def test_random_encoders_are_the_same_again_and_differ_by_seed() -> None:
     from speechssl.evaluation.encoders import random_encoder
 
     config = HubertConfig(front_end="fbank", num_layers=1, dim=16, ffn_dim=32, num_heads=2, conv_pos=8)
+    trained = HubertEncoder(config)
     before = torch.random.get_rng_state()
-    one, again, other = (random_encoder(config, seed).mask_emb for seed in (1, 1, 2))
+    one, again, other = (random_encoder(trained, seed).mask_emb for seed in (1, 1, 2))
     assert torch.equal(one, again) and not torch.equal(one, other)
     assert torch.equal(before, torch.random.get_rng_state())
 
 
 def test_baselines_of_an_encoder_of_clips(tmp_path: Path) -> None:
-    """Filterbanks have its frame rate; a random encoder of its kind is not among them."""
+    """Filterbanks have its frame rate; a random encoder has its normalisation, but weights of its own."""
     from speechssl.evaluation.encoders import contestants
     from speechssl.models.clip_config import ClipConfig
     from speechssl.models.clip_encoder import ClipEncoder
 
-    save_encoder(tmp_path, ClipEncoder(ClipConfig(audio_ntt_dim=8)))
-    fbank, clip = (rival.build() for rival in contestants({"clip": str(tmp_path)}, ["fbank"]))
+    trained = ClipEncoder(ClipConfig(audio_ntt_dim=8))
+    trained.norm.update(torch.randn(2, 64, 30) - 7)
+    save_encoder(tmp_path, trained)
+    fbank, random, clip = (rival.build() for rival in contestants({"clip": str(tmp_path)}, ["fbank", "random"]))
     waveform = torch.zeros(1, 16_000)
     assert fbank.frame_rate == clip.frame_rate == 12.5
     assert abs(fbank(waveform).hidden_states[0].shape[1] - clip(waveform).hidden_states[0].shape[1]) <= 1
-    with pytest.raises(UserError, match="the baseline random needs a HuBERT encoder"):
-        contestants({"clip": str(tmp_path)}, ["random"])
+    assert torch.equal(random.norm.mean, trained.norm.mean) and float(random.norm.mean) < -6
+    weights = [encoder.backbone.state_dict()["features.0.weight"] for encoder in (random, clip, trained)]
+    assert torch.equal(weights[1], weights[2]) and not torch.equal(weights[0], weights[1])

@@ -21,7 +21,7 @@ def section(tmp_path):
     results = Results(EvaluateSettings(data_dir="data", out_dir=str(tmp_path)))
     for name, values in LANGUAGE.items():
         for seed, value in enumerate(values):
-            rival = Contestant(name, f"exp/{name}-seed{seed}", None)
+            rival = Contestant(name, f"exp/{name}-seed{seed}")
             encoder = FilterbankEncoder()
             encoder.num_layers = 0 if name == "fbank" else 1
             results.add_encoder(rival, encoder)

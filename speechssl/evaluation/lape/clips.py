@@ -1,0 +1,93 @@
+"""Clips of one length, from recordings of any."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from speechssl.audio import SAMPLE_RATE, AudioError, read_audio
+from speechssl.errors import UserError
+from speechssl.evaluation.recordings import Recording
+
+
+def fit_clip(waveform: Tensor, samples: int) -> Tensor:
+    """Return exactly `(samples,)`: a shorter waveform in the middle of zeros, the middle of a longer one.
+
+    Where the two sides of padding, or of what is cut away, differ, the larger is behind.
+    """
+    missing = samples - len(waveform)
+    if missing >= 0:
+        return functional.pad(waveform, (missing // 2, missing - missing // 2))
+    start = -missing // 2
+    return waveform[start : start + samples]
+
+
+class Clips:
+    """Reads recordings as clips, in threads, and keeps them between encoders while they fit.
+
+    Args:
+        seconds: length of a clip.
+        workers: threads that decode; 0 is one a core.
+        limit: seconds of audio kept at most (16 kHz float32: an hour is 230 MB).
+    """
+
+    def __init__(self, seconds: float, workers: int = 0, limit: float = 7200.0) -> None:
+        self.seconds = seconds
+        self.samples = round(seconds * SAMPLE_RATE)
+        self._workers = workers or len(os.sched_getaffinity(0))
+        self._free = int(limit / seconds)
+        self._kept: dict[Path, Tensor] = {}
+
+    def batches(self, recordings: Sequence[Recording], size: int) -> Iterator[Tensor]:
+        """Yield `(size, samples)` in the order of the recordings; the last one may have fewer.
+
+        Raises:
+            UserError: audio cannot be read, or is not as long as its manifest says.
+        """
+        clips: list[Tensor] = []
+        for clip in self._in_order(recordings, ahead=2 * size):
+            clips.append(clip)
+            if len(clips) == size:
+                yield torch.stack(clips)
+                clips = []
+        if clips:
+            yield torch.stack(clips)
+
+    def _in_order(self, recordings: Sequence[Recording], ahead: int) -> Iterator[Tensor]:
+        """Read in threads (libsndfile runs outside Python's lock), `ahead` clips at most before they are asked for."""
+        pending: deque[tuple[Recording, Future[Tensor]]] = deque()
+        with ThreadPoolExecutor(self._workers) as pool:
+            for recording in recordings:
+                pending.append((recording, pool.submit(self._read, recording)))
+                if len(pending) > ahead:
+                    yield self._keep(*pending.popleft())
+            while pending:
+                yield self._keep(*pending.popleft())
+
+    def _keep(self, recording: Recording, future: Future[Tensor]) -> Tensor:
+        clip = future.result()
+        if recording.audio not in self._kept and len(self._kept) < self._free:
+            self._kept[recording.audio] = clip
+        return clip
+
+    def _read(self, recording: Recording) -> Tensor:
+        if recording.audio in self._kept:
+            return self._kept[recording.audio]
+        try:
+            waveform = read_audio(recording.audio)
+        except AudioError as error:
+            raise UserError(f"{recording.audio} cannot be read ({error}); run `speechssl manifest` again") from error
+        if len(waveform) != recording.samples:
+            raise UserError(
+                f"{recording.audio} has {len(waveform)} samples and its manifest says {recording.samples}; "
+                "run `speechssl manifest` again"
+            )
+        # A copy, so that the rest of a long recording is not kept with it.
+        return fit_clip(waveform, self.samples).clone()

@@ -1,0 +1,129 @@
+"""The clips of a task: recordings of a folder of `speechssl manifest` that have a class."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+
+from speechssl.audio import SAMPLE_RATE
+from speechssl.data.corpora import CorpusSettings
+from speechssl.data.listing import ManifestSettings, make_manifests
+from speechssl.data.tables import read_table
+from speechssl.errors import UserError, nearest
+from speechssl.evaluation.lape.settings import LapeSettings, LapeTask
+from speechssl.evaluation.recordings import Recording, columns_of, read_recordings
+
+FOLDER = "folder"
+"""Where the metadata have no column of this name, it is the folder that a recording is in."""
+MIN_SECONDS = 0.01
+"""Shorter recordings are rejected where the manifest is made here: clips may be short, since they are padded."""
+
+
+@dataclass
+class TaskData:
+    """The clips of a task, in order of their names."""
+
+    recordings: list[Recording]
+    """Those that have a class."""
+    labels: npt.NDArray[np.int64]
+    """Class of each, an index of `classes`."""
+    classes: list[str]
+    """Names of the classes, sorted."""
+    left_out: list[dict[str, str]] = field(default_factory=list)
+    """`what` is not among them, and the `reason`."""
+
+    def column(self, name: str) -> list[str]:
+        """Return the cells of a metadata column, empty where it is not known."""
+        return [recording.labels.get(name, "") for recording in self.recordings]
+
+    def lengths(self, seconds: float) -> dict[str, int]:
+        """Return how many clips there are, and how many of them are padded or cut to be `seconds` long."""
+        samples = np.array([recording.samples for recording in self.recordings])
+        wanted = round(seconds * SAMPLE_RATE)
+        return {
+            "clips": len(samples),
+            "padded": int((samples < wanted).sum()),
+            "cut": int((samples > wanted).sum()),
+        }
+
+
+def data_folder(settings: LapeSettings) -> Path:
+    """Return the folder with the task's manifests; they are made where the data set's own folder was given."""
+    if settings.data_dir is not None:
+        return Path(settings.data_dir)
+    task = settings.task
+    folder = Path(settings.out_dir) / "manifests" / task.name
+    corpus = CorpusSettings(
+        name=task.corpus, audio_dir=str(settings.corpus_dir), metadata=task.metadata, parts=list(task.parts)
+    )
+    # What is held out is the task's to say.
+    make_manifests(ManifestSettings(corpus, str(folder), MIN_SECONDS, valid_fraction=0.0, workers=settings.workers))
+    return folder
+
+
+def read_task(folder: Path, task: LapeTask) -> TaskData:
+    """Read the clips of a task.
+
+    Raises:
+        UserError: the metadata lack a column of the task, or fewer than two classes are there.
+    """
+    everything = read_recordings(folder)
+    found, left_out = _that_fit(everything, task), _rejected(folder)
+    if len(found) < len(everything):
+        left_out.append({"what": f"{len(everything) - len(found)} recordings", "reason": f"not {_rule(task)}"})
+    _require_columns(found, folder, task)
+    names = [_class_of(recording, task.column) for recording in found]
+    kept = [(recording, name) for recording, name in zip(found, names, strict=True) if name]
+    if len(kept) < len(found):
+        left_out.append({"what": f"{len(found) - len(kept)} recordings", "reason": f"no {task.column} known"})
+    classes = sorted({name for _, name in kept})
+    if len(classes) < 2:
+        raise UserError(f"{folder} has {len(classes)} class in column {task.column}: task.column must tell two or more")
+    index = {name: number for number, name in enumerate(classes)}
+    labels = np.array([index[name] for _, name in kept])
+    return TaskData([recording for recording, _ in kept], labels, classes, left_out)
+
+
+def _that_fit(recordings: Sequence[Recording], task: LapeTask) -> list[Recording]:
+    # Cells are text; what looks like a number or a truth value on the command line is none here.
+    wanted = {column: str(cell) for column, cell in (task.only or {}).items()}
+    return [r for r in recordings if all(r.labels.get(column) == cell for column, cell in wanted.items())]
+
+
+def _rule(task: LapeTask) -> str:
+    return ", ".join(f"{column}={cell}" for column, cell in (task.only or {}).items())
+
+
+def _rejected(folder: Path) -> list[dict[str, str]]:
+    """Return how many recordings `speechssl manifest` rejected, by reason."""
+    table = folder / "rejected.tsv"
+    if not table.is_file():
+        return []
+    reasons = Counter(row["reason"].partition(":")[0] for row in read_table(table, ["path", "reason"]))
+    return [
+        {"what": f"{count} recordings rejected by the manifest", "reason": f"{reason} (rejected.tsv lists them)"}
+        for reason, count in sorted(reasons.items())
+    ]
+
+
+def _require_columns(recordings: Sequence[Recording], folder: Path, task: LapeTask) -> None:
+    if not recordings:
+        raise UserError(f"{folder} has no recording with {_rule(task)}; mend task.only, or data_dir")
+    known = columns_of(list(recordings))
+    for setting, column in (("column", task.column), ("fold_column", task.fold_column)):
+        if column is not None and column not in (*known, FOLDER):
+            raise UserError(
+                f"{folder}/metadata.tsv has no column '{column}' with a value{nearest(column, known)} "
+                f"(known: {', '.join(known) or 'none'}); mend task.{setting}, or give the data of corpus={task.corpus}"
+            )
+
+
+def _class_of(recording: Recording, column: str) -> str:
+    if column == FOLDER and column not in recording.labels:
+        return PurePosixPath(recording.name).parent.name
+    return recording.labels.get(column, "")

@@ -1,0 +1,78 @@
+"""The results of all tasks below one folder, side by side: `results.json`, `results.md` and `results.tex`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from speechssl.evaluation.lape.results import BENCHMARK
+from speechssl.evaluation.lape.tables import TaskResults, captions, latex_table, overview_table, task_table
+from speechssl.evaluation.markdown import markdown_table
+from speechssl.files import read_json, write_json, write_text
+
+
+def read_tasks(folder: Path) -> list[TaskResults]:
+    """Return the content of every `<task>/results.json` of LAPE, in order of the tasks' names."""
+    found = [read_json(path) for path in sorted(folder.glob("*/results.json"))]
+    return [results for results in found if results.get("benchmark") == BENCHMARK]
+
+
+def write_overview(folder: Path) -> None:
+    """Write the tables of all tasks that are there; `results.json` has what each measures, and its summary."""
+    tasks = read_tasks(folder)
+    write_text(folder / "results.md", _page(tasks))
+    write_text(folder / "results.tex", latex_table(overview_table(tasks), captions(tasks)))
+    kept = ("protocol", "chosen", "task", "encoders", "summary")
+    summaries: dict[str, Any] = {results["task"]["name"]: {key: results[key] for key in kept} for results in tasks}
+    write_json(folder / "results.json", {"benchmark": BENCHMARK, "tasks": summaries})
+
+
+def task_text(results: TaskResults) -> str:
+    """Return the table of one task with its captions, for a terminal."""
+    return "\n".join([markdown_table(task_table(results)), "", *captions([results])])
+
+
+def _page(tasks: Sequence[TaskResults]) -> str:
+    lines = [
+        "# LAPE: a linear head on frozen encoders",
+        "",
+        *captions(tasks),
+        "",
+        markdown_table(overview_table(tasks)),
+    ]
+    for results in tasks:
+        lines += ["", f"## {results['task']['name']}", "", task_text(results), ""]
+        lines += [f"- {fact}" for fact in _facts(results)]
+        lines += [f"- left out: {item['what']}: {item['reason']}" for item in results["left_out"]]
+    return "\n".join(lines) + "\n"
+
+
+def _facts(results: TaskResults) -> Iterator[str]:
+    task = results["task"]
+    yield (
+        f"{len(task['classes'])} classes ({task['column']}) of corpus {task['corpus']}: {task['clips']} clips of "
+        f"{task['clip_seconds']:g} s, {task['padded']} padded and {task['cut']} cut to that"
+    )
+    yield f"chance {100 * task['chance']:.1f} %, most frequent class {100 * task['most_frequent_class']:.1f} %"
+    for division in task["divisions"]:
+        yield _division(division, task["group_column"])
+    if task["note"]:
+        yield task["note"]
+
+
+def _division(division: dict[str, Any], group: str) -> str:
+    sizes = [f"{division['train']} train"]
+    if "valid" in division:
+        sizes.append(f"{division['valid']} validation ({division['valid_is']})")
+    text = f"{division['name']}: {', '.join(sizes)}, {division['test']} test clips"
+    if "test_groups" in division:
+        text += (
+            f"; {division['groups_also_in_train']} of {division['test_groups']} values of {group} in the test part "
+            "are in train as well"
+        )
+    missing = division["missing_from_train"]
+    if missing:
+        names = ", ".join(f"{name} ({count} test clips)" for name, count in missing.items())
+        text += f"; {len(missing)} classes are not in train, so never right: {names}"
+    return text

@@ -1,0 +1,145 @@
+"""What one task gave: `<task>/results.json`, `confusion.json` and `confusion.png`.
+
+`results.json` holds
+
+- `benchmark`: `lape`; `speechssl`: version; `settings`: those of the run; `seconds`: how long it took
+- `protocol`, `chosen`: in words, how the reported epoch was chosen
+- `task`: `name`, `corpus`, `column`, `group_column`, `clip_seconds`, `split`, `note`, `published`, `classes` (their
+  names), `clips`, `padded`, `cut`, `chance` (one of the classes), `most_frequent_class` (its share), and `divisions`:
+  of each its `name`, sizes of `train`, `valid` and `test`, where `valid` comes from, `missing_from_train` (class ->
+  test clips of it), and how many groups (speakers, say) of the test part are in train as well, where they are known
+- `encoders`: a list with one entry a row of the tables: `name`, `frame_rate`, `dim`, `parameters`, `sources`
+- `scores`: row -> a list with one :class:`speechssl.evaluation.lape.scores.Score` a source, label fraction and seed
+- `summary`: row -> label fraction -> `accuracy` and `balanced_accuracy`: `mean`, `spread` (sample standard deviation
+  over sources and seeds; 0 for one) and `runs`
+- `left_out`: list of `what` and `reason`
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from speechssl import __version__
+from speechssl.evaluation.encoders import Contestant
+from speechssl.evaluation.lape.confusion import plot_confusion
+from speechssl.evaluation.lape.data import TaskData
+from speechssl.evaluation.lape.scores import Confusion, Score
+from speechssl.evaluation.lape.settings import LapeSettings, Protocol
+from speechssl.evaluation.lape.splits import Division
+from speechssl.files import write_json
+from speechssl.models.encoder import Encoder
+
+BENCHMARK = "lape"
+CHOSEN = {
+    Protocol.sound: "learning rate and epoch chosen on validation, the test part read once after that",
+    Protocol.paper: "MAXIMUM of the test accuracy over the epochs: the test part itself chose the epoch",
+}
+"""Protocol: how the reported epoch was chosen."""
+
+
+class LapeResults:
+    """Collects what was measured in one task."""
+
+    def __init__(self, settings: LapeSettings, data: TaskData, divisions: Sequence[Division]) -> None:
+        self._settings = settings
+        self._data = data
+        self._divisions = divisions
+        self._started = time.monotonic()
+        self._encoders: dict[str, dict[str, Any]] = {}
+        self._scores: dict[str, list[dict[str, Any]]] = {}
+        self._confusions: dict[str, dict[str, Confusion]] = {}
+
+    def add(self, rival: Contestant, encoder: Encoder, score: Score) -> None:
+        """Note one score of an encoder."""
+        facts = {
+            "name": rival.name,
+            "frame_rate": encoder.frame_rate,
+            "dim": encoder.dim,
+            "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
+            "sources": [],
+        }
+        row = self._encoders.setdefault(rival.name, facts)
+        if rival.source not in row["sources"]:
+            row["sources"].append(rival.source)
+        self._scores.setdefault(rival.name, []).append({"source": rival.source, **score.to_json()})
+        sums = self._confusions.setdefault(rival.name, {})
+        fraction = f"{score.label_fraction:g}"
+        sums[fraction] = sums.get(fraction, 0) + score.confusion
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all but the confusion matrices, see the module's docstring."""
+        return {
+            "benchmark": BENCHMARK,
+            "speechssl": __version__,
+            "settings": dataclasses.asdict(self._settings),
+            "seconds": round(time.monotonic() - self._started, 1),
+            "protocol": self._settings.protocol,
+            "chosen": CHOSEN[self._settings.protocol],
+            "task": self._task(),
+            "encoders": list(self._encoders.values()),
+            "scores": self._scores,
+            "summary": {name: _summary(scores) for name, scores in self._scores.items()},
+            "left_out": self._data.left_out,
+        }
+
+    def write(self, folder: Path) -> None:
+        """Write the results of the task into its folder."""
+        classes = self._data.classes
+        most = f"{max(self._settings.label_fractions):g}"
+        pictures = {name: matrices[most] for name, matrices in self._confusions.items()}
+        plot_confusion(folder / "confusion.png", pictures, classes, self._settings.task.name)
+        matrices = {
+            name: {fraction: _sparse(matrix, classes) for fraction, matrix in sums.items()}
+            for name, sums in self._confusions.items()
+        }
+        write_json(folder / "confusion.json", matrices)
+        write_json(folder / "results.json", self.to_json())
+
+    def _task(self) -> dict[str, Any]:
+        task, data = self._settings.task, self._data
+        shares = np.bincount(data.labels) / len(data.labels)
+        return {
+            "name": task.name,
+            "corpus": task.corpus,
+            "column": task.column,
+            "group_column": task.group_column,
+            "clip_seconds": task.clip_seconds,
+            "split": task.split,
+            "note": task.note,
+            "published": task.published or {},
+            "classes": data.classes,
+            **data.lengths(task.clip_seconds),
+            "chance": 1 / len(data.classes),
+            "most_frequent_class": float(shares.max()),
+            "divisions": [division.describe(data, task) for division in self._divisions],
+        }
+
+
+def _summary(scores: Sequence[dict[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:
+    summary: dict[str, dict[str, dict[str, float]]] = {}
+    for fraction in sorted({score["label_fraction"] for score in scores}):
+        alike = [score for score in scores if score["label_fraction"] == fraction]
+        summary[f"{fraction:g}"] = {
+            kind: _mean_and_spread([score[kind] for score in alike]) for kind in ("accuracy", "balanced_accuracy")
+        }
+    return summary
+
+
+def _mean_and_spread(values: Sequence[float]) -> dict[str, float]:
+    spread = statistics.stdev(values) if len(values) > 1 else 0.0
+    return {"mean": statistics.fmean(values), "spread": spread, "runs": len(values)}
+
+
+def _sparse(matrix: Confusion, classes: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Return the counts that are not 0: true class -> predicted class -> clips."""
+    return {
+        name: {classes[column]: int(row[column]) for column in np.flatnonzero(row).tolist()}
+        for name, row in zip(classes, matrix, strict=True)
+    }

@@ -1,0 +1,152 @@
+"""Settings of `speechssl evaluate benchmark=lape`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from omegaconf import MISSING
+
+from speechssl.errors import UserError
+
+RESERVED_NAMES = ("manifests",)
+"""Folders of `out_dir` that are no task's."""
+
+
+class Split(str, Enum):
+    """Which clips of a task are trained on and which are tested on."""
+
+    official = "official"
+    stratified = "stratified"
+    folds = "folds"
+
+
+class Protocol(str, Enum):
+    """How the epoch is chosen whose test accuracy is reported."""
+
+    sound = "sound"
+    paper = "paper"
+
+
+@dataclass
+class LapeTask:
+    """One task: clips of one length, one class each."""
+
+    name: str = MISSING
+    """Name of the task in the results, and of its folder."""
+    corpus: str = MISSING
+    """Corpus of `speechssl manifest` whose metadata the task reads."""
+    parts: list[str] = field(default_factory=list)
+    """Parts of the corpus, where it has some (`corpus.parts` of `speechssl manifest`)."""
+    metadata: str = ""
+    """`folder` only: table of labels (`corpus.metadata` of `speechssl manifest`)."""
+    only: Any = None
+    """Metadata columns and the value that a recording must have in each, e.g. `{language: en}`; others are left out
+    and counted. Null: all recordings."""
+    column: str = MISSING
+    """Metadata column of the class. Recordings without it are left out and counted. `folder`, where there is no such
+    column: the folder that a recording is in."""
+    clip_seconds: float = MISSING
+    """Length of every clip: shorter ones stand in the middle of zeros, of longer ones the middle is cut out."""
+    split: Split = Split.stratified
+    """`official`: splits train, valid and test of the manifest; `stratified`: 80/20 by class, seed 1; `folds`: the
+    values of `fold_column` are tested in turn."""
+    fold_column: str | None = None
+    """`folds`: the column."""
+    test_fold: str | None = None
+    """`folds`: test this value of the column only; null: each in turn, and the mean of their accuracies counts."""
+    group_column: str = "speaker"
+    """Column of what clips of one recording have in common, e.g. who speaks: the part of train that is held out for
+    validation has other ones, where the column is known, is not the class, and gives every class enough of them."""
+    published: Any = None
+    """Test accuracies by others, `{name: per cent}`, that stand beside ours in the tables: maxima over epochs."""
+    note: str = ""
+    """What of it is this project's choice."""
+
+
+@dataclass
+class LapeSettings:
+    """A linear head on frozen encoders, side by side, for one task."""
+
+    task: LapeTask = field(default_factory=LapeTask)
+    """Which classes, of which clips."""
+    out_dir: str = MISSING
+    """Folder of the results: `<task>/results.json` has every number, `results.md` and `results.tex` the tables of all
+    tasks whose results are in it."""
+    encoders: Any = MISSING
+    """Trained encoders: `{name: FOLDER}`, or `{name: [FOLDER, FOLDER]}` with one folder a seed; whatever
+    `speechssl.load_encoder` takes."""
+    baselines: list[str] = field(default_factory=lambda: ["fbank", "random"])
+    """What they stand beside: `fbank` (log-mel filterbanks), `random` (new ones of the first one's configuration)."""
+    data_dir: str | None = None
+    """Folder of `speechssl manifest`. Give either this or `corpus_dir`."""
+    corpus_dir: str | None = None
+    """The data set's own folder; its manifest is made in `out_dir/manifests/<task>`."""
+    protocol: Protocol = Protocol.sound
+    """`sound`: learning rate and epoch are chosen on validation, and the test part is read once after that; `paper`:
+    the maximum of the test accuracy over the epochs, as the published scores are."""
+    label_fractions: list[float] = field(default_factory=lambda: [1.0])
+    """Parts of the training labels that are used, one result each: a sample of each class, one clip a class at least.
+    The validation part stays whole."""
+    seeds: list[int] = field(default_factory=lambda: [1, 2, 3])
+    """Each trains a head of its own: initial weights, order of the clips, and sample of the labels."""
+    lr: list[float] = field(default_factory=lambda: [1e-3])
+    """Learning rates of Adam; of several, the one that is best on validation counts (for each seed)."""
+    epochs: int = 30
+    """Passes over the training part."""
+    batch_size: int = 32
+    """Clips in an update of the head."""
+    standardise: bool | None = None
+    """Features get mean 0 and deviation 1 over the training part (whatever the label fraction; this looks at no
+    label). Null: with `protocol=sound`, so that one learning rate suits all encoders, however large their numbers are
+    (this project's choice); not with `paper`, as published."""
+    device: str = "auto"
+    """Where encoders and heads run: `cpu`, `cuda`, or `auto`."""
+    batch_seconds: float = 60.0
+    """Seconds of audio in a batch of the encoder. Changes no result beyond rounding."""
+    workers: int = 0
+    """Threads that decode; 0 is one a core. Changes no result."""
+
+    @property
+    def standardised(self) -> bool:
+        """Whether features are standardised."""
+        return self.protocol is Protocol.sound if self.standardise is None else self.standardise
+
+    def __post_init__(self) -> None:
+        _check_task(self.task)
+        if (self.data_dir is None) == (self.corpus_dir is None):
+            raise UserError(
+                "give either data_dir (a folder of `speechssl manifest`) or corpus_dir (the data set's own)"
+            )
+        if self.epochs < 1 or self.batch_size < 1 or self.batch_seconds <= 0 or self.workers < 0:
+            raise UserError("epochs, batch_size and batch_seconds must be more than 0, and workers 0 or more")
+        _require_list("lr", self.lr, all(lr > 0 for lr in self.lr), "above 0")
+        _require_list("seeds", self.seeds, all(seed >= 0 for seed in self.seeds), "0 or more")
+        fractions = self.label_fractions
+        _require_list("label_fractions", fractions, all(0 < part <= 1 for part in fractions), "above 0 and at most 1")
+        if self.protocol is Protocol.paper and len(self.lr) > 1:
+            raise UserError("protocol=paper has no validation to choose a learning rate on; give one lr")
+
+
+def _check_task(task: LapeTask) -> None:
+    if not re.fullmatch(r"\w[\w.-]*", task.name) or task.name in RESERVED_NAMES:
+        raise UserError(f"task.name={task.name} cannot be a folder's name here; use other letters, digits, - and _")
+    if task.clip_seconds <= 0:
+        raise UserError(f"task.clip_seconds={task.clip_seconds:g} must be more than 0")
+    if (task.split is Split.folds) != (task.fold_column is not None):
+        raise UserError("task.fold_column names the column of task.split=folds, and is for no other split")
+    for name, value in (("only", task.only), ("published", task.published)):
+        if value is not None and not isinstance(value, dict):
+            raise UserError(f"task.{name}={value} must be a mapping, e.g. task.{name}='{{name: value}}'")
+    if not all(isinstance(score, (int, float)) for score in (task.published or {}).values()):
+        raise UserError(f"task.published={task.published} must give a number for each name")
+    if task.test_fold is not None and task.split is not Split.folds:
+        raise UserError(f"task.test_fold={task.test_fold} is for task.split=folds")
+
+
+def _require_list(name: str, values: Sequence[float], fit: bool, which: str) -> None:
+    if not values or not fit or len(set(values)) < len(values):
+        raise UserError(f"{name}={list(values)} must list different numbers {which}")

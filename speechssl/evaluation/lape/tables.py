@@ -1,0 +1,82 @@
+"""Tables of the results of one task or several: encoders are lines, tasks or label fractions are columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from speechssl.evaluation.lape.settings import Protocol
+
+TaskResults = Mapping[str, Any]
+"""Content of a `<task>/results.json`."""
+
+_LATEX = str.maketrans({character: f"\\{character}" for character in "&%$#_{}"} | {"±": r"$\pm$", "~": r"\~{}"})
+
+
+def task_table(results: TaskResults) -> list[list[str]]:
+    """Return the table of one task: accuracy for each label fraction, then balanced accuracy for the largest."""
+    fractions = _fractions(results["summary"].values())
+    header = ["encoder", *(f"accuracy{_labels(fraction)}" for fraction in fractions)]
+    rows = [[*header, f"balanced accuracy{_labels(fractions[-1])}", "parameters", "width"]]
+    for facts in results["encoders"]:
+        summary = results["summary"][facts["name"]]
+        cells = [_cell(summary.get(fraction, {}).get("accuracy")) for fraction in fractions]
+        cells.append(_cell(summary.get(fractions[-1], {}).get("balanced_accuracy")))
+        rows.append([facts["name"], *cells, f"{facts['parameters']:,}".replace(",", " "), str(facts["dim"])])
+    for name, value in results["task"]["published"].items():
+        rows.append([_published(name), *["-"] * (len(fractions) - 1), f"{value:.1f}", "-", "-", "-"])
+    return rows
+
+
+def overview_table(tasks: Sequence[TaskResults]) -> list[list[str]]:
+    """Return the table of several tasks: the accuracy of each, a line an encoder and label fraction."""
+    rows = [["encoder", *(f"{results['task']['name']} ({results['protocol']})" for results in tasks)]]
+    names = dict.fromkeys(facts["name"] for results in tasks for facts in results["encoders"])
+    for name in names:
+        summaries = [results["summary"].get(name, {}) for results in tasks]
+        for fraction in _fractions(summaries):
+            cells = [_cell(summary.get(fraction, {}).get("accuracy")) for summary in summaries]
+            rows.append([f"{name}{_labels(fraction)}", *cells])
+    for name in dict.fromkeys(name for results in tasks for name in results["task"]["published"]):
+        published = [results["task"]["published"].get(name) for results in tasks]
+        rows.append([_published(name), *("-" if value is None else f"{value:.1f}" for value in published)])
+    return rows
+
+
+def captions(tasks: Sequence[TaskResults]) -> list[str]:
+    """Return what must be said of the numbers, a sentence each: above all, how the epoch was chosen."""
+    lines = ["Test accuracy in per cent: mean ± sample standard deviation over seeds (and encoders of one name)."]
+    for protocol in Protocol:
+        chosen = {results["chosen"] for results in tasks if results["protocol"] == protocol}
+        lines += [f"Protocol {protocol.value}: {words}." for words in sorted(chosen)]
+    if any(results["task"]["published"] for results in tasks):
+        lines.append("Published scores are maxima of the test accuracy over the epochs.")
+    return lines
+
+
+def latex_table(rows: list[list[str]], notes: Sequence[str]) -> str:
+    """Return a `tabular`, with the notes as comments above and as lines below it. Needs no package."""
+    header, *body = [" & ".join(cell.translate(_LATEX) for cell in row) + r" \\" for row in rows]
+    columns = "l" + "r" * (len(rows[0]) - 1)
+    below = [rf"\multicolumn{{{len(rows[0])}}}{{l}}{{\footnotesize {note.translate(_LATEX)}}} \\" for note in notes]
+    lines = [rf"\begin{{tabular}}{{{columns}}}", r"\hline", header, r"\hline", *body, r"\hline", *below]
+    return "\n".join([*lines, r"\end{tabular}"]) + "\n"
+
+
+def _fractions(summaries: Iterable[Mapping[str, Any]]) -> list[str]:
+    return sorted({fraction for summary in summaries for fraction in summary}, key=float)
+
+
+def _labels(fraction: str) -> str:
+    return "" if float(fraction) == 1 else f", {100 * float(fraction):g} % of labels"
+
+
+def _published(name: str) -> str:
+    return f"{name} (published, maximum over epochs)"
+
+
+def _cell(summary: Mapping[str, float] | None) -> str:
+    if summary is None:
+        return "-"
+    mean = f"{100 * summary['mean']:.1f}"
+    return f"{mean} ± {100 * summary['spread']:.1f}" if summary["runs"] > 1 else mean

@@ -1,0 +1,85 @@
+"""Which recordings are clips of a task, and of which class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from speechssl.errors import UserError
+from speechssl.evaluation.lape.data import data_folder, read_task
+from speechssl.evaluation.lape.settings import LapeSettings, LapeTask
+from tests.evaluation.lape.conftest import EACH, PITCHES, tone, write_manifests
+
+
+def task(column: str, **settings: object) -> LapeTask:
+    return LapeTask(**{"name": "t", "corpus": "folder", "column": column, "clip_seconds": 0.5, **settings})
+
+
+def test_every_recording_has_the_class_of_its_metadata(data_dir: Path) -> None:
+    data = read_task(data_dir, task("class"))
+    assert data.classes == sorted(PITCHES) and data.left_out == []
+    for recording, label in zip(data.recordings, data.labels, strict=True):
+        assert recording.name.startswith(data.classes[label])
+    samples = [recording.samples for recording in data.recordings]
+    expected = {"clips": 3 * EACH, "padded": sum(s < 8000 for s in samples), "cut": sum(s > 8000 for s in samples)}
+    assert data.lengths(0.5) == expected
+
+
+def test_without_a_column_the_folder_is_the_class(data_dir: Path) -> None:
+    named, by_folder = read_task(data_dir, task("class")), read_task(data_dir, task("folder"))
+    assert by_folder.classes == named.classes and by_folder.labels.tolist() == named.labels.tolist()
+
+
+def test_only_what_a_task_asks_for_is_used_and_the_rest_is_counted(data_dir: Path) -> None:
+    data = read_task(data_dir, task("class", only={"fold": "2"}))
+    assert {recording.labels["fold"] for recording in data.recordings} == {"2"}
+    assert data.left_out == [{"what": f"{9 * EACH // 4} recordings", "reason": "not fold=2"}]
+    with pytest.raises(UserError, match=r"has no recording with fold=7; mend task\.only"):
+        read_task(data_dir, task("class", only={"fold": "7"}))
+
+
+def test_a_column_that_does_not_exist_is_named_with_the_nearest(data_dir: Path) -> None:
+    with pytest.raises(UserError, match=r"no column 'clas' .*did you mean 'class'\? .*mend task\.column"):
+        read_task(data_dir, task("clas"))
+    with pytest.raises(UserError, match=r"no column 'flod' .*did you mean 'fold'\? .*mend task\.fold_column"):
+        read_task(data_dir, task("class", fold_column="flod"))
+
+
+def test_the_manifest_of_a_folder_takes_short_clips_and_its_rejects_are_counted(tmp_path: Path) -> None:
+    audio = tmp_path / "audio"
+    for number, name in enumerate(("bird", "none")):
+        (audio / name).mkdir(parents=True)
+        soundfile.write(audio / name / "short.wav", tone(500, 0.05, 0.1, number), 16000)
+        soundfile.write(audio / name / "long.wav", tone(500, 2.0, 0.1, number, rate=44100), 44100)
+    soundfile.write(audio / "bird/broken.wav", np.full(8000, np.nan, dtype=np.float32), 16000, subtype="FLOAT")
+    soundfile.write(audio / "none/silent.wav", np.zeros(8000), 16000)
+    given = LapeSettings(task("folder"), str(tmp_path / "out"), {}, corpus_dir=str(audio), workers=1)
+    folder = data_folder(given)
+    assert folder == tmp_path / "out/manifests/t" and not (folder / "valid.tsv").exists()
+    data = read_task(folder, given.task)
+    assert [recording.name for recording in data.recordings] == [
+        "bird/long.wav",
+        "bird/short.wav",
+        "none/long.wav",
+        "none/short.wav",
+    ]
+    reasons = {item["reason"].split(" (")[0] for item in data.left_out}
+    assert reasons == {"not finite", "silent"}
+
+
+def test_recordings_without_a_class_are_counted(tmp_path: Path) -> None:
+    audio = tmp_path / "audio"
+    audio.mkdir()
+    for number in range(4):
+        soundfile.write(audio / f"{number}.wav", tone(500, 0.3, 0.1, number), 16000)
+    (audio / "metadata.tsv").write_text("path\tkind\n0.wav\ta\n1.wav\tb\n2.wav\t\n")
+    data = read_task(write_manifests(audio, tmp_path / "data"), task("kind"))
+    assert data.classes == ["a", "b"] and data.left_out == [{"what": "2 recordings", "reason": "no kind known"}]
+
+
+def test_one_class_is_too_few(data_dir: Path) -> None:
+    with pytest.raises(UserError, match=r"has 1 class in column fold: task\.column must tell two or more"):
+        read_task(data_dir, task("fold", only={"fold": "1"}))

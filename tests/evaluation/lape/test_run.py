@@ -1,0 +1,171 @@
+"""The command as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib import image
+
+from speechssl.cli.app import main
+from tests.evaluation.lape.conftest import EACH
+
+FAST = ["epochs=6", "lr=[3e-2]", "workers=1"]
+
+
+def lape(out: Path, encoder: Path, *settings: str) -> dict:
+    names = ["benchmark=lape", "task.name=tones", "task.column=class", "task.clip_seconds=0.5"]
+    common = [*names, f"out_dir={out}", f"encoders={{tiny: {encoder}}}", *FAST]
+    assert main(["evaluate", *common, *settings]) == 0
+    (name,) = [setting.partition("=")[2] for setting in [*names, *settings] if setting.startswith("task.name=")][-1:]
+    return json.loads((out / name / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("lape")
+
+
+@pytest.fixture(scope="module")
+def results(out: Path, tones: Path, encoder_dir: Path) -> dict:
+    return lape(out, encoder_dir, f"corpus_dir={tones}", "seeds=[1,2]", "label_fractions=[0.1,1]")
+
+
+def test_encoders_stand_side_by_side_for_every_seed_and_label_fraction(results: dict) -> None:
+    assert [row["name"] for row in results["encoders"]] == ["fbank", "random", "tiny"]
+    assert results["encoders"][0]["dim"] == 80 and results["encoders"][1]["sources"] == ["random seed 1"]
+    for name in ("fbank", "random", "tiny"):
+        assert [(s["label_fraction"], s["seed"]) for s in results["scores"][name]] == [
+            (0.1, 1),
+            (0.1, 2),
+            (1, 1),
+            (1, 2),
+        ]
+        summary = results["summary"][name]["1"]["accuracy"]
+        both = [score["accuracy"] for score in results["scores"][name] if score["label_fraction"] == 1]
+        assert summary == {
+            "mean": pytest.approx(np.mean(both)),
+            "spread": pytest.approx(np.std(both, ddof=1)),
+            "runs": 2,
+        }
+
+
+def test_tones_are_told_apart_from_filterbanks(results: dict) -> None:
+    assert results["summary"]["fbank"]["1"]["accuracy"]["mean"] > 0.9 > 0.5 > results["task"]["chance"]
+    assert results["task"]["clips"] == 3 * EACH and results["task"]["padded"] + results["task"]["cut"] == 3 * EACH
+    (division,) = results["task"]["divisions"]
+    assert division["train"] + division["valid"] + division["test"] == 3 * EACH
+
+
+def test_the_confusion_matrix_counts_every_test_clip_of_every_seed(out: Path, results: dict) -> None:
+    matrices = json.loads((out / "tones/confusion.json").read_text())
+    for name in ("fbank", "tiny"):
+        counts = matrices[name]["1"]
+        total = sum(count for row in counts.values() for count in row.values())
+        right = sum(row.get(true, 0) for true, row in counts.items())
+        assert total == 2 * results["task"]["divisions"][0]["test"]
+        assert right / total == pytest.approx(results["summary"][name]["1"]["accuracy"]["mean"])
+    assert image.imread(out / "tones/confusion.png").std() > 0
+
+
+def test_the_same_command_is_left_out_until_a_recording_changes(
+    tmp_path: Path, tones: Path, encoder_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    audio = shutil.copytree(tones, tmp_path / "audio")
+    given = (f"corpus_dir={audio}", "baselines=[fbank]", "seeds=[1]")
+    once = lape(tmp_path / "out", encoder_dir, *given)
+    capsys.readouterr()
+    assert lape(tmp_path / "out", encoder_dir, *given) == once
+    assert "evaluate: done before and unchanged" in capsys.readouterr().out
+    (audio / "low/000.wav").unlink()
+    assert lape(tmp_path / "out", encoder_dir, *given)["task"]["clips"] == 3 * EACH - 1
+
+
+def test_two_runs_agree_and_numbers_do_not_depend_on_file_order_batches_or_threads(
+    tmp_path: Path, out: Path, results: dict, data_dir: Path, encoder_dir: Path
+) -> None:
+    shuffled = shutil.copytree(data_dir, tmp_path / "data")
+    for file in shuffled.glob("*.tsv"):
+        first, *lines = file.read_text().splitlines()
+        file.write_text("\n".join([first, *reversed(lines)]) + "\n")
+    given = ("seeds=[1,2]", "label_fractions=[0.1,1]", "batch_seconds=2", "workers=3")
+    again = lape(tmp_path / "out", encoder_dir, f"data_dir={shuffled}", *given)
+    assert again["scores"]["fbank"] == results["scores"]["fbank"]
+    assert again["scores"]["tiny"] == [{**score} for score in results["scores"]["tiny"]]
+
+
+def test_official_parts_and_folds(tmp_path: Path, data_dir: Path, encoder_dir: Path) -> None:
+    given = (f"data_dir={data_dir}", "baselines=[]", "seeds=[1]")
+    official = lape(tmp_path, encoder_dir, *given, "task.name=official", "task.split=official")
+    (division,) = official["task"]["divisions"]
+    sixth = 3 * EACH // 6
+    assert (division["train"], division["valid"], division["test"]) == (3 * sixth, sixth, 2 * sixth)
+    assert division["valid_is"] == "official"
+    folds = lape(tmp_path, encoder_dir, *given, "task.name=folds", "task.split=folds", "task.fold_column=fold")
+    (score,) = folds["scores"]["tiny"]
+    assert [part["name"] for part in score["parts"]] == ["fold 1", "fold 2", "fold 3", "fold 4"]
+    assert score["accuracy"] == pytest.approx(np.mean([part["accuracy"] for part in score["parts"]]))
+    page = (tmp_path / "results.md").read_text()
+    header = next(line for line in page.splitlines() if line.startswith("| encoder"))
+    assert "| folds (sound) | official (sound) |" in re.sub(" +", " ", header)
+    assert set(json.loads((tmp_path / "results.json").read_text())["tasks"]) == {"folds", "official"}
+
+
+def test_every_table_of_the_papers_protocol_says_that_it_is_a_maximum(
+    tmp_path: Path, data_dir: Path, encoder_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = (f"data_dir={data_dir}", "baselines=[fbank]", "seeds=[1]", "protocol=paper", "task.published={other: 81.5}")
+    results = lape(tmp_path, encoder_dir, *given)
+    said = "MAXIMUM of the test accuracy over the epochs"
+    texts = [capsys.readouterr().out, *((tmp_path / f"results.{name}").read_text() for name in ("md", "tex", "json"))]
+    assert all(said in text for text in texts)
+    assert all("81.5" in text and "published, maximum over epochs" in text for text in texts[:3])
+    assert "valid" not in results["task"]["divisions"][0]
+    assert not results["settings"]["standardise"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["benchmark=lap"], "no benchmark named 'lap'; did you mean 'lape'? (known: probes, lape)"),
+        (["benchmark=lape", "task=esc5"], "no task named 'esc5'; did you mean 'esc50'?"),
+        (["benchmark=lape", "task=esc50", "out_dir=x", "encoders={}"], "give either data_dir"),
+        (["benchmark=lape", "task=esc50", "out_dir=x"], "missing setting encoders: give it as encoders=VALUE"),
+        (["benchmark=lape", "out_dir=x", "encoders={}", "data_dir=d"], "missing setting task.clip_seconds"),
+        (["benchmark=lape", "epoch=3"], "unknown setting 'epoch' of `speechssl evaluate`; did you mean 'epochs'?"),
+    ],
+)
+def test_a_mistake_is_one_line(settings: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", *settings]) == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("lr=[1e-3,1e-2]", "protocol=paper has no validation to choose a learning rate on"),
+        ("label_fractions=[0,1]", "label_fractions=[0.0, 1.0] must list different numbers above 0 and at most 1"),
+        ("seeds=[1,1]", "seeds=[1, 1] must list different numbers"),
+        ("task.name=manifests", "task.name=manifests cannot be a folder's name here"),
+        ("task.test_fold=null task.fold_column=null", "task.fold_column names the column of task.split=folds"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(setting: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["benchmark=lape", "task=urbansound8k", "data_dir=d", "out_dir=x", "encoders={}", "protocol=paper"]
+    assert main(["evaluate", *given, *setting.split()]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_help_is_that_of_the_benchmark_chosen(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "benchmark=lape", "--help"]) == 0
+    lape_help = capsys.readouterr().out
+    assert main(["evaluate", "--help"]) == 0
+    probes_help = capsys.readouterr().out
+    assert "  label_fractions=[1.0]" in lape_help and "  task=" in lape_help and "urbansound8k" in lape_help
+    assert "  label_fractions=" not in probes_help and "  probe.columns=None" in probes_help
+    assert all("  benchmark=lape --help" in text for text in (lape_help, probes_help))

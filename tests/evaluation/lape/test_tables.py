@@ -1,0 +1,64 @@
+"""Tables of several tasks, with what must be said of them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from speechssl.evaluation.lape.tables import captions, latex_table, overview_table, task_table
+
+
+def results(name: str, protocol: str, values: dict[str, dict[str, float]], **published: float) -> dict[str, Any]:
+    """Return what a table needs; `values` are mean accuracies by encoder and label fraction."""
+
+    def cell(mean: float) -> dict[str, Any]:
+        return {kind: {"mean": mean, "spread": 0.0123, "runs": 3} for kind in ("accuracy", "balanced_accuracy")}
+
+    return {
+        "protocol": protocol,
+        "chosen": f"as {protocol} does",
+        "task": {"name": name, "published": published},
+        "encoders": [{"name": encoder, "parameters": 5321856, "dim": 2048} for encoder in values],
+        "summary": {encoder: {key: cell(mean) for key, mean in means.items()} for encoder, means in values.items()},
+    }
+
+
+ESC = results("esc_50", "sound", {"fbank": {"1": 0.25}, "ours": {"0.1": 0.4, "1": 0.755}})
+BIRDS = results("birds", "paper", {"ours": {"1": 0.8}}, them=77.25)
+
+
+def test_encoders_and_label_fractions_are_lines_and_tasks_are_columns() -> None:
+    assert overview_table([BIRDS, ESC]) == [
+        ["encoder", "birds (paper)", "esc_50 (sound)"],
+        ["ours, 10 % of labels", "-", "40.0 ± 1.2"],
+        ["ours", "80.0 ± 1.2", "75.5 ± 1.2"],
+        ["fbank", "-", "25.0 ± 1.2"],
+        ["them (published, maximum over epochs)", "77.2", "-"],
+    ]
+
+
+def test_the_table_of_a_task_has_a_column_for_each_fraction() -> None:
+    header, fbank, ours = task_table(ESC)
+    assert header[:4] == ["encoder", "accuracy, 10 % of labels", "accuracy", "balanced accuracy"]
+    assert fbank == ["fbank", "-", "25.0 ± 1.2", "25.0 ± 1.2", "5 321 856", "2048"]
+    assert ours[1:3] == ["40.0 ± 1.2", "75.5 ± 1.2"]
+    assert [len(row) for row in task_table(BIRDS)] == [5, 5, 5]
+
+
+def test_captions_name_each_protocol_once() -> None:
+    lines = captions([ESC, BIRDS, ESC])
+    assert lines[1:] == [
+        "Protocol sound: as sound does.",
+        "Protocol paper: as paper does.",
+        "Published scores are maxima of the test accuracy over the epochs.",
+    ]
+
+
+def test_latex_has_as_many_cells_in_each_line_and_no_bare_special_character() -> None:
+    text = latex_table(overview_table([BIRDS, ESC]), ["100 % & _"])
+    assert text.startswith("\\begin{tabular}{lrr}\n") and text.endswith("\\end{tabular}\n")
+    lines = [line for line in text.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
+    assert [len(re.findall(r"(?<!\\)&", line)) for line in lines] == [2] * 5  # header and four lines
+    assert r"esc\_50 (sound)" in text and r"10 \% of labels" in text and r"40.0 $\pm$ 1.2" in text
+    assert not re.search(r"(?<!\\)[%#_]", text)
+    assert r"\multicolumn{3}{l}{\footnotesize 100 \% \& \_}" in text
