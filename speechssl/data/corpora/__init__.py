@@ -8,13 +8,23 @@ from collections.abc import Callable
 
 from speechssl.data.corpora.asterisk import asterisk
 from speechssl.data.corpora.asterisk_voices import asterisk_voices
+from speechssl.data.corpora.birdsong import birdsong
 from speechssl.data.corpora.corpus import Corpus, CorpusSettings, Entry
+from speechssl.data.corpora.esc50 import esc50
 from speechssl.data.corpora.flite import flite
 from speechssl.data.corpora.folder import folder
+from speechssl.data.corpora.fsd50k import fsd50k
+from speechssl.data.corpora.iemocap import iemocap
 from speechssl.data.corpora.librispeech import librispeech
+from speechssl.data.corpora.nsynth import nsynth
+from speechssl.data.corpora.speech_commands import speech_commands
 from speechssl.data.corpora.speechocean762 import speechocean762
 from speechssl.data.corpora.timit import timit
+from speechssl.data.corpora.tut_urban_2018 import tut_urban_2018
 from speechssl.data.corpora.tuxpaint import tuxpaint
+from speechssl.data.corpora.urbansound8k import urbansound8k
+from speechssl.data.corpora.voxceleb1 import voxceleb1
+from speechssl.data.corpora.voxforge import voxforge
 from speechssl.errors import UserError, nearest
 
 __all__ = ["CORPORA", "Corpus", "CorpusSettings", "Entry", "open_corpus"]
@@ -22,12 +32,22 @@ __all__ = ["CORPORA", "Corpus", "CorpusSettings", "Entry", "open_corpus"]
 CORPORA: dict[str, Callable[[CorpusSettings], Corpus]] = {
     "asterisk": asterisk,
     "asterisk_voices": asterisk_voices,
+    "birdsong": birdsong,
+    "esc50": esc50,
     "flite": flite,
     "folder": folder,
+    "fsd50k": fsd50k,
+    "iemocap": iemocap,
     "librispeech": librispeech,
+    "nsynth": nsynth,
+    "speech_commands": speech_commands,
     "speechocean762": speechocean762,
     "timit": timit,
+    "tut_urban_2018": tut_urban_2018,
     "tuxpaint": tuxpaint,
+    "urbansound8k": urbansound8k,
+    "voxceleb1": voxceleb1,
+    "voxforge": voxforge,
 }
 """Every corpus by name."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,10 +19,10 @@ class CorpusSettings:
     name: str = MISSING
     """Name of the corpus: a file of `speechssl/data/corpora`."""
     audio_dir: str = ""
-    """Folder of the corpus on this machine. `folder` and `speechocean762` need it; the others are downloaded where it
-    is empty."""
+    """Folder of the corpus on this machine. Where it is empty, LibriSpeech and what comes from Debian are downloaded;
+    all others need it."""
     downloads: str = "downloads"
-    """Folder that downloads are kept in."""
+    """Folder that downloads, and audio made from a corpus, are kept in."""
     metadata: str = ""
     """`folder` only: table of labels with a column `path`; by default metadata.tsv or manifest.tsv in audio_dir."""
     parts: list[str] = field(default_factory=list)
@@ -64,4 +64,13 @@ def require_folder(settings: CorpusSettings, hint: str) -> Path:
     folder = Path(settings.audio_dir).expanduser()
     if not folder.is_dir():
         raise UserError(f"corpus.audio_dir={settings.audio_dir} is not a folder: give {hint}")
+    return folder
+
+
+def require_layout(settings: CorpusSettings, hint: str, parts: Sequence[str]) -> Path:
+    """Return `audio_dir` if it has all `parts` (files or folders), or raise a `UserError` as :func:`require_folder`."""
+    folder = require_folder(settings, hint)
+    missing = [part for part in parts if not (folder / part).exists()]
+    if missing:
+        raise UserError(f"{folder} has no {missing[0]}: corpus.audio_dir of corpus={settings.name} must be {hint}")
     return folder
