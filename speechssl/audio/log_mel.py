@@ -112,19 +112,22 @@ def _mel_matrix_of(settings: LogMelSettings, device: torch.device) -> Tensor:
 
 @functools.lru_cache(maxsize=8)
 def _hann_window(samples: int, device: torch.device) -> Tensor:
-    return torch.hann_window(samples, dtype=torch.float64).float().to(device)
+    with torch.device("cpu"):
+        return torch.hann_window(samples, dtype=torch.float64).float().to(device)
 
 
 @functools.lru_cache(maxsize=8)
 def _mel_matrix(n_fft: int, num_mels: int, low_hz: float, high_hz: float, device: torch.device) -> Tensor:
     """Return triangular mel bands `(bins, num_mels)`; the triangles are linear in hertz, their corners even in mels."""
-    lines = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * SAMPLE_RATE / n_fft
-    low, high = _hertz_to_mel(torch.tensor([low_hz, high_hz], dtype=torch.float64)).tolist()
-    corners = _mel_to_hertz(torch.linspace(low, high, num_mels + 2, dtype=torch.float64))
-    left, centre, right = corners[:-2], corners[1:-1], corners[2:]
-    rising = (lines[:, None] - left) / (centre - left)
-    falling = (right - lines[:, None]) / (right - centre)
-    return torch.minimum(rising, falling).clamp(min=0).float().to(device)
+    # Also where an encoder is built without storage (torch.device("meta")), a table is kept for the others.
+    with torch.device("cpu"):
+        lines = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * SAMPLE_RATE / n_fft
+        low, high = _hertz_to_mel(torch.tensor([low_hz, high_hz], dtype=torch.float64)).tolist()
+        corners = _mel_to_hertz(torch.linspace(low, high, num_mels + 2, dtype=torch.float64))
+        left, centre, right = corners[:-2], corners[1:-1], corners[2:]
+        rising = (lines[:, None] - left) / (centre - left)
+        falling = (right - lines[:, None]) / (right - centre)
+        return torch.minimum(rising, falling).clamp(min=0).float().to(device)
 
 
 def _hertz_to_mel(hertz: Tensor) -> Tensor:

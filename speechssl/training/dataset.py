@@ -58,6 +58,26 @@ class AudioCache:
                 self._kept[path] = waveform
         return waveform
 
+    def read_listed(self, manifest: Manifest, row: int) -> Tensor:
+        """Return the waveform `(samples,)` of an utterance of a manifest.
+
+        Raises:
+            UserError: the audio cannot be read, or is not as long as the manifest says.
+        """
+        path = manifest.audio_path(row)
+        try:
+            waveform = self.read(path)
+        except AudioError as error:
+            raise UserError(
+                f"{path}: {error}; listed in {manifest.file}: restore it, or make the manifest and the labels again"
+            ) from error
+        if len(waveform) != manifest.samples[row]:
+            raise UserError(
+                f"{path} has {len(waveform)} samples but {manifest.file} says {manifest.samples[row]}: "
+                "the audio has changed; make the manifest and the labels again"
+            )
+        return waveform
+
 
 class PretrainDataset:
     """A split of a corpus with its labels.
@@ -133,18 +153,7 @@ class PretrainDataset:
             UserError: the audio cannot be read, or is not as long as the manifest says.
         """
         row = int(self.kept[index])
-        try:
-            waveform = self._cache.read(self.manifest.audio_path(row))
-        except AudioError as error:
-            raise UserError(
-                f"{self.manifest.audio_path(row)}: {error}; listed in {self.manifest.file}: restore it, or make the "
-                "manifest and the labels again"
-            ) from error
-        if len(waveform) != self.manifest.samples[row]:
-            raise UserError(
-                f"{self.manifest.audio_path(row)} has {len(waveform)} samples but {self.manifest.file} says "
-                f"{self.manifest.samples[row]}: the audio has changed; make the manifest and the labels again"
-            )
+        waveform = self._cache.read_listed(self.manifest, row)
         start = self._start(index, epoch, len(waveform) - samples)
         labels = []
         for label_set in self.labels:

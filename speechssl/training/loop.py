@@ -27,7 +27,7 @@ from speechssl.training.calibrate import updates_in
 from speechssl.training.checkpoints import checkpoint_manager
 from speechssl.training.device import compute_type
 from speechssl.training.guard import NonFiniteGuard
-from speechssl.training.metrics import RunRecorder
+from speechssl.training.metrics import RunRecorder, last_line
 from speechssl.training.optimizer import build_optimizer
 from speechssl.training.progress import TrainingProgress
 from speechssl.training.run_folder import RunFolder
@@ -199,7 +199,7 @@ class TrainingLoop:
         self, model: nn.Module, manager: CheckpointManager, recorder: MetricRecorder, watch: Stopwatch, amp: bool
     ) -> ValidatorThen:
         validator = StandardValidator(
-            units=[ModelValidUnit(model, self.trainable.metrics)],
+            units=[ModelValidUnit(model, self.trainable.valid_metrics)],
             data_readers=[self._reader(training=False)],
             gangs=self.gangs,
             amp=amp,
@@ -214,7 +214,7 @@ class TrainingLoop:
             progress_reporter=TrainingProgress(shown=self.gangs.root.rank == 0),
             seed=self.settings.seed,
         )
-        return ValidatorThen(validator, lambda: self._save_postponed(model))
+        return ValidatorThen(validator, lambda: self._after_validation(model))
 
     def _on_checkpoint(self, model: nn.Module, saved: int, done: int, steps: int) -> None:
         """Write `encoder/`, so that the run is usable at any time.
@@ -229,6 +229,11 @@ class TrainingLoop:
         else:
             # fairseq2 finishes checkpoints during a validation too, where FSDP's weights may not be gathered anew.
             self.postponed = done
+
+    def _after_validation(self, model: nn.Module) -> None:
+        self._save_postponed(model)
+        if self.gangs.root.rank == 0:
+            self.trainable.after_validation(self.folder.path, model, last_line(self.folder.path, "valid"))
 
     def _save_postponed(self, model: nn.Module) -> None:
         if self.postponed is not None:

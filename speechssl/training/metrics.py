@@ -50,6 +50,13 @@ class RunRecorder(MetricRecorder):
         self._tensorboard.close()
 
 
+def last_line(run_folder: Path, category: str) -> dict[str, float]:
+    """Return the newest metrics of a run, with their `step`: of `train` or `valid`."""
+    lines = (run_folder / "metrics" / f"{category}.jsonl").read_text(encoding="utf-8").splitlines()
+    newest: dict[str, float] = json.loads(lines[-1])
+    return newest
+
+
 def _number(value: object) -> float:
     return float(value.item()) if isinstance(value, Tensor) else float(str(value))
 

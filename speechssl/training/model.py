@@ -32,6 +32,8 @@ class PretrainModel(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.objectives = nn.ModuleDict(objectives)
+        self.metrics = [name for objective in objectives.values() for name in objective.metrics]
+        """Names of the metrics that it returns."""
 
     def forward(self, batch: PretrainBatch) -> tuple[Tensor, Metrics]:
         """Return this batch's part of the loss of the whole update (a scalar), and metrics as (sum, count)."""

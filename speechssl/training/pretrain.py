@@ -46,8 +46,7 @@ class MaskedPretraining(Trainable):
         self._valid = self._dataset(settings.data.valid, 0)
         check_same_source(self._train, self._valid)
         with torch.device("meta"):
-            model = self.build_model()
-        self.metrics = [name for objective in model.objectives.values() for name in objective.metrics]  # type: ignore[union-attr]
+            self.metrics = self.valid_metrics = self.build_model().metrics
 
     def log_data(self) -> None:
         """Say what is trained on."""

@@ -1,24 +1,22 @@
-"""Batches of an update, read ahead by fairseq2's data pipeline; the position in an epoch is its whole state."""
+"""Batches of masked pretraining: utterances with labels, masks and topics."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from fairseq2.data.data_pipeline import DataPipeline, read_sequence
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from typing_extensions import Self
 
 from speechssl.models.encoder import Encoder
 from speechssl.objectives.objective import Targets
 from speechssl.training.batching import Group, UpdatePlanner
 from speechssl.training.dataset import Example, PretrainDataset
 from speechssl.training.settings import Fit
-from speechssl.training.trainable import RunReader, TrainBatch
+from speechssl.training.trainable import TrainBatch
+from speechssl.training.update_reader import UpdateReader
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ class _Plan:
     epoch: int
 
 
-class PretrainReader(RunReader[PretrainBatch]):
+class PretrainReader(UpdateReader[PretrainBatch, list[Group], _Plan]):
     """Reads the batches of one process, update by update.
 
     Args:
@@ -106,69 +104,22 @@ class PretrainReader(RunReader[PretrainBatch]):
         training: bool,
         workers: int,
     ) -> None:
+        super().__init__(training, workers)
         self._dataset = dataset
         self._planner = planner
         self._encoder = encoder
         self._fit = fit
         self._rank = rank
-        self._training = training
-        self._workers = workers
-        self._epoch = 0
-        self._update = 0
-        self._batches: Iterator[Any] | None = None
-        self._sizes: list[int] = []
 
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> list[PretrainBatch]:
-        if self._batches is None:
-            self._open_epoch()
-        assert self._batches is not None
-        if self._update >= len(self._sizes):
-            raise StopIteration
-        batches = [next(self._batches) for _ in range(self._sizes[self._update])]
-        self._update += 1
-        return batches
-
-    def reset(self) -> None:
-        """Go on to the next epoch."""
-        self._epoch += 1
-        self._update = 0
-        self._batches = None
-
-    def close(self) -> None:
-        """Stop reading ahead. The threads call into Python, so they must be gone before the interpreter is."""
-        self._batches = None
-
-    def state_dict(self) -> dict[str, object]:
-        """Return the position: what was read ahead is read again."""
-        return {"epoch": self._epoch, "update": self._update}
-
-    def load_state_dict(self, state_dict: dict[str, object]) -> None:
-        """Go to a saved position."""
-        self._epoch, self._update = int(str(state_dict["epoch"])), int(str(state_dict["update"]))
-        self._batches = None
-
-    @property
-    def num_accumulate(self) -> int:
-        """Batches in an update of this process; updates differ, so this is the next one's."""
-        return self._sizes[self._update] if self._update < len(self._sizes) else 1
-
-    def _open_epoch(self) -> None:
-        epoch = self._epoch if self._training else 0
+    def _updates(self, epoch: int) -> list[list[Group]]:
+        """Return the updates of an epoch, each as its batches over all processes."""
         updates = self._planner.epoch(epoch) if self._training else self._planner.in_order()
-        split = [self._planner.batches(update) for update in updates[self._update :]]
-        self._sizes = [0] * self._update + [len(groups) // self._planner.processes for groups in split]
+        return [self._planner.batches(update) for update in updates]
 
-        # Masks are drawn as they are needed: those of a whole epoch of 960 h take half a minute.
-        def plans(groups: list[Group]) -> DataPipeline:
-            return read_sequence(self._plan_update(groups, epoch)).and_return()
+    def _batches_of(self, update: list[Group]) -> int:
+        return len(update) // self._planner.processes
 
-        pipeline = read_sequence(split).yield_from(plans).map(self._read, num_parallel_calls=self._workers)
-        self._batches = iter(pipeline.prefetch(2 * self._workers).and_return())
-
-    def _plan_update(self, groups: list[Group], epoch: int) -> list[_Plan]:
+    def _plan(self, groups: list[Group], epoch: int) -> list[_Plan]:
         """Return this process's batches of an update, given all of its batches, each with the counts of the update."""
         lengths = [self._lengths(group) for group in groups]
         frames = [self._encoder.frame_lengths(torch.from_numpy(samples)).numpy() for samples in lengths]
@@ -189,9 +140,6 @@ class PretrainReader(RunReader[PretrainBatch]):
         return np.full_like(samples, samples.min()) if self._fit is Fit.crop else samples
 
     def _read(self, plan: _Plan) -> PretrainBatch:
-        # This runs in threads of the data pipeline. Each would start its own team of OpenMP threads and take the cores
-        # from training; the setting counts for the calling thread only.
-        torch.set_num_threads(1)
         examples = [
             self._dataset.example(member, plan.epoch, samples, frames)
             for member, samples, frames in zip(plan.members, plan.samples, plan.frames, strict=True)

@@ -51,6 +51,8 @@ def build_schedule(optimizer: Optimizer, settings: ScheduleSettings, steps: int)
             return linear(step, steps + 1, warmup)
         if settings.kind is ScheduleKind.cosine:
             return cosine(step, steps + 1, warmup)
+        if settings.kind is ScheduleKind.constant:
+            return min(1.0, step / warmup)
         cooldown = round(settings.cooldown * steps)
         anneal = round(settings.anneal * steps)
         return infinite(step, steps, warmup, cooldown, anneal, settings.constant, settings.final)

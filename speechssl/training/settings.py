@@ -45,6 +45,7 @@ class ScheduleKind(Enum):
 
     linear = "linear"
     cosine = "cosine"
+    constant = "constant"
     infinite = "infinite"
 
 
@@ -139,6 +140,8 @@ class OptimSettings:
     """Added to the denominator."""
     momentum: float = 0.9
     """`sgd`: momentum."""
+    trust: float = 0.0
+    """`sgd`: trust coefficient of layer-wise adaptive rates (LARC), 0.001 as published; 0: one rate for all layers."""
     weight_decay: float = 0.01
     """Weight decay; decoupled with `adamw`, added to the gradient with `sgd`."""
     clip: float = 10.0
@@ -150,7 +153,7 @@ class ScheduleSettings:
     """Learning rate over the run. Fractions are of the number of updates."""
 
     kind: ScheduleKind = ScheduleKind.linear
-    """After the warm-up: `linear` or `cosine` decay to 0; `infinite`: cool-down to a constant, anneal (2503.02844)."""
+    """After the warm-up: `linear` or `cosine` decay to 0; `constant`; `infinite` (arXiv 2503.02844)."""
     steps: int | None = None
     """Updates. Give either this, `epochs` or `minutes`."""
     epochs: float | None = None
@@ -221,10 +224,11 @@ class TrainSettings:
     def __post_init__(self) -> None:
         budget = {name: getattr(self.schedule, name) for name in ("steps", "epochs", "minutes")}
         given = {f"schedule.{name}": value for name, value in budget.items() if value is not None}
-        if len(given) != 1:
-            raise UserError(
-                "give one of schedule.steps=N, schedule.epochs=E and schedule.minutes=M: the others stay null"
-            )
+        if not given:
+            raise UserError("give one of schedule.steps=N, schedule.epochs=E and schedule.minutes=M")
+        if len(given) > 1:
+            both = " and ".join(f"{name}={value:g}" for name, value in given.items())
+            raise UserError(f"{both} contradict each other: keep one and set the others to null")
         require_positive(given)
 
     def may_change(self) -> tuple[str, ...]:

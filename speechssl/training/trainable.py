@@ -49,7 +49,9 @@ class Trainable(ABC):
     settings: TrainSettings
     """Everything that the command reads."""
     metrics: Sequence[str]
-    """Names of the metrics that the model returns."""
+    """Names of the metrics that the model returns in training."""
+    valid_metrics: Sequence[str]
+    """Names of the metrics that it returns in validation."""
 
     @abstractmethod
     def log_data(self) -> None:
@@ -86,3 +88,14 @@ class Trainable(ABC):
     @abstractmethod
     def save(self, folder: Path, state: dict[str, Tensor], step: int) -> None:
         """Write the encoder of update `step`, given all weights of the model, into `folder`."""
+
+    def after_validation(  # noqa: B027 - most have nothing to do
+        self, folder: Path, model: nn.Module, metrics: dict[str, float]
+    ) -> None:
+        """Do what is to be done when held-out data were looked at; called in the first process only.
+
+        Args:
+            folder: the run folder.
+            model: the model, not wrapped.
+            metrics: the last line of `metrics/valid.jsonl`, with its `step`.
+        """

@@ -1,0 +1,16 @@
+"""`speechssl finetune`."""
+
+from speechssl.cli.command import Command
+from speechssl.training.clips.finetune import finetune
+from speechssl.training.clips.settings import FinetuneSettings
+
+COMMAND = Command(
+    name="finetune",
+    summary="fine-tune an encoder of any kind on the classes of a metadata column; the best epoch stays",
+    settings=FinetuneSettings,
+    run=finetune,
+    examples=(
+        "data.train=data/esc50/train.tsv data.valid=data/esc50/valid.tsv column=category data.seconds=5 "
+        "init_from=exp/unfused out=exp/esc50",
+    ),
+)

@@ -1,0 +1,1 @@
+"""Clusters of whole recordings: the pseudo-labels of UnFuSeD."""

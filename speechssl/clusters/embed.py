@@ -1,0 +1,60 @@
+"""One vector a recording, by a frozen encoder."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from speechssl.audio import SAMPLE_RATE, AudioError, read_audio
+from speechssl.data.manifest import Manifest
+from speechssl.errors import UserError
+from speechssl.models.encoder import Encoder
+from speechssl.progress import progress
+
+_BATCH = 16
+"""Recordings encoded together. An encoder gives each the same vector as alone."""
+
+
+@torch.inference_mode()
+def embed(manifest: Manifest, encoder: Encoder, max_seconds: float, device: torch.device) -> npt.NDArray[np.float32]:
+    """Return `(recordings, dim)`: what the encoder pools of each recording, in the manifest's order.
+
+    Args:
+        manifest: the recordings.
+        encoder: in evaluation mode.
+        max_seconds: longer recordings are cut to the middle of this length.
+        device: where the encoder runs.
+
+    Raises:
+        UserError: a recording cannot be read.
+    """
+    encoder = encoder.to(device).eval()
+    longest = round(max_seconds * SAMPLE_RATE)
+    # Recordings of like length together: less padding.
+    order = np.argsort(manifest.samples, kind="stable")
+    vectors: npt.NDArray[np.float32] | None = None
+    starts = range(0, len(order), _BATCH)
+    for first in progress(starts, "encoding", "batch", total=len(starts)):
+        rows = order[first : first + _BATCH]
+        waveforms = [_middle(manifest, int(row), longest) for row in rows]
+        lengths = torch.tensor([len(waveform) for waveform in waveforms])
+        output = encoder(pad_sequence(waveforms, batch_first=True).to(device), lengths.to(device))
+        pooled = encoder.pool(output).float().cpu().numpy()
+        if vectors is None:
+            vectors = np.empty((len(manifest), pooled.shape[1]), dtype=np.float32)
+        vectors[rows] = pooled
+    assert vectors is not None
+    return vectors
+
+
+def _middle(manifest: Manifest, row: int, longest: int) -> torch.Tensor:
+    try:
+        waveform = read_audio(manifest.audio_path(row))
+    except AudioError as error:
+        raise UserError(
+            f"{manifest.audio_path(row)}: {error}; listed in {manifest.file}: make the manifest again"
+        ) from error
+    start = max(0, (len(waveform) - longest) // 2)
+    return waveform[start : start + longest]

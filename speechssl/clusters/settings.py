@@ -1,0 +1,50 @@
+"""Settings of `speechssl cluster`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from omegaconf import MISSING
+
+from speechssl.errors import UserError
+
+
+@dataclass
+class ClusterSettings:
+    """Pseudo-labels of whole recordings."""
+
+    manifests: list[str] = MISSING
+    """Manifests to label; the clustering is fitted on the first. `train.tsv` becomes `train.cluster`."""
+    encoder: str = MISSING
+    """The encoder whose pooled output is clustered: whatever `speechssl.load_encoder` takes."""
+    out: str = MISSING
+    """Folder for `<split>.cluster`, the clustering and `quality.json`."""
+    k: int | None = None
+    """Number of clusters: that of the target's classes, as published. null: of `candidates`, the number with the
+    highest silhouette."""
+    candidates: list[int] = field(default_factory=lambda: [2, 3, 4, 6, 8, 10, 12, 16, 24, 32, 48, 64])
+    """Numbers of clusters that are tried where `k` is null."""
+    components: int = 128
+    """Principal components that are kept, whitened (128 as published). Whitening makes the smallest of them as large as
+    the largest: with fewer than ten recordings a component, noise weighs most."""
+    iterations: int = 20
+    """Iterations of k-means at most (20 as published)."""
+    seed: int = 1
+    """Of the starts of k-means."""
+    max_seconds: float = 20.0
+    """Of longer recordings, the middle."""
+    device: str = "auto"
+    """Where the encoder runs: `cpu`, `cuda`, or `auto`."""
+
+    def __post_init__(self) -> None:
+        splits = [Path(manifest).stem for manifest in self.manifests] if self.manifests != MISSING else ["?"]
+        if not splits or len(set(splits)) < len(splits):
+            raise UserError(f"manifests={self.manifests}: give at least one, and no two of the same name")
+        if self.k is not None and self.k < 2:
+            raise UserError(f"k={self.k} must be 2 or more")
+        if self.k is None and (not self.candidates or min(self.candidates) < 2):
+            raise UserError("candidates must list at least one number of clusters, each 2 or more")
+        for name in ("components", "iterations", "max_seconds"):
+            if getattr(self, name) <= 0:
+                raise UserError(f"{name}={getattr(self, name)} must be more than 0")

@@ -1,0 +1,1 @@
+"""Training on clips: pieces of one length, one vector each."""

@@ -1,0 +1,79 @@
+"""Clips of a manifest, cut and padded to one length."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from torch import Tensor
+from torch.nn import functional
+
+from speechssl.audio import SAMPLE_RATE
+from speechssl.audio.augment_waveform import augment_waveform
+from speechssl.data.manifest import AUDIO, Manifest, read_manifest
+from speechssl.files import checksum
+from speechssl.training.clips.settings import ClipDataSettings
+from speechssl.training.dataset import AudioCache
+
+
+class ClipDataset:
+    """A split of a corpus, read as clips of one length.
+
+    A clip's place and augmentation belong to the recording and the epoch, so nothing depends on batches or processes.
+
+    Args:
+        manifest: path of the manifest.
+        settings: length of a clip, augmentation of waveforms.
+        seed: seed of places and augmentation.
+        cache: decoded audio.
+    """
+
+    def __init__(self, manifest: str, settings: ClipDataSettings, seed: int, cache: AudioCache) -> None:
+        self.manifest: Manifest = read_manifest(manifest)
+        self.samples = round(settings.seconds * SAMPLE_RATE)
+        """Samples of a clip."""
+        self._augment = settings.waveform
+        stretch = settings.waveform.time_stretch
+        # At a higher speed a clip takes more of the recording.
+        self._read = math.ceil(self.samples * max(1.0, stretch.fastest if stretch.probability > 0 else 1.0))
+        self._seed = seed
+        self._cache = cache
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    @property
+    def padded(self) -> int:
+        """Recordings that are shorter than a clip."""
+        return int((self.manifest.samples < self.samples).sum())
+
+    def inputs(self) -> dict[str, str]:
+        """Return the files that decide what is learned from this split, with their checksums."""
+        files = [self.manifest.file, self.manifest.file.with_name(AUDIO)]
+        return {str(file): checksum(file) for file in files if file.is_file()}
+
+    def clip(self, index: int, epoch: int, number: int) -> Tensor:
+        """Return a clip `(samples,)` cut at a random place and augmented.
+
+        Args:
+            index: the recording's row in the manifest.
+            epoch: counted from 0.
+            number: 0 for the first clip of the recording in this epoch, 1 for the second.
+        """
+        generator = np.random.default_rng((self._seed, epoch, index, number))
+        waveform = self._cache.read_listed(self.manifest, index)
+        start = int(generator.integers(max(1, len(waveform) - self._read + 1)))
+        augmented = augment_waveform(waveform[start : start + self._read], self._augment, generator)
+        return cut(augmented, max(0, (len(augmented) - self.samples) // 2), self.samples)
+
+    def middle(self, index: int) -> Tensor:
+        """Return the clip `(samples,)` in the middle of a recording, as it is."""
+        waveform = self._cache.read_listed(self.manifest, index)
+        return cut(waveform, max(0, (len(waveform) - self.samples) // 2), self.samples)
+
+
+def cut(waveform: Tensor, start: int, samples: int) -> Tensor:
+    """Return `samples` samples from `start`; a shorter waveform is padded with zeros on both sides."""
+    piece = waveform[start : start + samples]
+    missing = samples - len(piece)
+    return functional.pad(piece, (missing // 2, missing - missing // 2)) if missing else piece

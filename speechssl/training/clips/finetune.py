@@ -1,0 +1,152 @@
+"""Supervised fine-tuning: an encoder and a linear classifier on its pooled output (LAPE's protocol)."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fairseq2.gang import Gangs
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from speechssl.data.metadata import read_metadata
+from speechssl.errors import UserError
+from speechssl.files import checksum, read_json, write_json
+from speechssl.models.clip_encoder import ClipEncoder
+from speechssl.models.hubert import HubertEncoder
+from speechssl.models.load import load_encoder
+from speechssl.models.save import save_encoder, save_tensors
+from speechssl.training.clips.dataset import ClipDataset
+from speechssl.training.clips.reader import ClipBatch, HeldOutReader
+from speechssl.training.clips.settings import FinetuneSettings
+from speechssl.training.clips.trainable import ClipTraining, Labels
+from speechssl.training.run import run_training
+from speechssl.training.trainable import Metrics, RunReader, TrainBatch
+
+BEST = "best"
+"""Folder of the encoder and classifier of the validation with the highest accuracy."""
+
+
+def finetune(settings: FinetuneSettings) -> None:
+    """Train, or go on with, the run in `settings.out`: see :func:`speechssl.training.run.run_training`.
+
+    Besides `encoder/` of the last update it leaves `best/`: encoder, classifier (`classifier.safetensors`) and
+    `best.json` (step, accuracy, classes) of the validation with the highest accuracy.
+    """
+    run_training(settings, Finetuning)
+
+
+class Classifier(nn.Module):
+    """An encoder with a linear classifier.
+
+    Args:
+        encoder: learns too.
+        classes: number of classes.
+    """
+
+    def __init__(self, encoder: HubertEncoder | ClipEncoder, classes: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.classifier = nn.Linear(encoder.dim, classes)
+
+    def forward(self, batch: ClipBatch) -> tuple[Tensor, Metrics]:
+        """Return the mean cross-entropy; metrics `loss` and `accuracy`."""
+        assert batch.labels is not None
+        logits = self.logits(batch.waveforms[0])
+        loss = F.cross_entropy(logits, batch.labels)
+        count = len(batch.labels)
+        correct = (logits.argmax(dim=1) == batch.labels).sum()
+        return loss, {"loss": (loss.detach() * count, count), "accuracy": (correct, count)}
+
+    def logits(self, waveforms: Tensor) -> Tensor:
+        """Return `(batch, classes)` in float32 of clips `(batch, samples)`."""
+        pooled = self.encoder.pool(self.encoder(waveforms))
+        logits: Tensor = self.classifier(pooled)
+        return logits.float()
+
+
+class Finetuning(ClipTraining):
+    """An encoder that learns the classes of a metadata column."""
+
+    settings: FinetuneSettings
+    labels: Labels
+    valid_labels: Labels
+
+    def __init__(self, settings: FinetuneSettings) -> None:
+        super().__init__(settings)
+        self.classes = sorted(set(self._cells(self.train)))
+        self.labels, self.valid_labels = self._labels(self.train), self._labels(self.valid)
+        start = None if settings.init_from is None else load_encoder(settings.init_from)
+        assert start is None or isinstance(start, HubertEncoder | ClipEncoder)
+        self._start: HubertEncoder | ClipEncoder | None = start
+        self.metrics = self.valid_metrics = ["loss", "accuracy"]
+
+    def _cells(self, data: ClipDataset) -> list[str]:
+        """Return the class of every recording."""
+        metadata = read_metadata(_table(data))
+        cells = [metadata.get(path, {}).get(self.settings.column, "") for path in data.manifest.paths]
+        if not all(cells):
+            path = data.manifest.paths[cells.index("")]
+            raise UserError(
+                f"{_table(data)} has no {self.settings.column} for {path} ({cells.count('')} of {len(cells)} "
+                f"recordings of {data.manifest.file}): name a column that is filled, or leave these recordings out"
+            )
+        return cells
+
+    def _labels(self, data: ClipDataset) -> Labels:
+        number = {name: place for place, name in enumerate(self.classes)}
+        cells = self._cells(data)
+        strange = sorted(set(cells) - set(self.classes))
+        if strange:
+            raise UserError(f"{data.manifest.file} has a class that the training part lacks: {', '.join(strange)}")
+        return np.array([number[cell] for cell in cells], dtype=np.int64)
+
+    def inputs(self) -> dict[str, str]:
+        """Return manifests and classes with their checksums."""
+        return super().inputs() | {str(_table(data)): checksum(_table(data)) for data in (self.train, self.valid)}
+
+    def reader(self, gangs: Gangs, training: bool) -> RunReader[TrainBatch]:
+        """Return a reader of training clips, or of all held-out ones."""
+        if training:
+            return super().reader(gangs, training)
+        count, workers = len(self.valid), self.settings.data.workers
+        return HeldOutReader(self.valid, count, self.settings.clips, workers, self.valid_labels)
+
+    def build_model(self) -> Classifier:
+        """Return the encoder that the run starts from, with a fresh classifier."""
+        encoder = ClipEncoder(self.settings.model) if self._start is None else copy.deepcopy(self._start)
+        return Classifier(encoder, len(self.classes))
+
+    def load_initial_weights(self, model: nn.Module) -> None:
+        """The model was built from them."""
+
+    def after_validation(self, folder: Path, model: nn.Module, metrics: dict[str, float]) -> None:
+        """Keep the weights if the held-out accuracy was never higher before."""
+        assert isinstance(model, Classifier)
+        best = folder / BEST
+        file = best / "best.json"
+        if file.is_file():
+            before = read_json(file)
+            # A run that goes on from a checkpoint comes by its later validations again.
+            if (before["accuracy"], -before["step"]) >= (metrics["accuracy"], -metrics["step"]):
+                return
+        file.unlink(missing_ok=True)
+        save_encoder(best, model.encoder, heads_info={"step": metrics["step"], **self.describe()})
+        save_tensors(best / "classifier.safetensors", model.classifier.state_dict())
+        write_json(file, {"step": metrics["step"], "accuracy": metrics["accuracy"], "classes": self.classes})
+
+    def save(self, folder: Path, state: dict[str, Tensor], step: int) -> None:
+        """Write the encoder of the last update."""
+        encoder = self.build_model().encoder
+        encoder.load_state_dict({k.removeprefix("encoder."): v for k, v in state.items() if k.startswith("encoder.")})
+        save_encoder(folder, encoder, heads_info={"step": step, **self.describe()})
+
+    def describe(self) -> dict[str, Any]:
+        """Return what was learned."""
+        return {"objective": "classes", "column": self.settings.column}
+
+
+def _table(data: ClipDataset) -> Path:
+    return data.manifest.file.with_name("metadata.tsv")

@@ -1,0 +1,116 @@
+"""Pretraining on views of clips: the first step of UnFuSeD (arXiv 2303.05668) and its relatives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from speechssl.audio.augment import Augmentation, build_augmentation
+from speechssl.data.metadata import read_metadata
+from speechssl.errors import UserError, nearest
+from speechssl.models.clip_encoder import ClipEncoder
+from speechssl.objectives.choose import build_view_objective
+from speechssl.objectives.collapse import collapse_signs, knn_accuracy
+from speechssl.objectives.views import ViewBatch, ViewObjective
+from speechssl.training.clips.dataset import ClipDataset
+from speechssl.training.clips.reader import ClipBatch
+from speechssl.training.clips.settings import Crops, PretrainClipsSettings
+from speechssl.training.clips.trainable import ClipModel, ClipTraining, Labels
+from speechssl.training.run import run_training
+from speechssl.training.trainable import Metrics
+
+
+def pretrain_clips(settings: PretrainClipsSettings) -> None:
+    """Train, or go on with, the run in `settings.out`: see :func:`speechssl.training.run.run_training`."""
+    run_training(settings, ViewPretraining)
+
+
+class ViewModel(ClipModel):
+    """An encoder of clips that learns from two views of each.
+
+    Args:
+        encoder: its backbone learns.
+        objective: the loss.
+        augmentation: makes a view of a batch.
+    """
+
+    def __init__(self, encoder: ClipEncoder, objective: ViewObjective, augmentation: Augmentation) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.objective = objective
+        self.augmentation = augmentation
+
+    def forward(self, batch: ClipBatch) -> tuple[Tensor, Metrics]:
+        """Return the loss and its metrics; in evaluation mode no loss, and how far the features have collapsed."""
+        if not self.training:
+            return self._watch(batch)
+        generator = torch.Generator().manual_seed(batch.seed)
+        spectrograms = [self.encoder.log_mel(clip) for clip in batch.waveforms]
+        sources = (spectrograms[0], spectrograms[-1])
+        views = [self.augmentation(spectrogram, generator) for spectrogram in sources]
+        loss, metrics = self.objective(self.encoder.backbone, ViewBatch(views, batch.clips, batch.epoch))
+        return loss, metrics
+
+    def _watch(self, batch: ClipBatch) -> tuple[Tensor, Metrics]:
+        pooled = self.encoder.backbone(self.encoder.log_mel(batch.waveforms[0])).pooled.float()
+        metrics: Metrics = {
+            name: (torch.tensor(value * len(pooled)), len(pooled)) for name, value in collapse_signs(pooled).items()
+        }
+        if batch.labels is not None:
+            known = batch.labels >= 0
+            count = int(known.sum())
+            accuracy = knn_accuracy(pooled[known], batch.labels[known]) if count > 1 else 0.0
+            metrics["knn_accuracy"] = (torch.tensor(accuracy * count), count)
+        return pooled.new_zeros(()), metrics
+
+
+class ViewPretraining(ClipTraining):
+    """An encoder that learns from two views of each clip."""
+
+    settings: PretrainClipsSettings
+
+    def __init__(self, settings: PretrainClipsSettings) -> None:
+        super().__init__(settings)
+        self.crops = 2 if settings.crops is Crops.different else 1
+        if settings.watch_column is not None:
+            self.valid_labels = watched_classes(self.valid, settings.watch_column)
+        with torch.device("meta"):
+            self.metrics = self.build_model().objective.metrics
+        names = ["rankme", "feature_variance"]
+        self.valid_metrics = names if self.valid_labels is None else [*names, "knn_accuracy"]
+
+    def build_model(self) -> ViewModel:
+        """Return a freshly initialised model."""
+        settings = self.settings
+        encoder = ClipEncoder(settings.model)
+        frames = int(encoder.spectrogram.frames(torch.tensor(self.train.samples, device="cpu")))
+        return ViewModel(
+            encoder,
+            build_view_objective(settings.objective, encoder.backbone, clips=len(self.train)),
+            build_augmentation(settings.augment, settings.model.log_mel.num_mels, frames),
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Return the name of the objective."""
+        return {"objective": self.settings.objective.name.value}
+
+
+def watched_classes(data: ClipDataset, column: str) -> Labels:
+    """Return `(recordings,)` classes of a column of the metadata beside a manifest; -1 where a cell is empty.
+
+    Raises:
+        UserError: no such column.
+    """
+    metadata = read_metadata(data.manifest.file.with_name("metadata.tsv"))
+    rows = [metadata.get(path, {}) for path in data.manifest.paths]
+    known = next((list(row) for row in rows if row), [])
+    if column not in known:
+        raise UserError(
+            f"watch_column={column}: metadata.tsv beside {data.manifest.file} has no such column"
+            f"{nearest(column, known)}"
+        )
+    classes = {name: number for number, name in enumerate(sorted({row.get(column, "") for row in rows} - {""}))}
+    return np.array([classes.get(row.get(column, ""), -1) for row in rows], dtype=np.int64)

@@ -1,0 +1,176 @@
+"""Batches of clips: every update has its number of clips, split evenly over the processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from speechssl.audio import SAMPLE_RATE
+from speechssl.errors import UserError
+from speechssl.training.clips.dataset import ClipDataset
+from speechssl.training.trainable import TrainBatch
+from speechssl.training.update_reader import UpdateReader
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass
+class ClipBatch(TrainBatch):
+    """One batch on one device."""
+
+    waveforms: list[Tensor]
+    """One or two clips of each recording, each `(batch, samples)`."""
+    clips: Tensor
+    """`(batch,)` int64: rows of the manifest."""
+    labels: Tensor | None
+    """`(batch,)` int64 classes, or `None`."""
+    epoch: int
+    """Epoch, from 0."""
+    seed: int
+    """Seed of what is drawn on the device."""
+    names: list[str]
+    """Paths in the manifest, to name a batch that went wrong."""
+    share: int = 1
+    """The loss is a mean over this process's clips, and every process has one batch."""
+
+    @property
+    def seconds(self) -> float:
+        """Audio in the batch; two clips of a recording count once."""
+        return self.waveforms[0].numel() / SAMPLE_RATE
+
+    def to(self, device: Any, *, non_blocking: bool = False) -> None:
+        """Move the tensors to a device, in place (fairseq2's protocol)."""
+        self.waveforms = [clip.to(device, non_blocking=non_blocking) for clip in self.waveforms]
+        self.clips = self.clips.to(device, non_blocking=non_blocking)
+        if self.labels is not None:
+            self.labels = self.labels.to(device, non_blocking=non_blocking)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """One batch before it is read."""
+
+    rows: Rows
+    epoch: int
+    seed: int
+
+
+class ClipReader(UpdateReader[ClipBatch, tuple[int, Rows], _Plan]):
+    """Reads the batches of one process: one an update.
+
+    Args:
+        dataset: what is read.
+        clips: recordings in an update, over all processes. An epoch is divided into updates of this many or a few more,
+            so that none is left out.
+        crops: clips of each recording.
+        seed: of the order.
+        rank: this process.
+        processes: number of processes.
+        workers: threads that read audio.
+        labels: `(recordings,)` classes, or `None`.
+    """
+
+    def __init__(
+        self,
+        dataset: ClipDataset,
+        clips: int,
+        crops: int,
+        seed: int,
+        rank: int,
+        processes: int,
+        workers: int,
+        labels: Rows | None = None,
+    ) -> None:
+        super().__init__(training=True, workers=workers)
+        self._dataset = dataset
+        self._clips = clips
+        self._crops = crops
+        self._seed = seed
+        self._rank = rank
+        self._processes = processes
+        self._labels = labels
+
+    @property
+    def updates_an_epoch(self) -> int:
+        """Number of updates of an epoch."""
+        return max(1, len(self._dataset) // self._clips)
+
+    def _updates(self, epoch: int) -> list[tuple[int, Rows]]:
+        order = np.random.default_rng((self._seed, epoch)).permutation(len(self._dataset))
+        return list(enumerate(np.array_split(order, self.updates_an_epoch)))
+
+    def _batches_of(self, update: tuple[int, Rows]) -> int:
+        return 1
+
+    def _plan(self, update: tuple[int, Rows], epoch: int) -> list[_Plan]:
+        number, rows = update
+        seed = int(np.random.SeedSequence((self._seed, epoch, number, self._rank)).generate_state(1)[0])
+        return [_Plan(np.array_split(rows, self._processes)[self._rank], epoch, seed)]
+
+    def _read(self, plan: _Plan) -> ClipBatch:
+        rows = plan.rows.tolist()
+        waveforms = [
+            torch.stack([self._dataset.clip(row, plan.epoch, number) for row in rows]) for number in range(self._crops)
+        ]
+        return _batch(self._dataset, plan.rows, waveforms, self._labels, plan.epoch, plan.seed)
+
+
+class HeldOutReader(UpdateReader[ClipBatch, Rows, Rows]):
+    """Reads held-out clips, cut from the middles; every process reads all.
+
+    Args:
+        dataset: what is read.
+        clips: recordings at most, spread evenly over the manifest.
+        batch: recordings in a batch.
+        workers: threads that read audio.
+        labels: `(recordings,)` classes, or `None`.
+    """
+
+    def __init__(self, dataset: ClipDataset, clips: int, batch: int, workers: int, labels: Rows | None = None) -> None:
+        super().__init__(training=False, workers=workers)
+        self._dataset = dataset
+        self._batch = batch
+        count = min(clips, len(dataset))
+        self._rows = np.unique(np.linspace(0, len(dataset) - 1, count).round().astype(np.int64))
+        self._labels = labels
+
+    def _updates(self, epoch: int) -> list[Rows]:
+        return [self._rows[first : first + self._batch] for first in range(0, len(self._rows), self._batch)]
+
+    def _batches_of(self, update: Rows) -> int:
+        return 1
+
+    def _plan(self, update: Rows, epoch: int) -> list[Rows]:
+        return [update]
+
+    def _read(self, plan: Rows) -> ClipBatch:
+        waveforms = [torch.stack([self._dataset.middle(row) for row in plan.tolist()])]
+        return _batch(self._dataset, plan, waveforms, self._labels, 0, 0)
+
+
+def _batch(
+    dataset: ClipDataset, rows: Rows, waveforms: list[Tensor], labels: Rows | None, epoch: int, seed: int
+) -> ClipBatch:
+    return ClipBatch(
+        waveforms=waveforms,
+        clips=torch.from_numpy(rows),
+        labels=None if labels is None else torch.from_numpy(labels[rows]),
+        epoch=epoch,
+        seed=seed,
+        names=[dataset.manifest.paths[row] for row in rows.tolist()],
+    )
+
+
+def check_enough_clips(recordings: int, clips: int, processes: int) -> None:
+    """Raise a `UserError` unless every process has two clips at least in each update: batch norm needs as many."""
+    smallest = min(clips, recordings)
+    if smallest < 2 * processes:
+        raise UserError(
+            f"an update of {smallest} clips cannot be split over {processes} processes: "
+            "raise clips=, add audio, or start fewer processes"
+        )

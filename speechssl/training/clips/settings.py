@@ -1,0 +1,107 @@
+"""Settings of training on clips, checked before anything is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from omegaconf import MISSING
+
+from speechssl.audio.augment import AugmentSettings
+from speechssl.audio.augment_waveform import WaveformAugmentSettings
+from speechssl.models.clip_config import ClipConfig
+from speechssl.objectives.choose import ViewObjectiveSettings
+from speechssl.objectives.self_distillation import SelfDistillationSettings
+from speechssl.training.settings import TrainSettings, require_positive
+
+
+class Crops(Enum):
+    """Where the two views of a clip come from."""
+
+    same = "same"
+    different = "different"
+
+
+@dataclass
+class ClipDataSettings:
+    """What is trained on."""
+
+    train: str = MISSING
+    """Manifest of the training split, e.g. `data/fsd50k/train.tsv`."""
+    valid: str = MISSING
+    """Manifest of the held-out split."""
+    seconds: float = 0.95
+    """Length of a clip, cut at a random place; a shorter recording is padded on both sides (0.95 as published)."""
+    watch: int = 1024
+    """Held-out clips, cut from the middle, on which collapse is watched and the validation loss is computed."""
+    waveform: WaveformAugmentSettings = field(default_factory=WaveformAugmentSettings)
+    """Augmentation of waveforms: noise, pitch, speed."""
+    cache_gb: float = 2.0
+    """Decoded audio kept in memory, in gigabytes. Results do not depend on it."""
+    workers: int = 2
+    """Threads that read and augment audio."""
+
+
+@dataclass
+class ClipSettings(TrainSettings):
+    """What all training on clips reads."""
+
+    data: ClipDataSettings = field(default_factory=ClipDataSettings)
+    """Manifests and clips."""
+    model: ClipConfig = field(default_factory=ClipConfig)
+    """The encoder."""
+    clips: int = 512
+    """Clips in an update, over all processes."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(
+            {
+                "data.workers": self.data.workers,
+                "data.seconds": self.data.seconds,
+                "data.watch": self.data.watch,
+                "clips": self.clips,
+            }
+        )
+
+    def may_change(self) -> tuple[str, ...]:
+        """Return the settings that do not change what is learned."""
+        return (*super().may_change(), "data.cache_gb", "data.workers")
+
+
+@dataclass
+class PretrainClipsSettings(ClipSettings):
+    """Everything that `speechssl pretrain_clips` reads."""
+
+    crops: Crops = Crops.same
+    """The two views of a recording are one clip augmented twice (`same`), or clips of two places (`different`)."""
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+    """Augmentation of log-mel spectrograms."""
+    objective: ViewObjectiveSettings = field(default_factory=ViewObjectiveSettings)
+    """The loss."""
+    watch_column: str | None = None
+    """Column of `metadata.tsv` beside the held-out manifest: its accuracy by nearest neighbours is watched too."""
+
+
+@dataclass
+class DistillSettings(ClipSettings):
+    """Everything that `speechssl distill` reads."""
+
+    clusters: str = MISSING
+    """Folder of `speechssl cluster`: `<split>.cluster`, named as the manifests are."""
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+    """Augmentation of log-mel spectrograms."""
+    distillation: SelfDistillationSettings = field(default_factory=SelfDistillationSettings)
+    """The losses."""
+
+
+@dataclass
+class FinetuneSettings(ClipSettings):
+    """Everything that `speechssl finetune` reads.
+
+    `init_from` names the encoder, of any kind; with null, a fresh one of `model` is trained from scratch.
+    `data.seconds` is the length of the task's clips.
+    """
+
+    column: str = MISSING
+    """Column of `metadata.tsv` beside the manifests: the classes."""

@@ -1,0 +1,69 @@
+"""Clusters against scikit-learn's own predictions, on blobs, and on files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.cluster import KMeans
+from sklearn.datasets import make_blobs
+from sklearn.decomposition import PCA
+from sklearn.metrics import adjusted_rand_score
+from sklearn.preprocessing import normalize
+
+from speechssl.clusters.fit import fit_clustering, silhouettes
+from speechssl.data.clip_labels import ClusterInfo, read_clusters, write_clusters
+from speechssl.data.manifest import read_manifest, write_manifest
+from speechssl.errors import UserError
+from speechssl.files import checksum
+
+
+def blobs(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    points, truth = make_blobs(300, 12, centers=5, cluster_std=0.5, random_state=seed)
+    return points.astype(np.float32), truth
+
+
+def test_labels_are_those_of_whitened_unit_vectors_by_scikit_learn() -> None:
+    vectors, truth = blobs()
+    clustering = fit_clustering(vectors, 5, components=8, iterations=20, seed=3)
+    points = normalize(PCA(8, whiten=True, svd_solver="full").fit_transform(vectors))
+    expected = KMeans(5, n_init=10, max_iter=20, random_state=3).fit_predict(points)
+    assert adjusted_rand_score(expected, clustering(vectors)) == 1.0
+    assert adjusted_rand_score(truth, clustering(vectors)) == 1.0
+    # New vectors go by the mean and axes of those it was fitted on.
+    assert np.array_equal(clustering(vectors[:7]), clustering(vectors)[:7])
+
+
+def test_length_of_a_vector_does_not_matter_after_whitening() -> None:
+    """The released code clusters vectors that are not normalised."""
+    vectors, _ = blobs()
+    clustering = fit_clustering(vectors, 5, components=8, iterations=20, seed=3)
+    longer = clustering.mean + 4 * (vectors - clustering.mean)
+    assert np.array_equal(clustering(longer), clustering(vectors))
+
+
+def test_directions_without_variance_are_left_out() -> None:
+    vectors, _ = blobs()
+    flat = np.concatenate([vectors, np.ones((300, 6), np.float32)], axis=1)
+    clustering = fit_clustering(flat, 5, components=18, iterations=20, seed=3)
+    assert clustering.whitening.shape[0] == 12 and np.isfinite(clustering.whitening).all()
+
+
+def test_silhouette_finds_the_number_of_blobs() -> None:
+    vectors, _ = make_blobs(300, 3, centers=4, cluster_std=0.2, random_state=2)
+    scores = silhouettes(vectors.astype(np.float32), [2, 3, 4, 5, 6], components=3, iterations=20, seed=0)
+    assert max(scores, key=scores.__getitem__) == 4
+
+
+def test_labels_of_another_manifest_are_refused(tmp_path) -> None:
+    write_manifest(tmp_path / "train.tsv", tmp_path, [("a.wav", 100), ("b.wav", 100)])
+    manifest = read_manifest(tmp_path / "train.tsv")
+    info = ClusterInfo(2, "encoder", "sum", checksum(manifest.file))
+    write_clusters(tmp_path / "train.cluster", np.array([1, 0]), info)
+    labels, found = read_clusters(tmp_path / "train.cluster", manifest)
+    assert labels.tolist() == [1, 0] and (found.k, found.recordings) == (2, 2)
+    write_manifest(tmp_path / "train.tsv", tmp_path, [("a.wav", 100), ("c.wav", 100)])
+    with pytest.raises(UserError, match="has changed since"):
+        read_clusters(tmp_path / "train.cluster", read_manifest(tmp_path / "train.tsv"))
+    (tmp_path / "train.cluster").write_text("0\n0\n")
+    with pytest.raises(UserError, match="do not belong together"):
+        read_clusters(tmp_path / "train.cluster", manifest)

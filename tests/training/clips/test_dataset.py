@@ -1,0 +1,88 @@
+"""Clips are cut where they should be, and hang on the recording and the epoch only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from speechssl.data.manifest import write_manifest
+from speechssl.errors import UserError
+from speechssl.training.clips.dataset import ClipDataset, cut
+from speechssl.training.clips.reader import ClipReader, HeldOutReader, check_enough_clips
+from speechssl.training.clips.settings import ClipDataSettings
+from speechssl.training.dataset import AudioCache
+
+
+@pytest.fixture
+def ramps(tmp_path: Path) -> Path:
+    """Recordings whose samples tell their place: 1 to 30 seconds of a ramp."""
+    entries = []
+    for number, samples in enumerate((8_000, 16_000, 48_000, 80_000, 20_000)):
+        soundfile.write(tmp_path / f"{number}.wav", np.arange(samples) / 2**17, 16_000, subtype="FLOAT")
+        entries.append((f"{number}.wav", samples))
+    write_manifest(tmp_path / "train.tsv", tmp_path, entries)
+    return tmp_path / "train.tsv"
+
+
+def dataset(manifest: Path, seed: int = 1, **settings: object) -> ClipDataset:
+    return ClipDataset(str(manifest), ClipDataSettings(seconds=1.0, **settings), seed, AudioCache(1.0))  # type: ignore[arg-type]
+
+
+def test_short_recordings_are_padded_on_both_sides() -> None:
+    assert cut(torch.tensor([1.0, 2.0, 3.0]), 0, 6).tolist() == [0, 1, 2, 3, 0, 0]
+    assert cut(torch.arange(9.0), 4, 3).tolist() == [4, 5, 6]
+
+
+def test_a_clip_is_a_piece_of_its_recording_at_places_that_change(ramps: Path) -> None:
+    data = dataset(ramps)
+    starts = set()
+    for epoch in range(6):
+        clip = data.clip(3, epoch, 0) * 2**17
+        assert torch.equal(clip, torch.arange(16_000) + clip[0])
+        starts.add(float(clip[0]))
+    assert len(starts) == 6 and max(starts) <= 80_000 - 16_000
+    assert torch.equal(data.clip(3, 2, 0), dataset(ramps).clip(3, 2, 0))
+    assert not torch.equal(data.clip(3, 2, 0), data.clip(3, 2, 1))
+    assert not torch.equal(data.clip(3, 2, 0), dataset(ramps, seed=2).clip(3, 2, 0))
+    assert float(data.middle(3)[0] * 2**17) == 32_000
+    assert data.padded == 1
+
+
+def test_a_faster_clip_is_still_full_of_sound(ramps: Path) -> None:
+    settings = ClipDataSettings(seconds=1.0)
+    settings.waveform.time_stretch.probability = 1.0
+    settings.waveform.time_stretch.slowest = settings.waveform.time_stretch.fastest = 1.25
+    data = ClipDataset(str(ramps), settings, 1, AudioCache(1.0))
+    clip = data.clip(3, 0, 0)
+    assert clip.shape == (16_000,) and bool((clip[-200:].abs() > 0).any())
+
+
+def test_every_recording_is_read_once_an_epoch_on_any_number_of_processes(ramps: Path) -> None:
+    data = dataset(ramps)
+    alone = ClipReader(data, 2, 1, seed=1, rank=0, processes=1, workers=1)
+    batches = [batch for update in alone for batch in update]
+    assert len(batches) == alone.updates_an_epoch == 2
+    assert sorted(int(row) for batch in batches for row in batch.clips) == [0, 1, 2, 3, 4]
+    parts = [ClipReader(data, 2, 1, seed=1, rank=rank, processes=2, workers=1) for rank in range(2)]
+    for update, *shares in zip(batches, *parts, strict=True):
+        assert torch.cat([share[0].clips for share in shares]).equal(update.clips)
+        assert torch.cat([share[0].waveforms[0] for share in shares]).equal(update.waveforms[0])
+    alone.reset()
+    again = [int(row) for update in alone for row in update[0].clips]
+    assert sorted(again) == [0, 1, 2, 3, 4] and again != [int(row) for batch in batches for row in batch.clips]
+
+
+def test_held_out_clips_are_one_batch_spread_over_the_manifest(ramps: Path) -> None:
+    reader = HeldOutReader(dataset(ramps), clips=3, batch=3, workers=1, labels=np.array([5, 6, 7, 8, 9]))
+    ((batch,),) = list(reader)
+    assert batch.clips.tolist() == [0, 2, 4] and batch.labels.tolist() == [5, 7, 9]
+
+
+def test_too_few_clips_for_the_processes_is_one_line() -> None:
+    check_enough_clips(recordings=8, clips=4, processes=2)
+    with pytest.raises(UserError, match="update of 3 clips cannot be split over 2 processes"):
+        check_enough_clips(recordings=3, clips=4, processes=2)

@@ -1,0 +1,157 @@
+"""The steps of UnFuSeD as commands: pretrain on views, cluster, self-distil."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from speechssl import load_encoder
+from speechssl.cli.app import main
+from speechssl.models.clip_config import ClipConfig
+from speechssl.models.clip_encoder import ClipEncoder
+from speechssl.objectives.choose import ViewObjectiveName
+from speechssl.training.clips.dataset import ClipDataset
+from speechssl.training.clips.finetune import Classifier
+from speechssl.training.clips.settings import ClipDataSettings
+from speechssl.training.dataset import AudioCache
+from tests.training.clips.conftest import KINDS, SMALL
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def command(name: str, *settings: str) -> list[str]:
+    return [sys.executable, "-m", "speechssl", name, *settings]
+
+
+def metrics(run_folder: Path, split: str) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run_folder / "metrics" / f"{split}.jsonl").read_text().splitlines()]
+
+
+def weights(run_folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(run_folder / "encoder" / "encoder.safetensors")
+
+
+def test_pretrained_clustered_and_distilled(data, sounds, tmp_path, capsys):
+    """Three kinds of sounds: the clusters find them, and a fresh encoder learns the clusters."""
+    pretrained, clusters, out = (tmp_path / name for name in ("pretrained", "clusters", "distilled"))
+    views = ["objective=barlow_twins", "objective.barlow_twins.projector=64", "optim=adam_clips", "watch_column=kind"]
+    assert main(["pretrain_clips", *data, *SMALL, *views, "schedule.steps=24", f"out={pretrained}"]) == 0
+    watched = metrics(pretrained, "valid")[-1]
+    assert watched["knn_accuracy"] > 0.6 and watched["rankme"] > 1.5 and watched["feature_variance"] > 0
+    losses = [line["barlow_loss"] for line in metrics(pretrained, "train")]
+    assert len(losses) == 24 and losses[-1] < losses[0]
+
+    manifests = f"manifests=[{sounds}/train.tsv,{sounds}/valid.tsv]"
+    assert main(["cluster", manifests, f"encoder={pretrained}", "k=3", "components=4", f"out={clusters}"]) == 0
+    quality = json.loads((clusters / "quality.json").read_text())
+    assert quality["train"]["columns"]["kind"]["nmi"] > 0.9 and sum(quality["train"]["sizes"]) == 36
+    assert "NMI with kind" in capsys.readouterr().out
+
+    settings = [f"clusters={clusters}", "schedule.epochs=12", "optim.lr=0.01"]
+    assert main(["distill", *data, *SMALL, *settings, f"out={out}"]) == 0
+    assert len(metrics(out, "train")) == 36, "12 epochs of three updates"
+    found = metrics(out, "valid")[-1]
+    assert found["pseudo_label_accuracy"] > 0.9
+    encoder = load_encoder(out)
+    waveforms = torch.randn(2, 16_000)
+    assert encoder.pool(encoder(waveforms)).shape == (2, 64)
+    first = "backbone.features.0.weight"
+    assert not torch.equal(weights(out)[first], weights(pretrained)[first]), "it starts from fresh weights"
+
+
+@pytest.mark.parametrize("objective", ["decar", "moco"])
+def test_killed_and_resumed_is_as_never_killed(data, tmp_path, objective):
+    """Memory banks, queues and the memory of the augmentation are part of a checkpoint."""
+    small = {
+        "decar": ["objective.decar.prototypes=4", "objective.decar.hidden=32", "objective.decar.projection=16"],
+        "moco": ["objective.moco.queue=24", "objective.moco.hidden=32", "objective.moco.projection=16"],
+    }
+    settings = [*data, *SMALL, f"objective={objective}", *small[objective], "crops=different", "schedule.steps=12"]
+    whole = subprocess.run(
+        command("pretrain_clips", *settings, f"out={tmp_path}/whole"), env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert whole.returncode == 0, whole.stderr
+    arguments = command("pretrain_clips", *settings, f"out={tmp_path}/killed")
+    process = subprocess.Popen(arguments, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "killed").glob("checkpoints/step_[0-9]")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed" / "checkpoints" / "step_12").exists(), "the run ended before it was killed"
+    resumed = subprocess.run(arguments, env=ENVIRONMENT, capture_output=True, text=True)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "going on from update" in resumed.stderr
+    expected, found = weights(tmp_path / "whole"), weights(tmp_path / "killed")
+    for name, weight in expected.items():
+        assert torch.equal(weight, found[name]), name
+
+
+def test_bad_input_is_one_line(data, tmp_path, capsys):
+    def fails(name: str, *settings: str) -> str:
+        assert main([name, *data, *SMALL, "schedule.steps=2", f"out={tmp_path}/run", *settings]) == 1
+        error = capsys.readouterr().err.strip()
+        assert "\n" not in error
+        return error
+
+    assert "did you mean 'barlow_twins'" in fails("pretrain_clips", "objective=barlow_twin")
+    assert "no such column" in fails("pretrain_clips", "watch_column=kinds")
+    assert "does not exist" in fails("distill", f"clusters={tmp_path}/none", "schedule.epochs=null")
+    assert "schedule.steps=2 and schedule.epochs=50 contradict" in fails("distill", f"clusters={tmp_path}/none")
+    assert "seconds=-1" in fails("pretrain_clips", "data.seconds=-1")
+
+
+def test_finetuned_from_an_encoder_and_from_scratch(data, tmp_path, capsys):
+    """The best validation stays, with its classifier; silence of a column is named."""
+    small = [setting for setting in SMALL if not setting.startswith("augment")]
+    settings = [*data, *small, "column=kind", "schedule.epochs=6", "optim.lr=0.003", "run.validate_every=3"]
+    assert main(["finetune", *settings, f"out={tmp_path}/scratch"]) == 0
+    best = json.loads((tmp_path / "scratch" / "best" / "best.json").read_text())
+    accuracies = {line["step"]: line["accuracy"] for line in metrics(tmp_path / "scratch", "valid")}
+    assert best["classes"] == ["high", "low", "noise"]
+    assert best["accuracy"] == max(accuracies.values()) > 0.8
+    assert best["step"] == min(step for step, accuracy in accuracies.items() if accuracy == best["accuracy"])
+    model = Classifier(load_encoder(tmp_path / "scratch" / "best"), 3).eval()
+    model.classifier.load_state_dict(load_file(tmp_path / "scratch" / "best" / "classifier.safetensors"))
+    valid = ClipDataset(data[1].partition("=")[2], ClipDataSettings(), 0, AudioCache(0.0))
+    with torch.no_grad():
+        found = model.logits(torch.stack([valid.middle(row) for row in range(45)])).argmax(dim=1)
+    truth = torch.tensor([best["classes"].index(KINDS[row % 3]) for row in range(45)])
+    assert float((found == truth).float().mean()) == pytest.approx(best["accuracy"])
+    again = [*settings, f"init_from={tmp_path}/scratch/best", f"out={tmp_path}/again"]
+    assert main(["finetune", *again]) == 0
+    assert metrics(tmp_path / "again", "valid")[0]["accuracy"] > 0.8, "it starts where the other was best"
+    capsys.readouterr()
+    assert main(["finetune", *settings, "column=colour", f"out={tmp_path}/none"]) == 1
+    assert "has no colour for train0.wav (36 of 36 recordings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", [name.value for name in ViewObjectiveName])
+def test_every_objective_trains_and_moves_the_encoder(data, tmp_path, name):
+    settings = [*data, *SMALL, f"objective={name}", "optim=adam_clips", "schedule.steps=4", f"out={tmp_path}"]
+    extra = {"decar": ["objective.decar.prototypes=4"], "moco": ["objective.moco.queue=24"]}
+    assert main(["pretrain_clips", *settings, *extra.get(name, [])]) == 0
+    lines = metrics(tmp_path, "train")
+    assert len(lines) == 4 and all(math.isfinite(value) for line in lines for value in line.values())
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        fresh = ClipEncoder(ClipConfig(audio_ntt_dim=64)).state_dict()
+    moved = weights(tmp_path)
+    learnt = [key for key, weight in fresh.items() if "weight" in key and weight.dim() > 1]
+    assert learnt and all(not torch.equal(moved[key], fresh[key]) for key in learnt)
+
+
+def test_settings_of_another_objective_are_refused(data, tmp_path, capsys):
+    settings = [*data, *SMALL, "objective=moco", "objective.decar.prototypes=4", "schedule.steps=2"]
+    assert main(["pretrain_clips", *settings, f"out={tmp_path}"]) == 1
+    assert "objective.decar is set, but the objective is moco" in capsys.readouterr().err
