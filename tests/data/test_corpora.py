@@ -43,6 +43,21 @@ def test_folder_takes_a_fairseq_manifest_for_no_table_of_labels(tmp_path, write_
     assert entries("folder", tmp_path)["a.wav"].labels == {"label": "dog"}
 
 
+def test_folder_takes_labels_with_commas(tmp_path, write_noise):
+    for name in ("a.wav", "b.wav"):
+        write_noise(tmp_path / name)
+    table = tmp_path / "metadata.csv"
+    table.write_text('path,seconds,kind,note,split\na.wav,1,dog,"loud, near",test\nb.wav,1,cat,,\n')
+    found = entries("folder", tmp_path)
+    assert found["a.wav"].labels == {"kind": "dog", "note": "loud, near"} and found["a.wav"].split == "test"
+    assert found["b.wav"].labels == {"kind": "cat", "note": ""}
+    elsewhere = table.rename(tmp_path.with_suffix(".csv"))
+    assert entries("folder", tmp_path, metadata=str(elsewhere)) == found
+    elsewhere.write_text("path,kind\na.wav,dog,too many\n")
+    with pytest.raises(UserError, match=r"line 2 has another number of cells than the first line; mend it"):
+        entries("folder", tmp_path, metadata=str(elsewhere))
+
+
 def test_asterisk_voices(tmp_path, write_noise):
     for name in ("en_US_f_Allison/digits/1.wav", "en_US_f_Allison/hello.wav", "fr_CA_f_June/hello.wav"):
         write_noise(tmp_path / "sounds" / name)

@@ -24,7 +24,8 @@ class CorpusSettings:
     downloads: str = "downloads"
     """Folder that downloads, and audio made from a corpus, are kept in."""
     metadata: str = ""
-    """`folder` only: table of labels with a column `path`; by default metadata.tsv or manifest.tsv in audio_dir."""
+    """`folder` only: table of labels with a column `path`, with tabs, or commas where its name ends in .csv; by default
+    metadata.tsv, manifest.tsv or metadata.csv in audio_dir."""
     parts: list[str] = field(default_factory=list)
     """`librispeech` only: parts of the corpus, e.g. train-clean-100."""
 

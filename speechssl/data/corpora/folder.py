@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import posixpath
 import re
 from collections.abc import Iterator
@@ -9,10 +10,12 @@ from pathlib import Path
 
 from speechssl.data.alignments import read_alignments
 from speechssl.data.corpora.corpus import Corpus, CorpusSettings, Entry, require_folder
+from speechssl.data.corpora.listed import read_csv
 from speechssl.data.manifest import leaves_root
 from speechssl.data.tables import read_header, read_table
 from speechssl.data.walk import AUDIO_SUFFIXES, walk_audio
 from speechssl.errors import UserError
+from speechssl.files import require_file
 
 _NOT_LABELS = frozenset({"path", "split", "dur", "duration", "seconds", "samples"})
 """Columns that are no labels: lengths are always measured anew."""
@@ -23,26 +26,38 @@ _SPLIT_NAME = re.compile(r"\w[\w.-]*")
 def folder(settings: CorpusSettings) -> Corpus:
     """Return a corpus of every recording below `audio_dir`.
 
-    Labels come from a table with a column `path` (relative to `audio_dir`): `corpus.metadata`, or `metadata.tsv` or
-    `manifest.tsv` in the folder. A column `split` is honoured: names that begin with `train` are train, with `dev` or
+    Labels come from a table with a column `path` (relative to `audio_dir`): `corpus.metadata`, or `metadata.tsv`,
+    `manifest.tsv` or `metadata.csv` in the folder. It has tabs between its cells, or commas where its name ends in
+    .csv. A column `split` is honoured: names that begin with `train` are train, with `dev` or
     `valid` valid, any other is a split of its own. Phone times come from `alignments.tsv` in the folder.
     """
     root = require_folder(settings, "the folder with your audio files")
     table = _find_table(settings, root)
     labels: tuple[str, ...] = ()
     if table is not None:
-        labels = tuple(column for column in read_header(table) if column not in _NOT_LABELS)
+        labels = tuple(column for column in _columns(table) if column not in _NOT_LABELS)
     return Corpus(root, labels, lambda: _entries(root, table, labels))
 
 
 def _find_table(settings: CorpusSettings, root: Path) -> Path | None:
     if settings.metadata:
         return Path(settings.metadata).expanduser()
-    for name in ("metadata.tsv", "manifest.tsv"):
+    for name in ("metadata.tsv", "manifest.tsv", "metadata.csv"):
         # A fairseq manifest may have the same name; its first line is a folder.
-        if (root / name).is_file() and "path" in read_header(root / name):
+        if (root / name).is_file() and "path" in _columns(root / name):
             return root / name
     return None
+
+
+def _has_commas(table: Path) -> bool:
+    return table.suffix.lower() == ".csv"
+
+
+def _columns(table: Path) -> list[str]:
+    if not _has_commas(table):
+        return read_header(table)
+    with open(require_file(table), encoding="utf-8-sig", errors="replace", newline="") as file:
+        return next(csv.reader(file), [])
 
 
 def _entries(root: Path, table: Path | None, labels: tuple[str, ...]) -> Iterator[Entry]:
@@ -61,7 +76,8 @@ def _entries(root: Path, table: Path | None, labels: tuple[str, ...]) -> Iterato
 def _rows(table: Path, labels: tuple[str, ...]) -> dict[str, str]:
     """Return split and labels by path, joined by tabs: a fraction of the memory of a dictionary a row."""
     rows: dict[str, str] = {}
-    for number, row in enumerate(read_table(table, ["path"]), start=2):
+    found = read_csv(table, ["path"], "mend it") if _has_commas(table) else read_table(table, ["path"])
+    for number, row in enumerate(found, start=2):
         path = posixpath.normpath(row["path"])
         if path in rows:
             raise UserError(f"{table} line {number} names {path} a second time; keep one line a file")

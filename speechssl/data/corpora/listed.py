@@ -39,12 +39,13 @@ def listed_entries(root: Path, folders: Sequence[str], listed: Iterable[Entry], 
         yield replace(entry, rejected=entry.rejected or f"in {source}, but there is no such file")
 
 
-def read_csv(path: Path, required: Sequence[str]) -> Iterator[dict[str, str]]:
+def read_csv(path: Path, required: Sequence[str], advice: str = "unpack the corpus again") -> Iterator[dict[str, str]]:
     """Yield the rows of a table with commas and a header line, as dictionaries by column name.
 
     Args:
         path: the table.
         required: columns that must be there.
+        advice: what to do about a table that is broken.
 
     Raises:
         UserError: no such file, a column is missing, a row has another number of cells than the header, or the file
@@ -55,10 +56,12 @@ def read_csv(path: Path, required: Sequence[str]) -> Iterator[dict[str, str]]:
         try:
             missing = [column for column in required if column not in (rows.fieldnames or ())]
             if missing:
-                raise UserError(f"{path} has no column '{missing[0]}' in its first line; unpack the corpus again")
+                raise UserError(f"{path} has no column '{missing[0]}' in its first line; {advice}")
             for row in rows:
                 if None in row or None in row.values():
-                    raise UserError(f"{path} line {rows.line_num} has another number of cells than the first line")
+                    raise UserError(
+                        f"{path} line {rows.line_num} has another number of cells than the first line; {advice}"
+                    )
                 yield row
         except (UnicodeDecodeError, csv.Error) as error:
-            raise UserError(f"{path} is not a table in UTF-8 ({error}); unpack the corpus again") from error
+            raise UserError(f"{path} is not a table in UTF-8 ({error}); {advice}") from error

@@ -42,7 +42,7 @@ class LapeTask:
     parts: list[str] = field(default_factory=list)
     """Parts of the corpus, where it has some (`corpus.parts` of `speechssl manifest`)."""
     metadata: str = ""
-    """`folder` only: table of labels (`corpus.metadata` of `speechssl manifest`)."""
+    """`folder` only: table of labels, with tabs or commas (`corpus.metadata` of `speechssl manifest`)."""
     only: Any = None
     """Metadata columns and the value that a recording must have in each, e.g. `{language: en}`; others are left out
     and counted. Null: all recordings."""
@@ -94,7 +94,8 @@ class LapeSettings:
     seeds: list[int] = field(default_factory=lambda: [1, 2, 3])
     """Each trains a head of its own: initial weights, order of the clips, and sample of the labels."""
     lr: list[float] = field(default_factory=lambda: [1e-3])
-    """Learning rates of Adam; of several, the one that is best on validation counts (for each seed)."""
+    """Learning rates of Adam; of several, the one that is best on validation counts (for each seed). With few labels
+    30 epochs are few updates: offer larger ones too, e.g. `[1e-3, 1e-2, 1e-1]`."""
     epochs: int = 30
     """Passes over the training part."""
     batch_size: int = 32

@@ -1,0 +1,87 @@
+"""The tasks of LAPE: lengths and splits as published, and columns that their corpora have."""
+
+from __future__ import annotations
+
+import csv
+import inspect
+import json
+from pathlib import Path
+
+import pytest
+import soundfile
+from omegaconf import OmegaConf
+
+from speechssl.cli.app import main
+from speechssl.cli.configuration import config_dir
+from speechssl.data.corpora import CORPORA
+from speechssl.evaluation.lape.settings import LapeTask
+from tests.evaluation.lape.conftest import PITCHES, tone
+
+LAPE = {
+    "speech_commands_v1": (1, "official"),
+    "speech_commands_v2_12": (1, "official"),
+    "speech_commands_v2_35": (1, "official"),
+    "voxforge": (6, "stratified"),
+    "libri100_speaker": (13, "stratified"),
+    "libri100_chapter": (13, "stratified"),
+    "voxceleb1": (8, "official"),
+    "iemocap": (4, "folds"),
+    "nsynth": (4, "official"),
+    "birdsong": (10, "stratified"),
+    "tut_urban_2018": (9, "official"),
+    "urbansound8k": (4, "folds"),
+}
+"""Seconds of a clip and split, as LAPE publishes them or this project chose."""
+NAMES = [path.stem for path in sorted((config_dir() / "task").glob("*.yaml"))]
+
+
+def task_named(name: str) -> LapeTask:
+    return OmegaConf.merge(OmegaConf.structured(LapeTask), OmegaConf.load(config_dir() / "task" / f"{name}.yaml"))
+
+
+def test_all_tasks_of_lape_are_there() -> None:
+    found = {name: task_named(name) for name in NAMES}
+    assert {name: (task.clip_seconds, task.split.value) for name, task in found.items() if name in LAPE} == LAPE
+    assert sorted([*LAPE, "esc10", "esc50", "folder"]) == NAMES
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "folder"])
+def test_a_task_has_its_own_name_and_columns_of_its_corpus(name: str) -> None:
+    task = task_named(name)
+    assert task.name == name
+    source = inspect.getsource(inspect.getmodule(CORPORA[task.corpus]))
+    columns = [task.column, task.fold_column, *(task.only or {})]
+    columns += [task.group_column] if task.group_column != "speaker" else []
+    assert [column for column in columns if column and f'"{column}"' not in source] == []
+
+
+@pytest.fixture(scope="module")
+def urbansound8k(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data set's own layout, with one clip of three classes in each fold."""
+    root = tmp_path_factory.mktemp("UrbanSound8K")
+    (root / "metadata").mkdir()
+    with open(root / "metadata/UrbanSound8K.csv", "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["slice_file_name", "fsID", "start", "end", "salience", "fold", "classID", "class"])
+        for fold in range(1, 11):
+            (root / f"audio/fold{fold}").mkdir(parents=True)
+            for number, (name, pitch) in enumerate(PITCHES.items()):
+                file_name = f"{fold}-{number}.wav"
+                wave = tone(pitch, 0.2, 0.05, 10 * fold + number, rate=44100)
+                soundfile.write(root / f"audio/fold{fold}" / file_name, wave, 44100)
+                table.writerow([file_name, 100 * fold + number, 0, 0.2, 1, fold, number, name])
+    return root
+
+
+def test_urbansound8k_from_its_own_folder(urbansound8k: Path, tmp_path: Path) -> None:
+    given = ["evaluate", "benchmark=lape", "task=urbansound8k", f"corpus_dir={urbansound8k}", f"out_dir={tmp_path}"]
+    given += ["encoders={}", "baselines=[fbank]", "seeds=[1]", "epochs=10", "lr=[1e-1]", "workers=1"]
+    for settings, tested in (
+        ([], ["fold 10"]),
+        (["task.test_fold=null"], [f"fold {number}" for number in range(1, 11)]),
+    ):
+        assert main([*given, *settings]) == 0
+        results = json.loads((tmp_path / "urbansound8k/results.json").read_text())
+        assert [division["name"] for division in results["task"]["divisions"]] == tested
+        assert results["task"]["padded"] == 30 and results["task"]["classes"] == sorted(PITCHES)
+        assert results["summary"]["fbank"]["1"]["accuracy"]["mean"] > 0.6
