@@ -131,7 +131,8 @@ export_methods() {
 
 finish() { printf '\n%s/run.sh: stages %s to %s are done, in %s s\n' "$recipe" "$stage" "$stop_stage" "$SECONDS"; }
 
-methods=${method/both/hubert hubertopic}
+methods=${method:-}
+methods=${methods/both/hubert hubertopic}
 mkdir -p "$exp/log"
 if [ "$stage" -gt "$stop_stage" ]; then stages_fail "--stage $stage is after --stop-stage $stop_stage"; fi
 stage_log=$exp/log/setup.log

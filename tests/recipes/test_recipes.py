@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted(path.parent.relative_to(ROOT / "recipes").as_posix() for path in ROOT.glob("recipes/*/*/run.sh"))
 CONFS = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("recipes/*/*/conf/*.conf"))
 MINI = "mini/hubertopic"
+UNFUSED = "lape/unfused"
+PRETRAINING = [recipe for recipe in RECIPES if recipe.endswith("/hubertopic")]
 
 
 def script(recipe: str) -> str:
@@ -97,7 +99,7 @@ def test_a_wrong_option_is_one_line_and_nothing_runs(checkout: Any, options: lis
     assert checkout.calls == []
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", PRETRAINING)
 @pytest.mark.parametrize("method", ["hubertopic", "hubert", "both"])
 def test_every_command_accepts_what_the_recipe_gives_it(recipe: str, method: str, checkout: Any) -> None:
     timit = [] if recipe == MINI else ["--timit", "."]
@@ -111,6 +113,21 @@ def test_every_command_accepts_what_the_recipe_gives_it(recipe: str, method: str
     runs = [folder.rpartition("/")[2] for folder in trained if "/iteration1/" not in folder]
     assert runs == [f"{each}-seed{seed}" for seed in (1, 2) for each in methods]
     assert ("topics" in checkout.commands()) == (method != "hubert")
+
+
+@pytest.mark.parametrize(("clusters", "k"), [("0", "k=null"), ("10", "k=10")])
+def test_unfused_distils_every_seed_on_clusters_of_its_own(clusters: str, k: str, checkout: Any) -> None:
+    done = checkout.run(UNFUSED, "--seeds", "2", "--clusters", clusters, "--audio-dir", ".")
+    assert done.returncode == 0, done.stderr
+    for program, name, *words in checkout.calls:
+        assert program == "speechssl"
+        load_settings(command_named(name), words)
+    each = ["pretrain_clips"] * 2 + ["cluster"] * 2 + ["distill"] * 2
+    assert checkout.commands() == ["manifest", "manifest", *each, "evaluate"]
+    assert all(k in call for call in checkout.calls if call[1] == "cluster")
+    read = [word for call in checkout.calls for word in call if word.startswith(("encoder=", "clusters="))]
+    folders = [word.rpartition("/")[2] for word in read]
+    assert folders == ["pretrained-seed1", "pretrained-seed2", "clusters-seed1", "clusters-seed2"]
 
 
 @pytest.mark.parametrize("conf", CONFS)
@@ -163,7 +180,7 @@ def test_several_gpus_start_one_process_each(checkout: Any) -> None:
     checkout.run(MINI, "--method", "hubertopic", "--ngpu", "2", "--stage", "2", "--stop-stage", "4")
     launched = [call for call in checkout.calls if call[0] == "torchrun"]
     start = ["torchrun", "--standalone", "--nproc-per-node", "2", "-m", "speechssl"]
-    assert [call[:7] for call in launched] == [[*start, "kmeans"], [*start, "pretrain"]]
+    assert [call[:7] for call in launched] == [[*start, name] for name in ("kmeans", "label", "pretrain")]
 
 
 def test_a_launcher_takes_the_place_of_torchrun(checkout: Any) -> None:
@@ -190,7 +207,8 @@ def test_slurm_starts_one_launcher_a_machine_with_the_options_of_the_recipe(chec
     assert "64 processors" in done.stdout
     rendezvous = ["--rdzv-id=4711", "--rdzv-backend=c10d", "--rdzv-endpoint=gpu07:29400"]
     start = ["torchrun", "--nnodes=2", "--nproc-per-node=8", *rendezvous, "-m", "speechssl"]
-    assert [call[:9] for call in checkout.calls if call[0] == "torchrun"] == [[*start, "kmeans"], [*start, "pretrain"]]
+    launched = [call[:9] for call in checkout.calls if call[0] == "torchrun"]
+    assert launched == [[*start, name] for name in ("kmeans", "label", "pretrain")]
 
 
 def test_own_audio_is_found_from_where_the_user_is(checkout: Any, tmp_path: Path) -> None:

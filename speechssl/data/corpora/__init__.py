@@ -7,6 +7,7 @@ in `CORPORA`, and `configs/corpus/<name>.yaml`.
 from collections.abc import Callable
 
 from speechssl.data.corpora.asterisk import asterisk
+from speechssl.data.corpora.asterisk_languages import asterisk_languages
 from speechssl.data.corpora.asterisk_voices import asterisk_voices
 from speechssl.data.corpora.birdsong import birdsong
 from speechssl.data.corpora.corpus import Corpus, CorpusSettings, Entry
@@ -31,6 +32,7 @@ __all__ = ["CORPORA", "Corpus", "CorpusSettings", "Entry", "open_corpus"]
 
 CORPORA: dict[str, Callable[[CorpusSettings], Corpus]] = {
     "asterisk": asterisk,
+    "asterisk_languages": asterisk_languages,
     "asterisk_voices": asterisk_voices,
     "birdsong": birdsong,
     "esc50": esc50,

@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# UnFuSeD (arXiv 2303.05668): pretrain an encoder of clips on unlabelled audio, cluster the target task's recordings,
+# distil a fresh encoder on the clusters, and measure both with few and with all labels. By default the target is the
+# language of telephone prompts, with test voices that no training hears, from Debian packages. Does its own set-up.
+#
+# usage: bash recipes/lape/unfused/run.sh [options]
+#
+#   --audio-dir DIR    unlabelled audio to pretrain on (default: the target's training recordings)
+#   --task NAME        the target: a task of configs/task (default asterisk_languages)
+#   --corpus NAME      the target's corpus, as `speechssl manifest` names it (default asterisk_languages)
+#   --corpus-root DIR  the target's data set, where it is not downloaded
+#   --objective NAME   what is pretrained: decar, barlow_twins, moco ... (default decar)
+#   --clusters K       pseudo-labels of the target (default 0: as many as the silhouette says)
+#   --minutes M        training time of the pretraining, and of the distillation (default 4)
+#   --seeds N          encoders with seeds 1 to N (default 1)
+#   --exp DIR          folder of all that is made (default exp/lape)
+#   --config FILE      more settings, one `COMMAND key=value` a line, as in conf/default.conf
+#   --stage N          first stage (default 1)
+#   --stop-stage N     last stage (default 5)
+#   --ngpu G           processes for training, one a GPU (default 1)
+#
+# stages: 1 manifest, 2 pretrain, 3 cluster, 4 distill, 5 evaluate
+set -euo pipefail
+
+audio_dir=
+task=asterisk_languages
+corpus=asterisk_languages
+corpus_root=
+objective=decar
+clusters=0
+minutes=4.0
+seeds=1
+exp=
+config=
+stage=1
+stop_stage=5
+ngpu=1
+# shellcheck source=tools/stages.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../../../tools/stages.sh" "$@"
+
+target=$exp/data/$task
+unlabelled=$target
+[ -z "$audio_dir" ] || unlabelled=$exp/data/unlabelled
+
+if stage 1 manifest "${corpus_root:-$corpus} $audio_dir" "$exp/data"; then
+  command_run manifest "corpus=$corpus" "corpus.audio_dir=$corpus_root" "out=$target"
+  [ -z "$audio_dir" ] || command_run manifest corpus=folder "corpus.audio_dir=$audio_dir" "out=$unlabelled"
+fi
+
+if stage 2 pretrain "$unlabelled" "$exp/pretrained-seed<S>"; then
+  for seed in $(seq 1 "$seeds"); do
+    command_launch pretrain_clips "data.train=$unlabelled/train.tsv" "data.valid=$unlabelled/valid.tsv" \
+      "objective=$objective" "schedule.minutes=$minutes" "seed=$seed" "out=$exp/pretrained-seed$seed"
+  done
+fi
+
+if stage 3 cluster "$target $exp/pretrained-seed<S>" "$exp/clusters-seed<S>"; then
+  for seed in $(seq 1 "$seeds"); do
+    command_run cluster "manifests=[$target/train.tsv,$target/valid.tsv]" "encoder=$exp/pretrained-seed$seed" \
+      "k=${clusters/#0/null}" "seed=$seed" "out=$exp/clusters-seed$seed"
+  done
+fi
+
+if stage 4 distill "$target $exp/clusters-seed<S>" "$exp/unfused-seed<S>"; then
+  for seed in $(seq 1 "$seeds"); do
+    command_launch distill "data.train=$target/train.tsv" "data.valid=$target/valid.tsv" \
+      "clusters=$exp/clusters-seed$seed" schedule.epochs=null "schedule.minutes=$minutes" "seed=$seed" \
+      "out=$exp/unfused-seed$seed"
+  done
+fi
+
+if stage 5 evaluate "$target $exp/pretrained-seed<S> $exp/unfused-seed<S>" "$exp/lape"; then
+  rows=
+  for row in pretrained unfused; do
+    rows+=${rows:+,}$row:[$(seq -s, -f "$exp/$row-seed%g" 1 "$seeds")]
+  done
+  command_run evaluate benchmark=lape "task=$task" "data_dir=$target" "encoders={$rows}" "out_dir=$exp/lape"
+fi
+finish
