@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 from torch import Tensor
@@ -77,3 +78,8 @@ def cut(waveform: Tensor, start: int, samples: int) -> Tensor:
     piece = waveform[start : start + samples]
     missing = samples - len(piece)
     return functional.pad(piece, (missing // 2, missing - missing // 2)) if missing else piece
+
+
+def cluster_file(folder: str, data: ClipDataset) -> Path:
+    """Return the file of a split's clusters in a folder of `speechssl cluster`."""
+    return Path(folder) / f"{data.manifest.file.stem}.cluster"

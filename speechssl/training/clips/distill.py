@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from speechssl.errors import UserError
 from speechssl.files import checksum
 from speechssl.models.clip_encoder import ClipEncoder
 from speechssl.objectives.self_distillation import SelfDistillation
-from speechssl.training.clips.dataset import ClipDataset
+from speechssl.training.clips.dataset import ClipDataset, cluster_file
 from speechssl.training.clips.reader import ClipBatch
 from speechssl.training.clips.settings import DistillSettings
 from speechssl.training.clips.trainable import ClipModel, ClipTraining, Labels
@@ -69,14 +68,11 @@ class Distillation(ClipTraining):
             self.metrics = self.valid_metrics = self.build_model().objective.metrics
 
     def _clusters(self, data: ClipDataset) -> tuple[Labels, ClusterInfo]:
-        return read_clusters(self._file(data), data.manifest)
-
-    def _file(self, data: ClipDataset) -> Path:
-        return Path(self.settings.clusters) / f"{data.manifest.file.stem}.cluster"
+        return read_clusters(cluster_file(self.settings.clusters, data), data.manifest)
 
     def inputs(self) -> dict[str, str]:
         """Return manifests and clusters with their checksums."""
-        files = [self._file(data) for data in (self.train, self.valid)]
+        files = [cluster_file(self.settings.clusters, data) for data in (self.train, self.valid)]
         return super().inputs() | {str(file): checksum(file) for file in files}
 
     def build_model(self) -> DistillationModel:

@@ -9,13 +9,15 @@ import torch
 from torch import Tensor
 
 from speechssl.audio.augment import Augmentation, build_augmentation
+from speechssl.data.clip_labels import read_clusters
 from speechssl.data.metadata import read_metadata
 from speechssl.errors import UserError, nearest
+from speechssl.files import checksum
 from speechssl.models.clip_encoder import ClipEncoder
 from speechssl.objectives.choose import build_view_objective
 from speechssl.objectives.collapse import collapse_signs, knn_accuracy
 from speechssl.objectives.views import ViewBatch, ViewObjective
-from speechssl.training.clips.dataset import ClipDataset
+from speechssl.training.clips.dataset import ClipDataset, cluster_file
 from speechssl.training.clips.reader import ClipBatch
 from speechssl.training.clips.settings import Crops, PretrainClipsSettings
 from speechssl.training.clips.trainable import ClipModel, ClipTraining, Labels
@@ -75,6 +77,8 @@ class ViewPretraining(ClipTraining):
     def __init__(self, settings: PretrainClipsSettings) -> None:
         super().__init__(settings)
         self.crops = 2 if settings.crops is Crops.different else 1
+        if settings.clusters is not None:
+            self.apart, _ = read_clusters(cluster_file(settings.clusters, self.train), self.train.manifest)
         if settings.watch_column is not None:
             self.valid_labels = watched_classes(self.valid, settings.watch_column)
         with torch.device("meta"):
@@ -92,6 +96,12 @@ class ViewPretraining(ClipTraining):
             build_view_objective(settings.objective, encoder.backbone, clips=len(self.train)),
             build_augmentation(settings.augment, settings.model.log_mel.num_mels, frames),
         )
+
+    def inputs(self) -> dict[str, str]:
+        """Return manifests, and clusters where there are some, with their checksums."""
+        clusters = self.settings.clusters
+        files = [] if clusters is None else [cluster_file(clusters, self.train)]
+        return super().inputs() | {str(file): checksum(file) for file in files}
 
     def describe(self) -> dict[str, Any]:
         """Return the name of the objective."""

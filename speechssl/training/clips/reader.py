@@ -73,6 +73,8 @@ class ClipReader(UpdateReader[ClipBatch, tuple[int, Rows], _Plan]):
         processes: number of processes.
         workers: threads that read audio.
         labels: `(recordings,)` classes, or `None`.
+        apart: `(recordings,)` clusters, or `None`: no two recordings of one cluster are in an update (G-SimCLR, arXiv
+            2009.12007). Updates are smaller than `clips` where a cluster is larger than the number of updates.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class ClipReader(UpdateReader[ClipBatch, tuple[int, Rows], _Plan]):
         processes: int,
         workers: int,
         labels: Rows | None = None,
+        apart: Rows | None = None,
     ) -> None:
         super().__init__(training=True, workers=workers)
         self._dataset = dataset
@@ -94,15 +97,24 @@ class ClipReader(UpdateReader[ClipBatch, tuple[int, Rows], _Plan]):
         self._rank = rank
         self._processes = processes
         self._labels = labels
+        self._apart = apart
 
     @property
     def updates_an_epoch(self) -> int:
         """Number of updates of an epoch."""
-        return max(1, len(self._dataset) // self._clips)
+        largest = 1 if self._apart is None else int(np.bincount(self._apart).max())
+        return max(1, len(self._dataset) // self._clips, largest)
 
     def _updates(self, epoch: int) -> list[tuple[int, Rows]]:
-        order = np.random.default_rng((self._seed, epoch)).permutation(len(self._dataset))
-        return list(enumerate(np.array_split(order, self.updates_an_epoch)))
+        generator = np.random.default_rng((self._seed, epoch))
+        order = generator.permutation(len(self._dataset))
+        if self._apart is None:
+            return list(enumerate(np.array_split(order, self.updates_an_epoch)))
+        # Dealt out like cards, cluster after cluster: a cluster has no more members than there are updates.
+        shuffled = generator.permutation(int(self._apart.max()) + 1)[self._apart[order]]
+        dealt = order[np.argsort(shuffled, kind="stable")]
+        updates = [dealt[first :: self.updates_an_epoch] for first in range(self.updates_an_epoch)]
+        return list(enumerate(updates[place] for place in generator.permutation(len(updates))))
 
     def _batches_of(self, update: tuple[int, Rows]) -> int:
         return 1

@@ -79,6 +79,8 @@ class PretrainClipsSettings(ClipSettings):
     """Augmentation of log-mel spectrograms."""
     objective: ViewObjectiveSettings = field(default_factory=ViewObjectiveSettings)
     """The loss."""
+    clusters: str | None = None
+    """Folder of `speechssl cluster`: no two recordings of one cluster are in an update (G-SimCLR, arXiv 2009.12007)."""
     watch_column: str | None = None
     """Column of `metadata.tsv` beside the held-out manifest: its accuracy by nearest neighbours is watched too."""
 

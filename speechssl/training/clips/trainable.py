@@ -42,6 +42,8 @@ class ClipTraining(Trainable):
     """Clips of each recording in a batch."""
     labels: Labels | None = None
     """`(recordings,)` classes of the training split."""
+    apart: Labels | None = None
+    """`(recordings,)` clusters of the training split: no two recordings of one are in an update."""
     valid_labels: Labels | None = None
     """`(recordings,)` classes of the held-out split; -1 where none is known."""
 
@@ -66,7 +68,8 @@ class ClipTraining(Trainable):
 
     def check_plans(self, gangs: Gangs) -> None:
         """Every process needs clips in every update."""
-        check_enough_clips(len(self.train), self.settings.clips, gangs.dp.size)
+        smallest = len(self.train) // self._reader(gangs).updates_an_epoch
+        check_enough_clips(smallest, self.settings.clips, gangs.dp.size)
 
     def updates_an_epoch(self, gangs: Gangs) -> int:
         """Return the number of updates of an epoch."""
@@ -90,6 +93,7 @@ class ClipTraining(Trainable):
             gangs.dp.size,
             self.settings.data.workers,
             self.labels,
+            self.apart,
         )
 
     def load_initial_weights(self, model: nn.Module) -> None:

@@ -76,6 +76,20 @@ def test_every_recording_is_read_once_an_epoch_on_any_number_of_processes(ramps:
     assert sorted(again) == [0, 1, 2, 3, 4] and again != [int(row) for batch in batches for row in batch.clips]
 
 
+def test_no_two_recordings_of_a_cluster_are_in_an_update(ramps: Path) -> None:
+    clusters = np.array([0, 1, 0, 0, 2])
+    reader = ClipReader(dataset(ramps), 5, 1, seed=1, rank=0, processes=1, workers=1, apart=clusters)
+    assert reader.updates_an_epoch == 3, "as many as the largest cluster has recordings"
+    orders = []
+    for _ in range(4):
+        rows = [batch.clips.tolist() for update in reader for batch in update]
+        assert sorted(row for update in rows for row in update) == [0, 1, 2, 3, 4]
+        assert all(len(set(clusters[update])) == len(update) for update in rows)
+        orders.append(rows)
+        reader.reset()
+    assert any(order != orders[0] for order in orders)
+
+
 def test_held_out_clips_are_one_batch_spread_over_the_manifest(ramps: Path) -> None:
     reader = HeldOutReader(dataset(ramps), clips=3, batch=3, workers=1, labels=np.array([5, 6, 7, 8, 9]))
     ((batch,),) = list(reader)
