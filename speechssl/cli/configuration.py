@@ -40,12 +40,12 @@ def load_settings(command: Command, overrides: list[str]) -> Any:
     return OmegaConf.to_object(config)
 
 
-def compose_config(command: Command, overrides: list[str]) -> DictConfig:
+def compose_config(whole: Command, overrides: list[str]) -> DictConfig:
     """Return the composed configuration; an unknown name is a `UserError` that offers the nearest known one.
 
     Of a command with variants, it is that of the variant which `overrides` choose.
     """
-    command, overrides = command.chosen(overrides)
+    command, overrides = whole.chosen(overrides)
     ConfigStore.instance().store(name=f"{command.config_name}_schema", node=command.settings)
     GlobalHydra.instance().clear()
     overrides = [_readable(override) for override in overrides]
@@ -55,7 +55,7 @@ def compose_config(command: Command, overrides: list[str]) -> DictConfig:
         except MissingConfigException as error:
             raise _unknown_option(error) from error
         except (ConfigCompositionException, HydraException, OmegaConfBaseException) as error:
-            raise _unknown_key(command, overrides, error) from error
+            raise _unknown_key(command, overrides, error, whole) from error
 
 
 def _readable(override: str) -> str:
@@ -100,18 +100,26 @@ def _unknown_option(error: MissingConfigException) -> UserError:
     )
 
 
-def _unknown_key(command: Command, overrides: list[str], error: Exception) -> UserError:
+def _unknown_key(command: Command, overrides: list[str], error: Exception, whole: Command) -> UserError:
     """A key or a value does not fit the settings."""
-    with_defaults = compose(command.config_name)
-    known = _flat_keys(with_defaults)
-    groups = [path.name for path in config_dir().iterdir() if path.is_dir()]
+    known = _flat_keys(compose(command.config_name))
     for override in overrides:
         key = override.split("=")[0].lstrip("+~")
-        if key not in known and key not in groups:
-            return UserError(f"unknown setting '{key}' of `speechssl {command.name}`{nearest(key, known + groups)}")
+        if key not in known:
+            hint = _owner(key, whole) or nearest(key, known)
+            return UserError(f"unknown setting '{key}' of `speechssl {command.name}`{hint}")
     causes = [str(error), str(error.__cause__ or "")]
     detail = re.sub(r"\s+", " ", next(text for text in reversed(causes) if text)).strip()
     return UserError(f"setting not accepted: {detail}")
+
+
+def _owner(key: str, whole: Command) -> str:
+    """Return which variant has a setting, or nothing."""
+    top = key.split(".")[0]
+    for name, variant in whole.variants.items():
+        if top in {field.name for field in dataclasses.fields(variant.settings)}:
+            return f"; it is one of {whole.choice}={name}"
+    return ""
 
 
 def _flat_keys(config: DictConfig, prefix: str = "") -> list[str]:

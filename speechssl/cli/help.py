@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Sequence
+from enum import Enum
 
 from omegaconf import DictConfig
 
@@ -49,6 +50,6 @@ def _settings(settings: type, config: DictConfig, prefix: str) -> list[str]:
         node = config._get_node(field.name)
         missing = node is not None and node._is_missing()
         value = "(required)" if missing else config[field.name]
-        lines.append(f"  {name}={value}")
+        lines.append(f"  {name}={value.name if isinstance(value, Enum) else value}")
         lines.append(f"      {docs.get(field.name, '')}")
     return lines

@@ -149,7 +149,9 @@ def test_a_variant_has_settings_of_its_own(with_variants: Command, overrides: li
     [
         (["way=othre"], "no way named 'othre'; did you mean 'other'? (known: first, other)"),
         (["way=other", "widht=5"], "unknown setting 'widht' of `speechssl sample`; did you mean 'width'?"),
-        (["way=other", "out=x"], "unknown setting 'out' of `speechssl sample`"),
+        (["way=other", "out=x"], "unknown setting 'out' of `speechssl sample`; it is one of way=first"),
+        (["out=x", "width=5"], "unknown setting 'width' of `speechssl sample`; it is one of way=other"),
+        (["way=other", "body=wide"], "unknown setting 'body' of `speechssl sample`; it is one of way=first"),
     ],
 )
 def test_a_mistake_in_a_variant_is_one_line_that_names_it(

@@ -25,6 +25,11 @@ def test_help_of_kmeans_in_full(capsys: pytest.CaptureFixture[str]) -> None:
     assert "  features.kind=mfcc" in lines
 
 
+def test_a_choice_is_shown_as_it_is_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    app.main(["evaluate", "benchmark=lape", "--help"])
+    assert "  protocol=sound" in capsys.readouterr().out.splitlines()
+
+
 def test_cfg_job_prints_a_configuration_that_can_be_read_back(capsys: pytest.CaptureFixture[str]) -> None:
     from omegaconf import OmegaConf
 
