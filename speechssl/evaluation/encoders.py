@@ -81,8 +81,10 @@ def contestants(encoders: Any, baselines: Sequence[str], fbank_rate: float | Non
         raise UserError("encoders must name its encoders, e.g. encoders='{hubert: exp/hubert-seed1}'")
     rows = {str(name): _paths(str(name), value) for name, value in encoders.items()}
     first = next((row[0] for row in rows.values()), None)
+    # All are loaded once before the first is evaluated, which may take long: a wrong path is told now.
+    rates = [load_encoder(path).frame_rate for row in rows.values() for path in row]
     if fbank_rate is None:
-        fbank_rate = load_encoder(first).frame_rate if first is not None else Contestant.frame_rate
+        fbank_rate = rates[0] if rates else Contestant.frame_rate
     seeds = max((len(row) for row in rows.values()), default=1)
     found: list[Contestant] = []
     for name in baselines:

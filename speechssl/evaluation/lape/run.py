@@ -50,10 +50,11 @@ def run_lape(settings: LapeSettings) -> None:
 
 def lape_inputs(settings: LapeSettings) -> Iterable[Path]:
     """Yield the files that decide the results. The manifest is made where only the data set's own folder is given."""
+    rivals = _rivals(settings)
     folder = data_folder(settings)
     yield from sorted(folder.glob("*.tsv"))
     yield folder / AUDIO
-    for rival in _rivals(settings):
+    for rival in rivals:
         if rival.path is not None:
             path = Path(rival.path)
             yield from sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]

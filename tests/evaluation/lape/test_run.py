@@ -128,6 +128,14 @@ def test_every_table_of_the_papers_protocol_says_that_it_is_a_maximum(
     assert not results["settings"]["standardise"]
 
 
+def test_a_wrong_path_of_the_last_encoder_is_told_before_anything_is_read(
+    tmp_path: Path, tones: Path, encoder_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["benchmark=lape", "task.clip_seconds=1", f"corpus_dir={tones}", f"out_dir={tmp_path / 'out'}"]
+    assert main(["evaluate", *given, f"encoders={{tiny: {encoder_dir}, other: {tmp_path / 'gone'}}}"]) == 1
+    assert f"{tmp_path / 'gone'} does not exist" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
