@@ -15,7 +15,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import AnyNode, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from speechssl.cli.command import Command
@@ -53,7 +53,7 @@ def compose_config(whole: Command, overrides: list[str]) -> DictConfig:
         try:
             return compose(command.config_name, overrides)
         except MissingConfigException as error:
-            raise _unknown_option(error) from error
+            raise _unknown_option(command, error) from error
         except (ConfigCompositionException, HydraException, OmegaConfBaseException) as error:
             raise _unknown_key(command, overrides, error, whole) from error
 
@@ -73,6 +73,26 @@ def _readable(override: str) -> str:
     return f"{key}='{quoted}'"
 
 
+def group_options(config: DictConfig, group: str) -> list[str]:
+    """Return the options of a group that fit a command's settings; groups are shared by commands.
+
+    Args:
+        config: the command's composed configuration.
+        group: name of a setting that has a folder of options.
+    """
+    files = sorted((config_dir() / group).glob("*.yaml"))
+    return [file.stem for file in files if _fits(OmegaConf.load(file), config[group])]
+
+
+def _fits(option: Any, settings: Any) -> bool:
+    """Return whether all that an option sets is there to be set."""
+    if not isinstance(option, DictConfig) or isinstance(settings, AnyNode):
+        return True
+    # `in` says no to a key whose value is missing.
+    known = list(settings) if isinstance(settings, DictConfig) else []
+    return all(key in known and _fits(option._get_node(key), settings._get_node(key)) for key in option)
+
+
 def field_docs(settings: type) -> dict[str, str]:
     """Return the docstring of each field of a dataclass, base classes included."""
     docs: dict[str, str] = {}
@@ -89,12 +109,12 @@ def field_docs(settings: type) -> dict[str, str]:
     return docs
 
 
-def _unknown_option(error: MissingConfigException) -> UserError:
+def _unknown_option(command: Command, error: MissingConfigException) -> UserError:
     """A group has no such option, e.g. `model=bse`."""
     missing = error.missing_cfg_file or ""
     group, _, option = str(missing).rpartition("/")
-    folder = config_dir() / group
-    options = sorted(path.stem for path in folder.glob("*.yaml")) if group else []
+    config = compose(command.config_name)
+    options = group_options(config, group) if group in config else []
     return UserError(
         f"no {group or 'configuration'} named '{option}'{nearest(option, options)} (known: {', '.join(options)})"
     )
@@ -102,9 +122,13 @@ def _unknown_option(error: MissingConfigException) -> UserError:
 
 def _unknown_key(command: Command, overrides: list[str], error: Exception, whole: Command) -> UserError:
     """A key or a value does not fit the settings."""
-    known = _flat_keys(compose(command.config_name))
+    config = compose(command.config_name)
+    known = _flat_keys(config)
     for override in overrides:
-        key = override.split("=")[0].lstrip("+~")
+        key, _, option = override.partition("=")
+        key = key.lstrip("+~")
+        if (config_dir() / key / f"{option}.yaml").is_file() and option not in (fit := group_options(config, key)):
+            return UserError(f"{key}={option} is not for `speechssl {command.name}`; known here: {', '.join(fit)}")
         if key not in known:
             hint = _owner(key, whole) or nearest(key, known)
             return UserError(f"unknown setting '{key}' of `speechssl {command.name}`{hint}")

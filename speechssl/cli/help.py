@@ -28,13 +28,9 @@ def command_help(whole: Command, arguments: Sequence[str] = ()) -> str:
     groups = [name for name in map(str, config) if (configuration.config_dir() / name).is_dir()]
     if groups:
         lines += ["", "groups:"]
-        lines += [f"  {group}={'|'.join(_options(group))}" for group in groups]
+        lines += [f"  {group}={'|'.join(configuration.group_options(config, group))}" for group in groups]
     lines += ["", "settings:", *_settings(command.settings, config, "")]
     return "\n".join(lines)
-
-
-def _options(group: str) -> list[str]:
-    return sorted(path.stem for path in (configuration.config_dir() / group).glob("*.yaml"))
 
 
 def _settings(settings: type, config: DictConfig, prefix: str) -> list[str]:

@@ -14,12 +14,12 @@ from enum import Enum
 from pathlib import Path
 
 import pytest
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from speechssl.cli import configuration
 from speechssl.cli.app import COMMANDS
 from speechssl.cli.command import Command
-from speechssl.cli.configuration import compose_config, config_dir, field_docs, load_settings
+from speechssl.cli.configuration import compose_config, config_dir, field_docs, group_options, load_settings
 from speechssl.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,11 +44,33 @@ def groups_of(command: Command) -> list[str]:
 def test_every_option_of_every_group_composes(name: str) -> None:
     command = command_named(name)
     for group in groups_of(command):
-        for path in sorted((config_dir() / group).glob("*.yaml")):
-            config = compose_config(command, [f"{group}={path.stem}"])
-            for key, value in OmegaConf.load(path).items():
+        for option in group_options(compose_config(command, []), group):
+            config = compose_config(command, [f"{group}={option}"])
+            for key, value in OmegaConf.load(config_dir() / group / f"{option}.yaml").items():
                 found = OmegaConf.select(config, f"{group}.{key}")
-                assert (found.name if isinstance(found, Enum) else found) == value
+                if not isinstance(value, DictConfig):
+                    assert (found.name if isinstance(found, Enum) else found) == value
+
+
+def test_every_option_is_for_some_command() -> None:
+    fits = set()
+    for name in CONFIGURED:
+        config = compose_config(command_named(name), [])
+        fits |= {(group, option) for group in groups_of(command_named(name)) for option in group_options(config, group)}
+    assert fits == {(path.parent.name, path.stem) for path in config_dir().glob("*/*.yaml")}
+
+
+@pytest.mark.parametrize(
+    ("command", "setting", "known"),
+    [
+        ("pretrain", "model=audio_ntt", "base"),
+        ("pretrain_clips", "objective=hubert", "decar"),
+        ("distill", "model=tiny", "vit"),
+    ],
+)
+def test_an_option_of_another_command_is_refused_by_name(command: str, setting: str, known: str) -> None:
+    with pytest.raises(UserError, match=rf"{setting} is not for `speechssl {command}`; known here: .*{known}"):
+        compose_config(command_named(command), [setting])
 
 
 def test_no_configuration_file_is_left_over() -> None:
