@@ -127,8 +127,10 @@ def _unknown_key(command: Command, overrides: list[str], error: Exception, whole
     for override in overrides:
         key, _, option = override.partition("=")
         key = key.lstrip("+~")
-        if (config_dir() / key / f"{option}.yaml").is_file() and option not in (fit := group_options(config, key)):
-            return UserError(f"{key}={option} is not for `speechssl {command.name}`; known here: {', '.join(fit)}")
+        if key in config and (config_dir() / key / f"{option}.yaml").is_file():
+            fit = group_options(config, key)
+            if option not in fit:
+                return UserError(f"{key}={option} is not for `speechssl {command.name}`; known here: {', '.join(fit)}")
         if key not in known:
             hint = _owner(key, whole) or nearest(key, known)
             return UserError(f"unknown setting '{key}' of `speechssl {command.name}`{hint}")
