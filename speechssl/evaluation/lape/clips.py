@@ -1,4 +1,4 @@
-"""Clips of one length, from recordings of any."""
+"""Reads the recordings of a task as clips of one length."""
 
 from __future__ import annotations
 
@@ -10,23 +10,11 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from speechssl.audio import SAMPLE_RATE, AudioError, read_audio
+from speechssl.audio.clip import fit_clip
 from speechssl.errors import UserError
 from speechssl.evaluation.recordings import Recording
-
-
-def fit_clip(waveform: Tensor, samples: int) -> Tensor:
-    """Return exactly `(samples,)`: a shorter waveform in the middle of zeros, the middle of a longer one.
-
-    Where the two sides of padding, or of what is cut away, differ, the larger is behind.
-    """
-    missing = samples - len(waveform)
-    if missing >= 0:
-        return functional.pad(waveform, (missing // 2, missing - missing // 2))
-    start = -missing // 2
-    return waveform[start : start + samples]
 
 
 class Clips:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from torch import Tensor
-from torch.nn import functional
 
 from speechssl.audio import SAMPLE_RATE
 from speechssl.audio.augment_waveform import augment_waveform
+from speechssl.audio.clip import fit_clip
 from speechssl.data.manifest import AUDIO, Manifest, read_manifest
 from speechssl.files import checksum
 from speechssl.training.clips.settings import ClipDataSettings
@@ -65,19 +65,11 @@ class ClipDataset:
         waveform = self._cache.read_listed(self.manifest, index)
         start = int(generator.integers(max(1, len(waveform) - self._read + 1)))
         augmented = augment_waveform(waveform[start : start + self._read], self._augment, generator)
-        return cut(augmented, max(0, (len(augmented) - self.samples) // 2), self.samples)
+        return fit_clip(augmented, self.samples)
 
     def middle(self, index: int) -> Tensor:
         """Return the clip `(samples,)` in the middle of a recording, as it is."""
-        waveform = self._cache.read_listed(self.manifest, index)
-        return cut(waveform, max(0, (len(waveform) - self.samples) // 2), self.samples)
-
-
-def cut(waveform: Tensor, start: int, samples: int) -> Tensor:
-    """Return `samples` samples from `start`; a shorter waveform is padded with zeros on both sides."""
-    piece = waveform[start : start + samples]
-    missing = samples - len(piece)
-    return functional.pad(piece, (missing // 2, missing - missing // 2)) if missing else piece
+        return fit_clip(self._cache.read_listed(self.manifest, index), self.samples)
 
 
 def cluster_file(folder: str, data: ClipDataset) -> Path:

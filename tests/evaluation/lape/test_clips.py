@@ -11,26 +11,9 @@ import torch
 
 from speechssl.audio import read_audio
 from speechssl.errors import UserError
-from speechssl.evaluation.lape.clips import Clips, fit_clip
+from speechssl.evaluation.lape.clips import Clips
 from speechssl.evaluation.recordings import Recording
 from tests.evaluation.lape.conftest import tone
-
-
-@pytest.mark.parametrize(
-    ("length", "expected"),
-    [
-        (6, [1, 2, 3, 4, 5, 6]),
-        (4, [0, 1, 2, 3, 4, 0]),
-        (3, [0, 1, 2, 3, 0, 0]),
-        (1, [0, 0, 1, 0, 0, 0]),
-        (8, [2, 3, 4, 5, 6, 7]),
-        (9, [2, 3, 4, 5, 6, 7]),
-    ],
-)
-def test_short_ones_stand_in_the_middle_of_zeros_and_long_ones_are_cut_in_the_middle(
-    length: int, expected: list[int]
-) -> None:
-    assert fit_clip(torch.arange(1, length + 1), 6).tolist() == expected
 
 
 def recording(path: Path, samples: int | None = None) -> Recording:

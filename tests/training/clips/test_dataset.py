@@ -11,7 +11,7 @@ import torch
 
 from speechssl.data.manifest import write_manifest
 from speechssl.errors import UserError
-from speechssl.training.clips.dataset import ClipDataset, cut
+from speechssl.training.clips.dataset import ClipDataset
 from speechssl.training.clips.reader import ClipReader, HeldOutReader, check_enough_clips
 from speechssl.training.clips.settings import ClipDataSettings
 from speechssl.training.dataset import AudioCache
@@ -32,9 +32,10 @@ def dataset(manifest: Path, seed: int = 1, **settings: object) -> ClipDataset:
     return ClipDataset(str(manifest), ClipDataSettings(seconds=1.0, **settings), seed, AudioCache(1.0))  # type: ignore[arg-type]
 
 
-def test_short_recordings_are_padded_on_both_sides() -> None:
-    assert cut(torch.tensor([1.0, 2.0, 3.0]), 0, 6).tolist() == [0, 1, 2, 3, 0, 0]
-    assert cut(torch.arange(9.0), 4, 3).tolist() == [4, 5, 6]
+def test_short_recordings_are_padded_on_both_sides(ramps: Path) -> None:
+    for clip in (dataset(ramps).clip(0, 0, 0), dataset(ramps).middle(0)):
+        assert int(clip[:4_000].count_nonzero()) == 0 and int(clip[12_000:].count_nonzero()) == 0
+        assert torch.equal(clip[4_000:12_000] * 2**17, torch.arange(8_000.0))
 
 
 def test_a_clip_is_a_piece_of_its_recording_at_places_that_change(ramps: Path) -> None:
