@@ -48,6 +48,18 @@ class WholeDumper(TensorFileDumper):
             torch.save(dict(data), temporary, pickle_protocol=2)
 
 
+class Postponed:
+    """Stands in for the checkpoint manager during a validation, where fairseq2 would complete what is being saved.
+
+    A checkpoint counts when the validation at its update is over: a run killed in between validates again, and in a
+    validation FSDP's weights, of which `encoder/` is made, cannot be gathered anew.
+    """
+
+    def maybe_complete_save_operation(self, *, blocking: bool = False) -> bool | None:
+        """Complete nothing."""
+        return None
+
+
 def checkpoint_manager(run_folder: Path, gangs: Gangs) -> StandardCheckpointManager:
     """Return fairseq2's checkpoint manager over our file reader and writer."""
     return StandardCheckpointManager(

@@ -2,30 +2,72 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 import torch
-from fairseq2.gang import FakeGang, Gangs, ProcessGroupGang, create_fsdp_gangs, create_parallel_gangs
+from fairseq2.gang import FakeGang, Gang, Gangs, ProcessGroupGang, create_fsdp_gangs, create_parallel_gangs
 
 from speechssl.errors import UserError
 from speechssl.training.settings import Parallel, Precision
 
 
-def this_device() -> torch.device:
-    """Return this process's GPU, as torchrun numbers processes, and make it torch's own choice; or the CPU."""
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    torch.cuda.set_device(device)
+def this_device(name: str) -> torch.device:
+    """Return the device that `run.device` names; a GPU without a number is this process's, as torchrun counts them.
+
+    A GPU becomes torch's own choice.
+
+    Raises:
+        UserError: it cannot be used here.
+    """
+    try:
+        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+        if device.type == "cuda":
+            device = torch.device(
+                "cuda", int(os.environ.get("LOCAL_RANK", "0")) if device.index is None else device.index
+            )
+            torch.cuda.set_device(device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"run.device={name} cannot be used here; give cpu, cuda or auto") from error
     return device
 
 
-def create_gangs(device: torch.device, parallel: Parallel) -> Gangs:
-    """Return fairseq2's groups of processes: one process, or those that torchrun started."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    root = ProcessGroupGang.create_default_process_group(device) if size > 1 else FakeGang(device)
+@contextlib.contextmanager
+def joined_processes(device: torch.device) -> Iterator[Gang]:
+    """Join the processes that torchrun started, for the time of several runs one after the other; yield their gang.
+
+    All leave the block together. Without this each run joins them by itself, which they can do once.
+    """
+    root = _root_gang(device)
+    try:
+        yield root
+        root.barrier()
+    finally:
+        root.close()
+
+
+def create_gangs(device: torch.device, parallel: Parallel, joined: Gang | None = None) -> Gangs:
+    """Return fairseq2's groups of processes: one process, or those that torchrun started.
+
+    Args:
+        device: of this process.
+        parallel: how they share the model.
+        joined: what `joined_processes` yields, to which this run's group belongs; it is left open when the run ends.
+    """
+    if joined is None or joined.size == 1:
+        root = _root_gang(device)
+    else:
+        all_of_them = joined.create_gang(range(joined.size))
+        assert all_of_them is not None
+        root = all_of_them
     gangs = create_parallel_gangs(root)
-    return create_fsdp_gangs(gangs) if parallel is Parallel.fsdp and size > 1 else gangs
+    return create_fsdp_gangs(gangs) if parallel is Parallel.fsdp and root.size > 1 else gangs
+
+
+def _root_gang(device: torch.device) -> Gang:
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    return ProcessGroupGang.create_default_process_group(device) if size > 1 else FakeGang(device)
 
 
 def compute_type(precision: Precision, device: torch.device) -> torch.dtype:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from speechssl.training.calibrate import updates_in
-from speechssl.training.checkpoints import checkpoint_manager
+from speechssl.training.checkpoints import Postponed, checkpoint_manager
 from speechssl.training.device import compute_type
 from speechssl.training.guard import NonFiniteGuard
 from speechssl.training.metrics import RunRecorder, last_line
@@ -55,7 +55,6 @@ class TrainingLoop:
         self.gangs = gangs
         self.device = gangs.device
         self.dtype = compute_type(self.settings.run.precision, self.device)
-        self.postponed: int | None = None
         self.readers: list[RunReader[TrainBatch]] = []
 
     def close(self) -> None:
@@ -175,7 +174,7 @@ class TrainingLoop:
             optimizer=optimizer,
             lr_scheduler=build_schedule(optimizer, settings.schedule, steps),  # type: ignore[arg-type]
             fp16_loss_scaler=NonFiniteGuard(self.gangs, lambda: unit.names, log.warning, settings.run.max_skipped),
-            validator=self._validator(model, manager, recorder, watch, amp),
+            validator=self._validator(model, recorder, watch, amp),
             early_stopper=NOOP_EARLY_STOPPER,
             checkpoint_manager=manager,
             hg_exporter=NOOP_HG_EXPORTER,
@@ -195,9 +194,7 @@ class TrainingLoop:
             publish_metrics_every_n_steps=settings.run.log_every,
         )
 
-    def _validator(
-        self, model: nn.Module, manager: CheckpointManager, recorder: MetricRecorder, watch: Stopwatch, amp: bool
-    ) -> ValidatorThen:
+    def _validator(self, model: nn.Module, recorder: MetricRecorder, watch: Stopwatch, amp: bool) -> ValidatorThen:
         validator = StandardValidator(
             units=[ModelValidUnit(model, self.trainable.valid_metrics)],
             data_readers=[self._reader(training=False)],
@@ -205,7 +202,7 @@ class TrainingLoop:
             amp=amp,
             amp_dtype=self.dtype,
             score_metric_descriptor=NOOP_METRIC_DESCRIPTOR,
-            checkpoint_manager=manager,
+            checkpoint_manager=Postponed(),  # type: ignore[arg-type]
             hg_exporter=NOOP_HG_EXPORTER,
             metric_recorder=recorder,
             profiler=NOOP_PROFILER,
@@ -224,21 +221,11 @@ class TrainingLoop:
         """
         if done == steps and saved != done:
             return
-        if model.training:
-            self._save_encoder(model, done)
-        else:
-            # fairseq2 finishes checkpoints during a validation too, where FSDP's weights may not be gathered anew.
-            self.postponed = done
+        self._save_encoder(model, done)
 
     def _after_validation(self, model: nn.Module) -> None:
-        self._save_postponed(model)
         if self.gangs.root.rank == 0:
             self.trainable.after_validation(self.folder.path, model, last_line(self.folder.path, "valid"))
-
-    def _save_postponed(self, model: nn.Module) -> None:
-        if self.postponed is not None:
-            self._save_encoder(model, self.postponed)
-            self.postponed = None
 
     def _save_encoder(self, model: nn.Module, step: int) -> None:
         """Write the encoder of update `step`."""

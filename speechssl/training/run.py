@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-import torch
+from fairseq2.gang import Gang
 
 from speechssl.training.device import create_gangs, this_device
 from speechssl.training.loop import TrainingLoop
@@ -17,12 +18,15 @@ from speechssl.training.trainable import Trainable
 Settings = TypeVar("Settings", bound=TrainSettings)
 
 
-def run_training(settings: Settings, open_trainable: Callable[[Settings], Trainable]) -> None:
+def run_training(
+    settings: Settings, open_trainable: Callable[[Settings], Trainable], joined: Gang | None = None
+) -> None:
     """Train, or go on with, the run in `settings.out`; its `encoder/` is there when this returns.
 
     Args:
         settings: of the command.
         open_trainable: reads its data.
+        joined: the processes, where they do more than this run (:func:`speechssl.training.device.joined_processes`).
 
     Raises:
         UserError: data, labels and settings do not fit each other, or the run folder holds another run or is in use.
@@ -31,7 +35,7 @@ def run_training(settings: Settings, open_trainable: Callable[[Settings], Traina
     folder.check_same_settings()
     folder.open_log()
     with folder.locked():
-        gangs = create_gangs(this_device(), settings.run.parallel)
+        gangs = create_gangs(this_device(settings.run.device), settings.run.parallel, joined)
         if gangs.root.rank > 0:
             # The first process speaks for all; warnings name what is wrong in one of them.
             logging.getLogger("speechssl").setLevel(logging.WARNING)
@@ -40,5 +44,5 @@ def run_training(settings: Settings, open_trainable: Callable[[Settings], Traina
             loop.train()
         finally:
             loop.close()
-            if gangs.root.size > 1 and torch.distributed.is_initialized():
+            with contextlib.suppress(ValueError):  # the trainer has closed them
                 gangs.close()

@@ -52,10 +52,11 @@ class RunFolder:
         handler = logging.FileHandler(file)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger = logging.getLogger("fairseq2")
+        for before in logger.handlers:
+            before.close()
         logger.handlers = [handler]
         logger.propagate = False
-        # torcheval takes a mean of exactly 0 (no topic guessed right) for a mean of nothing.
-        logging.getLogger().addFilter(lambda record: "No calls to update()" not in record.getMessage())
+        logging.getLogger().addFilter(_is_no_false_alarm)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -124,6 +125,11 @@ class RunFolder:
         file = self.path / "run.json"
         begun: dict[str, Any] = read_json(file) if file.is_file() else {}
         return begun
+
+
+def _is_no_false_alarm(record: logging.LogRecord) -> bool:
+    """torcheval takes a mean of exactly 0 (no topic guessed right) for a mean of nothing."""
+    return "No calls to update()" not in record.getMessage()
 
 
 def plain(settings: TrainSettings) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class ScheduleKind(Enum):
     infinite = "infinite"
 
 
-class Precision(Enum):
+class Precision(str, Enum):
     """Number format of the forward and backward pass."""
 
     auto = "auto"
@@ -182,6 +182,8 @@ class RunSettings:
 
     precision: Precision = Precision.auto
     """`auto`: bf16 on GPUs and on processors with bf16 instructions, else fp32."""
+    device: str = "auto"
+    """`cpu`, `cuda` (each process the GPU that torchrun gives it), or `auto`: a GPU where there is one."""
     parallel: Parallel = Parallel.ddp
     """Several processes: `ddp` copies the model, `fsdp` shards it."""
     checkpoint_every: int = 1000
@@ -236,7 +238,7 @@ class TrainSettings:
         return ("out", *(f"run.{name}" for name in _RUN_MAY_CHANGE))
 
 
-_RUN_MAY_CHANGE = ("checkpoint_every", "keep_checkpoints", "validate_every", "log_every", "max_skipped")
+_RUN_MAY_CHANGE = ("device", "checkpoint_every", "keep_checkpoints", "validate_every", "log_every", "max_skipped")
 
 
 def require_positive(values: dict[str, float | None]) -> None:

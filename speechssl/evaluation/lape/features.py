@@ -32,16 +32,12 @@ def pooled_features(
         UserError: a clip is too short for a frame of the encoder, or a vector is not finite.
     """
     encoder.eval().to(device)
+    require_frames(encoder, clips, description)
     size = max(1, int(batch_seconds / clips.seconds))
     found: list[Tensor] = []
     batches = clips.batches(recordings, size)
     for batch in progress(batches, description, "batch", total=-(-len(recordings) // size)):
-        output = encoder(batch.to(device))
-        if int(output.lengths.min()) < 1:
-            raise UserError(
-                f"clips of {clips.seconds:g} s are too short for a frame of {description}; give longer ones"
-            )
-        found.append(encoder.pool(output).float())
+        found.append(encoder.pool(encoder(batch.to(device))).float())
     features = torch.cat(found)
     broken = (~features.isfinite().all(dim=1)).nonzero().flatten().tolist()
     if broken:
@@ -50,3 +46,9 @@ def pooled_features(
             f"{recordings[broken[0]].audio}; the encoder is broken"
         )
     return features
+
+
+def require_frames(encoder: Encoder, clips: Clips, name: str) -> None:
+    """Raise a `UserError` unless a clip is long enough for a frame of the encoder with this name."""
+    if int(encoder.frame_lengths(torch.tensor([clips.samples]))) < 1:
+        raise UserError(f"clips of {clips.seconds:g} s are too short for a frame of {name}; give longer ones")

@@ -106,7 +106,7 @@ def _score_division(
     features: Tensor, data: TaskData, division: Division, fraction: float, settings: LapeSettings
 ) -> Iterator[PartScore]:
     labels = torch.from_numpy(data.labels).to(features.device)
-    options = HeadOptions(len(data.classes), settings.seeds, settings.lr, settings.epochs, settings.batch_size)
+    options = HeadOptions(len(data.classes), settings.seeds, settings.lr, settings.passes, settings.batch_size)
     mean, scale = _scaling(features[division.train], settings.standardised)
 
     def part(rows: Rows) -> Examples:

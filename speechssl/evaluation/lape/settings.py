@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from speechssl.errors import UserError
+from speechssl.training.settings import Precision
 
 RESERVED_NAMES = ("manifests",)
 """Folders of `out_dir` that are no task's."""
@@ -29,6 +30,17 @@ class Protocol(str, Enum):
 
     sound = "sound"
     paper = "paper"
+
+
+class Mode(str, Enum):
+    """What learns a task's classes."""
+
+    linear = "linear"
+    finetune = "finetune"
+
+
+EPOCHS = {Mode.linear: 30, Mode.finetune: 100}
+"""As published."""
 
 
 @dataclass
@@ -68,23 +80,41 @@ class LapeTask:
 
 
 @dataclass
+class LapeFinetuneSettings:
+    """How the runs of `mode=finetune` are carried out."""
+
+    precision: Precision = Precision.auto
+    """`auto`: bf16 on GPUs and on processors with bf16 instructions, else fp32."""
+    checkpoint_every: int = 10
+    """Epochs between checkpoints, from which an interrupted run goes on. They are removed when it is finished."""
+
+    def __post_init__(self) -> None:
+        if self.checkpoint_every < 1:
+            raise UserError(f"finetune.checkpoint_every={self.checkpoint_every} must be 1 or more")
+
+
+@dataclass
 class LapeSettings:
-    """A linear head on frozen encoders, side by side, for one task."""
+    """Encoders side by side, for one task: a linear head on each, or each fine-tuned."""
 
     task: LapeTask = field(default_factory=LapeTask)
     """Which classes, of which clips."""
     out_dir: str = MISSING
-    """Folder of the results: `<task>/results.json` has every number, `results.md` and `results.tex` the tables of all
-    tasks whose results are in it."""
+    """Folder of the results: `<task>/results.json` (fine-tuned: `<task>/finetune/results.json`) has every number,
+    `results.md` and `results.tex` the tables of all tasks whose results are in it."""
     encoders: Any = MISSING
     """Trained encoders: `{name: FOLDER}`, or `{name: [FOLDER, FOLDER]}` with one folder a seed; whatever
     `speechssl.load_encoder` takes."""
     baselines: list[str] = field(default_factory=lambda: ["fbank", "random"])
-    """What they stand beside: `fbank` (log-mel filterbanks), `random` (new ones of the first one's configuration)."""
+    """What they stand beside: `fbank` (log-mel filterbanks, which cannot be fine-tuned), `random` (new ones of the
+    first one's configuration: fine-tuned, that is supervised training from scratch)."""
     data_dir: str | None = None
     """Folder of `speechssl manifest`. Give either this or `corpus_dir`."""
     corpus_dir: str | None = None
     """The data set's own folder; its manifest is made in `out_dir/manifests/<task>`."""
+    mode: Mode = Mode.linear
+    """`linear`: encoders are frozen and a linear head learns; `finetune`: encoder and head learn together, from clips
+    cut at random places, in runs as of `speechssl finetune` (`<task>/finetune/<encoder>/`), which resume."""
     protocol: Protocol = Protocol.sound
     """`sound`: learning rate and epoch are chosen on validation, and the test part is read once after that; `paper`:
     the maximum of the test accuracy over the epochs, as the published scores are."""
@@ -92,24 +122,31 @@ class LapeSettings:
     """Parts of the training labels that are used, one result each: a sample of each class, one clip a class at least.
     The validation part stays whole."""
     seeds: list[int] = field(default_factory=lambda: [1, 2, 3])
-    """Each trains a head of its own: initial weights, order of the clips, and sample of the labels."""
+    """Each trains a head of its own: initial weights, order and places of the clips, and sample of the labels."""
     lr: list[float] = field(default_factory=lambda: [1e-3])
     """Learning rates of Adam; of several, the one that is best on validation counts (for each seed). With few labels
-    30 epochs are few updates: offer larger ones too, e.g. `[1e-3, 1e-2, 1e-1]`."""
-    epochs: int = 30
-    """Passes over the training part."""
+    30 epochs are few updates: for `linear` offer larger ones too, e.g. `[1e-3, 1e-2, 1e-1]`."""
+    epochs: int | None = None
+    """Passes over the training part. Null: 30 with `mode=linear` and 100 with `finetune`, as published."""
     batch_size: int = 32
-    """Clips in an update of the head."""
+    """Clips in an update."""
     standardise: bool | None = None
-    """Features get mean 0 and deviation 1 over the training part (whatever the label fraction; this looks at no
+    """`linear`: features get mean 0 and deviation 1 over the training part (whatever the label fraction; this looks at no
     label). Null: with `protocol=sound`, so that one learning rate suits all encoders, however large their numbers are
     (this project's choice); not with `paper`, as published."""
     device: str = "auto"
     """Where encoders and heads run: `cpu`, `cuda`, or `auto`."""
     batch_seconds: float = 60.0
-    """Seconds of audio in a batch of the encoder. Changes no result beyond rounding."""
+    """`linear`: seconds of audio in a batch of the encoder. Changes no result beyond rounding."""
     workers: int = 0
     """Threads that decode; 0 is one a core. Changes no result."""
+    finetune: LapeFinetuneSettings = field(default_factory=LapeFinetuneSettings)
+    """Of `mode=finetune` only."""
+
+    @property
+    def passes(self) -> int:
+        """Passes over the training part."""
+        return EPOCHS[self.mode] if self.epochs is None else self.epochs
 
     @property
     def standardised(self) -> bool:
@@ -122,7 +159,7 @@ class LapeSettings:
             raise UserError(
                 "give either data_dir (a folder of `speechssl manifest`) or corpus_dir (the data set's own)"
             )
-        if self.epochs < 1 or self.batch_size < 1 or self.batch_seconds <= 0 or self.workers < 0:
+        if self.passes < 1 or self.batch_size < 1 or self.batch_seconds <= 0 or self.workers < 0:
             raise UserError("epochs, batch_size and batch_seconds must be more than 0, and workers 0 or more")
         _require_list("lr", self.lr, all(lr > 0 for lr in self.lr), "above 0")
         _require_list("seeds", self.seeds, all(seed >= 0 for seed in self.seeds), "0 or more")
@@ -130,6 +167,8 @@ class LapeSettings:
         _require_list("label_fractions", fractions, all(0 < part <= 1 for part in fractions), "above 0 and at most 1")
         if self.protocol is Protocol.paper and len(self.lr) > 1:
             raise UserError("protocol=paper has no validation to choose a learning rate on; give one lr")
+        if self.mode is Mode.finetune and self.standardise is not None:
+            raise UserError("standardise is for mode=linear: fine-tuned encoders have no fixed features")
 
 
 def _check_task(task: LapeTask) -> None:

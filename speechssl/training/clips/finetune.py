@@ -15,8 +15,9 @@ from speechssl.data.metadata import read_metadata
 from speechssl.errors import UserError
 from speechssl.files import checksum, read_json, write_json
 from speechssl.models.clip_encoder import ClipEncoder
+from speechssl.models.encoder import Encoder
 from speechssl.models.hubert import HubertEncoder
-from speechssl.models.load import load_encoder
+from speechssl.models.load import load_encoder, read_tensors
 from speechssl.models.save import save_encoder, save_tensors
 from speechssl.training.clips.dataset import ClipDataset
 from speechssl.training.clips.reader import ClipBatch, HeldOutReader
@@ -33,7 +34,7 @@ def finetune(settings: FinetuneSettings) -> None:
     """Train, or go on with, the run in `settings.out`: see :func:`speechssl.training.run.run_training`.
 
     Besides `encoder/` of the last update it leaves `best/`: encoder, classifier (`classifier.safetensors`) and
-    `best.json` (step, accuracy, classes) of the validation with the highest accuracy.
+    `best.json` (step, accuracy, loss, classes) of the validation with the highest accuracy.
     """
     run_training(settings, Finetuning)
 
@@ -67,6 +68,25 @@ class Classifier(nn.Module):
         return logits.float()
 
 
+def load_classifier(folder: Path) -> tuple[Classifier, list[str]]:
+    """Return the model of a run's `best/`, in evaluation mode on the CPU, and the names of its classes.
+
+    Raises:
+        UserError: they are not there, or not whole.
+    """
+    classes = read_json(folder / "best.json")["classes"]
+    model = Classifier(require_tunable(load_encoder(folder), str(folder)), len(classes))
+    model.classifier.load_state_dict(read_tensors(folder / "classifier.safetensors"))
+    return model.eval(), classes
+
+
+def require_tunable(encoder: Encoder, name: str) -> HubertEncoder | ClipEncoder:
+    """Return `encoder` if it is of a kind that can be trained, else raise a `UserError` with its name."""
+    if not isinstance(encoder, HubertEncoder | ClipEncoder):
+        raise UserError(f"{name} cannot be fine-tuned: it is a {type(encoder).__name__}")
+    return encoder
+
+
 class Finetuning(ClipTraining):
     """An encoder that learns the classes of a metadata column."""
 
@@ -78,9 +98,8 @@ class Finetuning(ClipTraining):
         super().__init__(settings)
         self.classes = sorted(set(self._cells(self.train)))
         self.labels, self.valid_labels = self._labels(self.train), self._labels(self.valid)
-        start = None if settings.init_from is None else load_encoder(settings.init_from)
-        assert start is None or isinstance(start, HubertEncoder | ClipEncoder)
-        self._start: HubertEncoder | ClipEncoder | None = start
+        start = settings.init_from
+        self._start = None if start is None else require_tunable(load_encoder(start), start)
         self.metrics = self.valid_metrics = ["loss", "accuracy"]
 
     def _cells(self, data: ClipDataset) -> list[str]:
@@ -122,6 +141,11 @@ class Finetuning(ClipTraining):
     def load_initial_weights(self, model: nn.Module) -> None:
         """The model was built from them."""
 
+    def has_unused_parameters(self, model: nn.Module) -> bool:
+        """Nothing is masked, so the mask embedding of a HuBERT encoder has no gradient."""
+        assert isinstance(model, Classifier)
+        return isinstance(model.encoder, HubertEncoder)
+
     def after_validation(self, folder: Path, model: nn.Module, metrics: dict[str, float]) -> None:
         """Keep the weights if the held-out accuracy was never higher before."""
         assert isinstance(model, Classifier)
@@ -135,7 +159,7 @@ class Finetuning(ClipTraining):
         file.unlink(missing_ok=True)
         save_encoder(best, model.encoder, heads_info={"step": metrics["step"], **self.describe()})
         save_tensors(best / "classifier.safetensors", model.classifier.state_dict())
-        write_json(file, {"step": metrics["step"], "accuracy": metrics["accuracy"], "classes": self.classes})
+        write_json(file, {**{name: metrics[name] for name in ("step", "accuracy", "loss")}, "classes": self.classes})
 
     def save(self, folder: Path, state: dict[str, Tensor], step: int) -> None:
         """Write the encoder of the last update."""

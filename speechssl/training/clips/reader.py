@@ -60,6 +60,11 @@ class _Plan:
     seed: int
 
 
+def epoch_updates(recordings: int, clips: int) -> int:
+    """Return in how many updates of `clips` recordings or a few more an epoch is divided."""
+    return max(1, recordings // clips)
+
+
 class ClipReader(UpdateReader[ClipBatch, tuple[int, Rows], _Plan]):
     """Reads the batches of one process: one an update.
 
@@ -103,7 +108,7 @@ class ClipReader(UpdateReader[ClipBatch, tuple[int, Rows], _Plan]):
     def updates_an_epoch(self) -> int:
         """Number of updates of an epoch."""
         largest = 1 if self._apart is None else int(np.bincount(self._apart).max())
-        return max(1, len(self._dataset) // self._clips, largest)
+        return max(epoch_updates(len(self._dataset), self._clips), largest)
 
     def _updates(self, epoch: int) -> list[tuple[int, Rows]]:
         generator = np.random.default_rng((self._seed, epoch))
