@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,7 +84,9 @@ class Command:
             return
         stamp.unlink(missing_ok=True)
         self.run(settings)
-        write_json(stamp, fingerprint)
+        # Below torchrun the first process writes the outputs, and may be the last to end.
+        if os.environ.get("RANK", "0") == "0":
+            write_json(stamp, fingerprint)
 
     def _fingerprint(self, settings: Any) -> dict[str, str]:
         text = json.dumps(dataclasses.asdict(settings), sort_keys=True, default=str)

@@ -7,24 +7,35 @@ from pathlib import Path
 from typing import Any
 
 from speechssl.evaluation.lape.results import BENCHMARK
-from speechssl.evaluation.lape.tables import TaskResults, captions, latex_table, overview_table, task_table
+from speechssl.evaluation.lape.settings import Mode
+from speechssl.evaluation.lape.tables import MODES, TaskResults, captions, latex_table, overview_table, task_table
 from speechssl.evaluation.markdown import markdown_table
 from speechssl.files import read_json, write_json, write_text
 
 
-def read_tasks(folder: Path) -> list[TaskResults]:
-    """Return the content of every `<task>/results.json` of LAPE, in order of the tasks' names."""
-    found = [read_json(path) for path in sorted(folder.glob("*/results.json"))]
-    return [results for results in found if results.get("benchmark") == BENCHMARK]
+FINETUNE = Mode.finetune.value
+"""Folder of a task's fine-tuned results, in that of its linear ones."""
+
+
+def read_tasks(folder: Path) -> dict[str, TaskResults]:
+    """Return the content of every `<task>/results.json` and `<task>/finetune/results.json` of LAPE by its folder."""
+    files = [*folder.glob("*/results.json"), *folder.glob(f"*/{FINETUNE}/results.json")]
+    found = {file.parent: read_json(file) for file in files}
+    return {
+        path.relative_to(folder).as_posix(): results
+        for path, results in sorted(found.items())
+        if results.get("benchmark") == BENCHMARK
+    }
 
 
 def write_overview(folder: Path) -> None:
     """Write the tables of all tasks that are there; `results.json` has what each measures, and its summary."""
-    tasks = read_tasks(folder)
+    found = read_tasks(folder)
+    tasks = list(found.values())
     write_text(folder / "results.md", _page(tasks))
     write_text(folder / "results.tex", latex_table(overview_table(tasks), captions(tasks)))
-    kept = ("protocol", "chosen", "task", "encoders", "summary")
-    summaries: dict[str, Any] = {results["task"]["name"]: {key: results[key] for key in kept} for results in tasks}
+    kept = ("mode", "protocol", "chosen", "task", "encoders", "summary")
+    summaries = {name: {key: results[key] for key in kept} for name, results in found.items()}
     write_json(folder / "results.json", {"benchmark": BENCHMARK, "tasks": summaries})
 
 
@@ -35,14 +46,14 @@ def task_text(results: TaskResults) -> str:
 
 def _page(tasks: Sequence[TaskResults]) -> str:
     lines = [
-        "# LAPE: a linear head on frozen encoders",
+        "# LAPE: one class a clip",
         "",
         *captions(tasks),
         "",
         markdown_table(overview_table(tasks)),
     ]
     for results in tasks:
-        lines += ["", f"## {results['task']['name']}", "", task_text(results), ""]
+        lines += ["", f"## {results['task']['name']}, {MODES[results['mode']]}", "", task_text(results), ""]
         lines += [f"- {fact}" for fact in _facts(results)]
         lines += [f"- left out: {item['what']}: {item['reason']}" for item in results["left_out"]]
     return "\n".join(lines) + "\n"

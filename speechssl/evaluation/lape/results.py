@@ -1,9 +1,9 @@
-"""What one task gave: `<task>/results.json`, `confusion.json` and `confusion.png`.
+"""What one task gave: `results.json`, `confusion.json` and `confusion.png` in `<task>/`, or `<task>/finetune/`.
 
 `results.json` holds
 
 - `benchmark`: `lape`; `speechssl`: version; `settings`: those of the run; `seconds`: how long it took
-- `protocol`, `chosen`: in words, how the reported epoch was chosen
+- `mode`: `linear` or `finetune`; `protocol`, `chosen`: in words, how the reported epoch was chosen
 - `task`: `name`, `corpus`, `column`, `group_column`, `clip_seconds`, `split`, `note`, `published`, `classes` (their
   names), `clips`, `padded`, `cut`, `chance` (one of the classes), `most_frequent_class` (its share), and `divisions`:
   of each its `name`, sizes of `train`, `valid` and `test`, where `valid` comes from, `missing_from_train` (class ->
@@ -80,6 +80,7 @@ class LapeResults:
             "speechssl": __version__,
             "settings": dataclasses.asdict(self._settings),
             "seconds": round(time.monotonic() - self._started, 1),
+            "mode": self._settings.mode,
             "protocol": self._settings.protocol,
             "chosen": CHOSEN[self._settings.protocol],
             "task": self._task(),

@@ -10,15 +10,16 @@ from pathlib import Path
 import torch
 
 from speechssl.data.manifest import AUDIO
+from speechssl.errors import UserError
 from speechssl.evaluation.device import pick_device
-from speechssl.evaluation.encoders import Contestant, contestants
+from speechssl.evaluation.encoders import FBANK, Contestant, contestants
 from speechssl.evaluation.lape.clips import Clips
 from speechssl.evaluation.lape.data import TaskData, data_folder, read_task
 from speechssl.evaluation.lape.features import pooled_features
-from speechssl.evaluation.lape.overview import task_text, write_overview
+from speechssl.evaluation.lape.overview import FINETUNE, task_text, write_overview
 from speechssl.evaluation.lape.results import LapeResults
 from speechssl.evaluation.lape.scores import score_features
-from speechssl.evaluation.lape.settings import LapeSettings, Protocol
+from speechssl.evaluation.lape.settings import LapeSettings, Mode, Protocol
 from speechssl.evaluation.lape.splits import Division, divide, with_valid
 from speechssl.progress import progress
 
@@ -30,22 +31,27 @@ logger = logging.getLogger(__name__)
 
 def run_lape(settings: LapeSettings) -> None:
     """Evaluate all encoders in one task, write its results and the table of all tasks in `out_dir`, and print it."""
-    rivals = _rivals(settings)
+    rivals, left_out = _split_off_fbank(_rivals(settings), settings.mode)
     task = settings.task
-    data = read_task(data_folder(settings), task)
+    source = data_folder(settings)
+    data = read_task(source, task)
+    data.left_out += left_out
     divisions = divide(data, task)
     if settings.protocol is Protocol.sound:
         divisions = [with_valid(division, data, task) for division in divisions]
     results = LapeResults(settings, data, divisions)
     clips = Clips(task.clip_seconds, settings.workers)
-    device = pick_device(settings.device)
-    for rival in rivals:
-        _evaluate(rival, data, divisions, clips, device, settings, results)
-    out = Path(settings.out_dir)
-    results.write(out / task.name)
+    if settings.mode is Mode.linear:
+        device = pick_device(settings.device)
+        for rival in rivals:
+            _evaluate(rival, data, divisions, clips, device, settings, results)
+    elif not _finetune(rivals, data, divisions, clips, source / AUDIO, settings, results):
+        return
+    out, folder = Path(settings.out_dir), _results_folder(settings)
+    results.write(folder)
     write_overview(out)
     print(task_text(results.to_json()))
-    print(f"lape: {task.name} in {out / task.name}, all tasks in {out / 'results.md'}")
+    print(f"lape: {task.name} in {folder}, all tasks in {out / 'results.md'}")
 
 
 def lape_inputs(settings: LapeSettings) -> Iterable[Path]:
@@ -63,13 +69,51 @@ def lape_inputs(settings: LapeSettings) -> Iterable[Path]:
 def lape_outputs(settings: LapeSettings) -> Iterable[Path]:
     """Return the files that are made."""
     out = Path(settings.out_dir)
-    own = [out / settings.task.name / name for name in ("results.json", "confusion.json", "confusion.png")]
+    own = [_results_folder(settings) / name for name in ("results.json", "confusion.json", "confusion.png")]
     return [*own, *(out / f"results.{ending}" for ending in ("json", "md", "tex"))]
 
 
 def _rivals(settings: LapeSettings) -> list[Contestant]:
     """Return all encoders; filterbanks are not stacked, since the mean over time is all that is used of them."""
     return contestants(settings.encoders, settings.baselines, FBANK_RATE)
+
+
+def _results_folder(settings: LapeSettings) -> Path:
+    """Return the folder of the task's results, of which either mode has its own."""
+    folder = Path(settings.out_dir) / settings.task.name
+    return folder / FINETUNE if settings.mode is Mode.finetune else folder
+
+
+def _split_off_fbank(rivals: list[Contestant], mode: Mode) -> tuple[list[Contestant], list[dict[str, str]]]:
+    """Return the encoders that learn, and what is said of the others."""
+    if mode is Mode.linear:
+        return rivals, []
+    learning = [rival for rival in rivals if rival.name != FBANK]
+    if not learning:
+        raise UserError(
+            "mode=finetune has nothing to fine-tune: name an encoder, e.g. encoders='{unfused: exp/unfused}'"
+        )
+    reason = "filterbanks have no weights, so they cannot be fine-tuned"
+    return learning, [{"what": rival.name, "reason": reason} for rival in rivals if rival.name == FBANK]
+
+
+def _finetune(
+    rivals: list[Contestant],
+    data: TaskData,
+    divisions: list[Division],
+    clips: Clips,
+    audio: Path,
+    settings: LapeSettings,
+    results: LapeResults,
+) -> bool:
+    """Fine-tune and score all encoders; return whether this process is the one that writes the results."""
+    # fairseq2, which trains, takes seconds to import and need not be installed for linear heads.
+    try:
+        from speechssl.evaluation.lape.finetune import Plan, finetune_and_score
+    except ModuleNotFoundError as error:
+        raise UserError(f"mode=finetune needs the package '{error.name}': pip install 'speechssl[train]'") from error
+    plan = Plan(settings, data, divisions, clips, _results_folder(settings), audio)
+    return finetune_and_score(rivals, plan, results)
 
 
 def _evaluate(

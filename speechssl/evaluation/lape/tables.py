@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from speechssl.evaluation.lape.settings import Protocol
+from speechssl.evaluation.lape.settings import Mode, Protocol
 
 TaskResults = Mapping[str, Any]
-"""Content of a `<task>/results.json`."""
+"""Content of a `results.json`."""
+
+MODES = {Mode.linear.value: "linear", Mode.finetune.value: "fine-tuned"}
+"""What tables call the modes."""
+_LEARNT = {
+    Mode.linear.value: "Linear: a linear head on frozen encoders.",
+    Mode.finetune.value: "Fine-tuned: encoder and linear head learn together; `random` is supervised training from "
+    "scratch.",
+}
 
 _LATEX = str.maketrans({character: f"\\{character}" for character in "&%$#_{}"} | {"±": r"$\pm$", "~": r"\~{}"})
 
@@ -30,7 +38,8 @@ def task_table(results: TaskResults) -> list[list[str]]:
 
 def overview_table(tasks: Sequence[TaskResults]) -> list[list[str]]:
     """Return the table of several tasks: the accuracy of each, a line an encoder and label fraction."""
-    rows = [["encoder", *(f"{results['task']['name']} ({results['protocol']})" for results in tasks)]]
+    heads = [f"{results['task']['name']} ({MODES[results['mode']]}, {results['protocol']})" for results in tasks]
+    rows = [["encoder", *heads]]
     names = dict.fromkeys(facts["name"] for results in tasks for facts in results["encoders"])
     for name in names:
         summaries = [results["summary"].get(name, {}) for results in tasks]
@@ -46,6 +55,7 @@ def overview_table(tasks: Sequence[TaskResults]) -> list[list[str]]:
 def captions(tasks: Sequence[TaskResults]) -> list[str]:
     """Return what must be said of the numbers, a sentence each: above all, how the epoch was chosen."""
     lines = ["Test accuracy in per cent: mean ± sample standard deviation over seeds (and encoders of one name)."]
+    lines += [words for mode, words in _LEARNT.items() if any(results["mode"] == mode for results in tasks)]
     for protocol in Protocol:
         chosen = {results["chosen"] for results in tasks if results["protocol"] == protocol}
         lines += [f"Protocol {protocol.value}: {words}." for words in sorted(chosen)]
