@@ -12,6 +12,9 @@ from fairseq2.gang import FakeGang, Gang, Gangs, ProcessGroupGang, create_fsdp_g
 from speechssl.errors import UserError
 from speechssl.training.settings import Parallel, Precision
 
+Joined = Gang
+"""The processes that torchrun started, or this one alone."""
+
 
 def this_device(name: str) -> torch.device:
     """Return the device that `run.device` names; a GPU without a number is this process's, as torchrun counts them.
@@ -34,7 +37,7 @@ def this_device(name: str) -> torch.device:
 
 
 @contextlib.contextmanager
-def joined_processes(device: torch.device) -> Iterator[Gang]:
+def joined_processes(device: torch.device) -> Iterator[Joined]:
     """Join the processes that torchrun started, for the time of several runs one after the other; yield their gang.
 
     All leave the block together. Without this each run joins them by itself, which they can do once.
@@ -47,7 +50,7 @@ def joined_processes(device: torch.device) -> Iterator[Gang]:
         root.close()
 
 
-def create_gangs(device: torch.device, parallel: Parallel, joined: Gang | None = None) -> Gangs:
+def create_gangs(device: torch.device, parallel: Parallel, joined: Joined | None = None) -> Gangs:
     """Return fairseq2's groups of processes: one process, or those that torchrun started.
 
     Args:

@@ -7,9 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-from fairseq2.gang import Gang
-
-from speechssl.training.device import create_gangs, this_device
+from speechssl.training.device import Joined, create_gangs, this_device
 from speechssl.training.loop import TrainingLoop
 from speechssl.training.run_folder import RunFolder
 from speechssl.training.settings import TrainSettings
@@ -19,7 +17,7 @@ Settings = TypeVar("Settings", bound=TrainSettings)
 
 
 def run_training(
-    settings: Settings, open_trainable: Callable[[Settings], Trainable], joined: Gang | None = None
+    settings: Settings, open_trainable: Callable[[Settings], Trainable], joined: Joined | None = None
 ) -> None:
     """Train, or go on with, the run in `settings.out`; its `encoder/` is there when this returns.
 

@@ -9,7 +9,7 @@
 #   --task NAME        the target: a task of configs/task (default asterisk_languages)
 #   --corpus NAME      the target's corpus, as `speechssl manifest` names it (default asterisk_languages)
 #   --corpus-root DIR  the target's data set, where it is not downloaded
-#   --objective NAME   what is pretrained: decar, barlow_twins, moco ... (default decar)
+#   --objective NAME   what is pretrained: decar, decar_mini, barlow_twins, moco ... (default decar_mini)
 #   --clusters K       pseudo-labels of the target (default 0: as many as the silhouette says)
 #   --minutes M        training time of the pretraining, and of the distillation (default 4)
 #   --seeds N          encoders with seeds 1 to N (default 1)
@@ -26,7 +26,7 @@ audio_dir=
 task=asterisk_languages
 corpus=asterisk_languages
 corpus_root=
-objective=decar
+objective=decar_mini
 clusters=0
 minutes=4.0
 seeds=1

@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from fairseq2.gang import Gang
 from torch import Tensor
 
 from speechssl.errors import UserError
@@ -47,7 +46,7 @@ from speechssl.progress import progress
 from speechssl.training.clips.finetune import BEST, Finetuning, load_classifier, require_tunable
 from speechssl.training.clips.reader import epoch_updates
 from speechssl.training.clips.settings import ClipDataSettings, FinetuneSettings
-from speechssl.training.device import compute_type, joined_processes, this_device
+from speechssl.training.device import Joined, compute_type, joined_processes, this_device
 from speechssl.training.run import run_training
 from speechssl.training.settings import OptimSettings, RunSettings, ScheduleKind, ScheduleSettings
 
@@ -146,7 +145,7 @@ def finetune_and_score(rivals: Sequence[Contestant], plan: Plan, results: LapeRe
     return True
 
 
-def _save_start(rival: Contestant, plan: Plan, joined: Gang) -> Path:
+def _save_start(rival: Contestant, plan: Plan, joined: Joined) -> Path:
     """Keep the encoder as it is before the first update, whatever becomes of its own folder."""
     encoder = require_tunable(rival.build(), rival.source)
     require_frames(encoder, plan.clips, rival.source)
@@ -164,14 +163,14 @@ def _tunings(plan: Plan, start: Path) -> Iterator[Tuning]:
                 yield Tuning(plan, start, seed, fraction, division)
 
 
-def _train(tuning: Tuning, rival: Contestant, joined: Gang) -> None:
+def _train(tuning: Tuning, rival: Contestant, joined: Joined) -> None:
     """Train with every learning rate."""
     if joined.rank == 0:
         parts = {"train": tuning.train, "valid": tuning.judge}
         if not write_data(tuning.folder / "data", tuning.plan.data, parts, tuning.plan.audio):
             raise UserError(
-                f"{tuning.folder} has a run on other data than the task's are now: delete {tuning.plan.folder}, or give "
-                "another out_dir"
+                f"{tuning.folder} has a run on other data than the task's are now: "
+                f"delete {tuning.plan.folder}, or give another out_dir"
             )
     joined.barrier()
     for lr in tuning.plan.settings.lr:

@@ -12,7 +12,6 @@ from speechssl.evaluation.lape.tables import MODES, TaskResults, captions, latex
 from speechssl.evaluation.markdown import markdown_table
 from speechssl.files import read_json, write_json, write_text
 
-
 FINETUNE = Mode.finetune.value
 """Folder of a task's fine-tuned results, in that of its linear ones."""
 

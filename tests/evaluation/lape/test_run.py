@@ -111,7 +111,7 @@ def test_official_parts_and_folds(tmp_path: Path, data_dir: Path, encoder_dir: P
     assert score["accuracy"] == pytest.approx(np.mean([part["accuracy"] for part in score["parts"]]))
     page = (tmp_path / "results.md").read_text()
     header = next(line for line in page.splitlines() if line.startswith("| encoder"))
-    assert "| folds (sound) | official (sound) |" in re.sub(" +", " ", header)
+    assert "| folds (linear, sound) | official (linear, sound) |" in re.sub(" +", " ", header)
     assert set(json.loads((tmp_path / "results.json").read_text())["tasks"]) == {"folds", "official"}
 
 

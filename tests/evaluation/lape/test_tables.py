@@ -15,6 +15,7 @@ def results(name: str, protocol: str, values: dict[str, dict[str, float]], **pub
         return {kind: {"mean": mean, "spread": 0.0123, "runs": 3} for kind in ("accuracy", "balanced_accuracy")}
 
     return {
+        "mode": "finetune" if protocol == "paper" else "linear",
         "protocol": protocol,
         "chosen": f"as {protocol} does",
         "task": {"name": name, "published": published},
@@ -29,7 +30,7 @@ BIRDS = results("birds", "paper", {"ours": {"1": 0.8}}, them=77.25)
 
 def test_encoders_and_label_fractions_are_lines_and_tasks_are_columns() -> None:
     assert overview_table([BIRDS, ESC]) == [
-        ["encoder", "birds (paper)", "esc_50 (sound)"],
+        ["encoder", "birds (fine-tuned, paper)", "esc_50 (linear, sound)"],
         ["ours, 10 % of labels", "-", "40.0 ± 1.2"],
         ["ours", "80.0 ± 1.2", "75.5 ± 1.2"],
         ["fbank", "-", "25.0 ± 1.2"],
@@ -45,9 +46,11 @@ def test_the_table_of_a_task_has_a_column_for_each_fraction() -> None:
     assert [len(row) for row in task_table(BIRDS)] == [5, 5, 5]
 
 
-def test_captions_name_each_protocol_once() -> None:
+def test_captions_name_each_mode_and_protocol_once() -> None:
     lines = captions([ESC, BIRDS, ESC])
     assert lines[1:] == [
+        "Linear: a linear head on frozen encoders.",
+        "Fine-tuned: encoder and linear head learn together; `random` is supervised training from scratch.",
         "Protocol sound: as sound does.",
         "Protocol paper: as paper does.",
         "Published scores are maxima of the test accuracy over the epochs.",
@@ -59,6 +62,6 @@ def test_latex_has_as_many_cells_in_each_line_and_no_bare_special_character() ->
     assert text.startswith("\\begin{tabular}{lrr}\n") and text.endswith("\\end{tabular}\n")
     lines = [line for line in text.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
     assert [len(re.findall(r"(?<!\\)&", line)) for line in lines] == [2] * 5  # header and four lines
-    assert r"esc\_50 (sound)" in text and r"10 \% of labels" in text and r"40.0 $\pm$ 1.2" in text
+    assert r"esc\_50 (linear, sound)" in text and r"10 \% of labels" in text and r"40.0 $\pm$ 1.2" in text
     assert not re.search(r"(?<!\\)[%#_]", text)
     assert r"\multicolumn{3}{l}{\footnotesize 100 \% \& \_}" in text
