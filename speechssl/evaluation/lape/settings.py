@@ -132,8 +132,8 @@ class LapeSettings:
     """Clips in an update."""
     standardise: bool | None = None
     """`linear`: features get mean 0 and deviation 1 over the training part (whatever the label fraction; this looks at
-    no label). Null: with `protocol=sound`, so that one learning rate suits all encoders, however large their numbers are
-    (this project's choice); not with `paper`, as published."""
+    no label). Null: with `protocol=sound`, so that one learning rate suits all encoders, however large their numbers
+    are (this project's choice); not with `paper`, as published."""
     device: str = "auto"
     """Where encoders and heads run: `cpu`, `cuda`, or `auto`."""
     batch_seconds: float = 60.0
