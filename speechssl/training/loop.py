@@ -22,7 +22,9 @@ from fairseq2.utils.stopwatch import Stopwatch
 from fairseq2.validator import StandardValidator
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from speechssl.errors import UserError
 from speechssl.training.calibrate import updates_in
 from speechssl.training.checkpoints import Postponed, checkpoint_manager
 from speechssl.training.device import compute_type
@@ -127,7 +129,7 @@ class TrainingLoop:
             return max(1, round(schedule.epochs * self.trainable.updates_an_epoch(self.gangs)))
         assert schedule.minutes is not None
         reader = self._reader(training=True)
-        steps = torch.tensor(updates_in(schedule.minutes, self._fresh_model(), reader, self.device, self.dtype))
+        steps = torch.tensor(updates_in(schedule.minutes, self._fresh_model(), reader, self.gangs.root, self.dtype))
         reader.close()
         steps = steps.to(self.device)
         self.gangs.root.broadcast(steps)
@@ -142,6 +144,8 @@ class TrainingLoop:
         """Wrap the model for several processes."""
         if self.gangs.dp.size == 1:
             return model
+        if self.device.type == "cpu" and any(isinstance(part, _BatchNorm) for part in model.modules()):
+            raise UserError("this encoder has batch norm, which processes share on GPUs only: start one process")
         if self.settings.run.parallel is Parallel.fsdp:
             return to_fsdp(
                 model,

@@ -131,12 +131,13 @@ def finetune_and_score(rivals: Sequence[Contestant], plan: Plan, results: LapeRe
     """
     starts = []
     with joined_processes(this_device(plan.settings.device)) as joined, _quiet_training():
+        first = joined.rank == 0
         for rival in rivals:
             starts.append(_save_start(rival, plan, joined))
             tunings = list(_tunings(plan, starts[-1]))
             for tuning in progress(tunings, f"fine-tuning {rival.source}", "run"):
                 _train(tuning, rival, joined)
-    if joined.rank > 0:
+    if not first:
         return False
     for rival, start in zip(rivals, starts, strict=True):
         encoder = load_encoder(start)
