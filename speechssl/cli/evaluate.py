@@ -29,13 +29,15 @@ PROBES = Command(
 LAPE = Command(
     name="evaluate",
     config="lape",
-    summary="LAPE: one class a clip by a linear head on frozen encoders, side by side, several seeds.",
+    summary="LAPE: one class a clip, by a linear head on frozen encoders or fine-tuned ones, side by side, over seeds.",
     settings=LapeSettings,
     run=run_lape,
     examples=(
         "benchmark=lape task=urbansound8k corpus_dir=/corpora/UrbanSound8K out_dir=exp/lape "
         "encoders='{unfused: exp/unfused, hubert: [exp/mini/hubert-seed1, exp/mini/hubert-seed2]}'",
         "benchmark=lape task=esc50 data_dir=data/esc50 out_dir=exp/lape 'label_fractions=[0.01, 0.1, 1]' "
+        "encoders='{unfused: exp/unfused}'",
+        "benchmark=lape task=esc50 data_dir=data/esc50 out_dir=exp/lape mode=finetune 'label_fractions=[0.1, 1]' "
         "encoders='{unfused: exp/unfused}'",
         "benchmark=lape task=voxforge data_dir=data/voxforge out_dir=exp/lape-paper protocol=paper "
         "encoders='{unfused: exp/unfused}'",

@@ -24,6 +24,7 @@ def this_device(name: str) -> torch.device:
     Raises:
         UserError: it cannot be used here.
     """
+    wrong = UserError(f"run.device={name} cannot be used here; give cpu, cuda or auto")
     try:
         device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
         if device.type == "cuda":
@@ -32,7 +33,9 @@ def this_device(name: str) -> torch.device:
             )
             torch.cuda.set_device(device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"run.device={name} cannot be used here; give cpu, cuda or auto") from error
+        raise wrong from error
+    if device.type not in ("cpu", "cuda"):
+        raise wrong
     return device
 
 

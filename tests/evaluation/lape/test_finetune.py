@@ -194,7 +194,7 @@ def test_sound_knows_neither_audio_nor_labels_of_the_test_part_before_all_runs_a
 def test_paper_is_the_maximum_over_the_epochs_of_the_test_accuracy_and_says_so(
     tmp_path: Path, data_dir: Path, clip_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = (f"data_dir={data_dir}", "baselines=[]", "protocol=paper", "epochs=3")
+    given = (f"data_dir={data_dir}", "baselines=[]", "protocol=paper", "epochs=3", "finetune.precision=bf16")
     results = finetune(tmp_path, clip_dir, *given)
     run = the_run(tmp_path)
     (part,) = results["scores"]["tiny"][0]["parts"]
