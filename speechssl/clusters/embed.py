@@ -8,6 +8,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from speechssl.audio import SAMPLE_RATE, AudioError, read_audio
+from speechssl.audio.clip import fit_clip
 from speechssl.data.manifest import Manifest
 from speechssl.errors import UserError
 from speechssl.models.encoder import Encoder
@@ -18,12 +19,15 @@ _BATCH = 16
 
 
 @torch.inference_mode()
-def embed(manifest: Manifest, encoder: Encoder, max_seconds: float, device: torch.device) -> npt.NDArray[np.float32]:
+def embed(
+    manifest: Manifest, encoder: Encoder, clip_seconds: float | None, max_seconds: float, device: torch.device
+) -> npt.NDArray[np.float32]:
     """Return `(recordings, dim)`: what the encoder pools of each recording, in the manifest's order.
 
     Args:
         manifest: the recordings.
         encoder: in evaluation mode.
+        clip_seconds: length that every recording is cut or padded to, in its middle; `None`: as it is.
         max_seconds: longer recordings are cut to the middle of this length.
         device: where the encoder runs.
 
@@ -32,13 +36,14 @@ def embed(manifest: Manifest, encoder: Encoder, max_seconds: float, device: torc
     """
     encoder = encoder.to(device).eval()
     longest = round(max_seconds * SAMPLE_RATE)
+    clip = None if clip_seconds is None else round(clip_seconds * SAMPLE_RATE)
     # Recordings of like length together: less padding.
     order = np.argsort(manifest.samples, kind="stable")
     vectors: npt.NDArray[np.float32] | None = None
     starts = range(0, len(order), _BATCH)
     for first in progress(starts, "encoding", "batch", total=len(starts)):
         rows = order[first : first + _BATCH]
-        waveforms = [_middle(manifest, int(row), longest) for row in rows]
+        waveforms = [_middle(manifest, int(row), clip, longest) for row in rows]
         lengths = torch.tensor([len(waveform) for waveform in waveforms])
         output = encoder(pad_sequence(waveforms, batch_first=True).to(device), lengths.to(device))
         pooled = encoder.pool(output).float().cpu().numpy()
@@ -49,12 +54,11 @@ def embed(manifest: Manifest, encoder: Encoder, max_seconds: float, device: torc
     return vectors
 
 
-def _middle(manifest: Manifest, row: int, longest: int) -> torch.Tensor:
+def _middle(manifest: Manifest, row: int, clip: int | None, longest: int) -> torch.Tensor:
     try:
         waveform = read_audio(manifest.audio_path(row))
     except AudioError as error:
         raise UserError(
             f"{manifest.audio_path(row)}: {error}; listed in {manifest.file}: make the manifest again"
         ) from error
-    start = max(0, (len(waveform) - longest) // 2)
-    return waveform[start : start + longest]
+    return fit_clip(waveform, min(len(waveform), longest) if clip is None else clip)

@@ -11,6 +11,8 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
 from sklearn.preprocessing import normalize
 
+from speechssl.errors import UserError
+
 Vectors = npt.NDArray[np.float32]
 
 _SILHOUETTE_SAMPLE = 2000
@@ -87,6 +89,8 @@ def _points(vectors: Vectors, components: int) -> tuple[PCA, Vectors]:
     pca = PCA(most, whiten=True, svd_solver="full").fit(vectors)
     # Directions without variance would be blown up to noise.
     kept = int((pca.explained_variance_ > 1e-7 * pca.explained_variance_[0]).sum())
+    if kept == 0:
+        raise UserError("all recordings have the same vector: the encoder has collapsed; cluster with another one")
     if kept < most:
         pca = PCA(kept, whiten=True, svd_solver="full").fit(vectors)
     return pca, normalize(pca.transform(vectors)).astype(np.float32)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from safetensors.numpy import save_file
 
 from speechssl.clusters.embed import embed
@@ -22,6 +21,7 @@ from speechssl.data.manifest import AUDIO, Manifest, read_manifest
 from speechssl.data.metadata import read_metadata
 from speechssl.errors import UserError
 from speechssl.files import checksum, whole_file, write_json
+from speechssl.models.device import pick_device
 from speechssl.models.load import load_encoder
 
 log = logging.getLogger(__name__)
@@ -61,8 +61,8 @@ def run_cluster(settings: ClusterSettings) -> None:
     """
     manifests = [read_manifest(manifest) for manifest in settings.manifests]
     encoder = load_encoder(settings.encoder)
-    device = torch.device(_device(settings.device))
-    vectors = [embed(manifest, encoder, settings.max_seconds, device) for manifest in manifests]
+    device = pick_device(settings.device)
+    vectors = [embed(manifest, encoder, settings.clip_seconds, settings.max_seconds, device) for manifest in manifests]
     if len(vectors[0]) < _RECORDINGS_A_COMPONENT * settings.components:
         log.warning(
             "%s has %d recordings for components=%d: with fewer than ten a component clusters follow noise; lower it",
@@ -80,12 +80,6 @@ def run_cluster(settings: ClusterSettings) -> None:
         quality[manifest.file.stem] = _quality(manifest, labels, k)
     write_json(out / QUALITY, quality)
     _print(settings, quality, manifests[0].file.stem)
-
-
-def _device(name: str) -> str:
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _number_of_clusters(
@@ -112,9 +106,11 @@ def _write_labels(
 
 
 def _quality(manifest: Manifest, labels: npt.NDArray[np.int64], k: int) -> dict[str, Any]:
-    """Return sizes of the clusters, and their agreement with every column of the metadata."""
+    """Return sizes of the clusters, and their agreement with every column of the metadata and with the length."""
     metadata = manifest.file.with_name("metadata.tsv")
     columns = class_columns(manifest.paths, read_metadata(metadata), str(metadata)) if metadata.is_file() else {}
+    quarters = np.searchsorted(np.quantile(manifest.samples, [0.25, 0.5, 0.75]), manifest.samples)
+    columns = {**columns, "length in quarters": [str(quarter) for quarter in quarters]}
     return {
         "recordings": len(labels),
         "sizes": np.bincount(labels, minlength=k).tolist(),

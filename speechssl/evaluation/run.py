@@ -12,7 +12,6 @@ import torch
 from speechssl.data.manifest import AUDIO
 from speechssl.errors import UserError
 from speechssl.evaluation.columns import column_tasks
-from speechssl.evaluation.device import pick_device
 from speechssl.evaluation.encoders import Contestant, contestants
 from speechssl.evaluation.extract import Request, WaveformCache, extract
 from speechssl.evaluation.masked import MaskedAccuracy
@@ -25,6 +24,7 @@ from speechssl.evaluation.sampling import sample
 from speechssl.evaluation.settings import EvaluateSettings
 from speechssl.evaluation.splits import NotProbed
 from speechssl.evaluation.tasks import Task
+from speechssl.models.device import pick_device
 from speechssl.progress import progress
 
 MIN_SECONDS = 0.1

@@ -48,6 +48,9 @@ class RunningNorm(nn.Module):
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(moments)
             moments /= dist.get_world_size()
+        # The trainer skips an update that is not finite, and so must the statistics, or they would stay so for good.
+        if not bool(moments.isfinite().all()):
+            return
         mean, variance = moments[0], moments[1] - moments[0].square()
         share = 1.0 / (self.count + 1)
         step = mean - self.mean

@@ -84,8 +84,14 @@ def build_view_objective(settings: ViewObjectiveSettings, backbone: Backbone, cl
         case ViewObjectiveName.mixed_barlow_twins:
             return MixedBarlowTwins(backbone, settings.mixed_barlow_twins)
         case ViewObjectiveName.moco:
-            return MoCo(backbone, settings.moco, clips)
+            return MoCo(backbone, dataclasses.replace(settings.moco, queue=_queue(settings.moco.queue, clips)), clips)
         case ViewObjectiveName.simclr:
             return SimClr(backbone, settings.simclr, clips)
         case ViewObjectiveName.slicer:
-            return Slicer(backbone, settings.slicer, clips)
+            queue = _queue(settings.slicer.queue, clips)
+            return Slicer(backbone, dataclasses.replace(settings.slicer, queue=queue), clips)
+
+
+def _queue(size: int, clips: int) -> int:
+    """Return the keys that are kept: at most half as many as there are clips, lest a clip be its own negative."""
+    return min(size, max(1, clips // 2))

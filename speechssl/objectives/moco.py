@@ -25,7 +25,8 @@ class MoCoSettings:
     hidden: int = 2048
     """Width of the hidden layer of the head, as in MoCo v2. 0: a linear head, as in the code of DeLoRes-M."""
     queue: int = 65_536
-    """Keys kept as negatives (65 536 as published). With more than there are clips, some are the clip itself."""
+    """Keys kept as negatives (65 536 as published). A run keeps at most half as many
+    as there are clips: with more, some would be the clip itself."""
     momentum: float = 0.999
     """How slowly the encoder of the keys follows: 0.999 of it stays in each update."""
     temperature: float = 0.07

@@ -44,7 +44,8 @@ class SlicerSettings:
     projection: int = 128
     """Width of queries and keys; the head is one linear layer."""
     queue: int = 65_536
-    """Keys kept as negatives (65 536 as published). With more than there are clips, some are the clip itself."""
+    """Keys kept as negatives (65 536 as published). A run keeps at most half as many
+    as there are clips: with more, some would be the clip itself."""
     momentum: float = 0.999
     """How slowly the encoder of the keys follows: 0.999 of it stays in each update."""
     temperature: float = 0.07

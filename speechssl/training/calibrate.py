@@ -6,6 +6,7 @@ import statistics
 import time
 
 import torch
+from fairseq2.gang import Gang
 from torch import nn
 
 from speechssl.training.trainable import RunReader, TrainBatch
@@ -14,7 +15,11 @@ MEASURED_SECONDS = 8.0
 
 
 def updates_in(
-    minutes: float, model: nn.Module, reader: RunReader[TrainBatch], device: torch.device, dtype: torch.dtype
+    minutes: float,
+    model: nn.Module,
+    reader: RunReader[TrainBatch],
+    gang: Gang,
+    dtype: torch.dtype,
 ) -> int:
     """Train a throw-away copy of the run for a few seconds and return how many updates fit into `minutes`.
 
@@ -22,7 +27,7 @@ def updates_in(
         minutes: the budget.
         model: a model whose weights may be spoilt.
         reader: reads its batches, from the start.
-        device: where it runs.
+        gang: the processes; all of them call this, and none goes on before the slowest.
         dtype: number format.
 
     A time limit alone would make the learning rate and the result depend on what else the machine does. So the
@@ -41,10 +46,17 @@ def updates_in(
         durations: list[float] = []
         while sum(durations) < seconds:
             started = time.perf_counter()
-            _update(model, reader, optimizer, device, dtype)
-            durations.append(time.perf_counter() - started)
+            _update(model, reader, optimizer, gang.device, dtype)
+            durations.append(_longest(gang, time.perf_counter() - started))
     update = statistics.quantiles(durations, n=4)[2] if len(durations) > 1 else durations[0]
     return max(1, int(60 * minutes / update))
+
+
+def _longest(gang: Gang, seconds: float) -> float:
+    """Return the longest of all processes' durations, so that all of them stop after the same update."""
+    found = torch.zeros(gang.size, device=gang.device)
+    gang.all_gather(found, torch.tensor([seconds], device=gang.device))
+    return float(found.max())
 
 
 def _update(

@@ -22,7 +22,7 @@ from speechssl.training.model import PretrainModel, build_model, heads_state, la
 from speechssl.training.reader import PretrainReader
 from speechssl.training.run import run_training
 from speechssl.training.settings import PretrainSettings
-from speechssl.training.trainable import Trainable
+from speechssl.training.trainable import Trainable, initial_weights
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class MaskedPretraining(Trainable):
 
     def inputs(self) -> dict[str, str]:
         """Return manifests, labels and topics with their checksums."""
-        return self._train.inputs() | self._valid.inputs()
+        return self._train.inputs() | self._valid.inputs() | initial_weights(self.settings.init_from)
 
     def check_plans(self, gangs: Gangs) -> None:
         """Plan an epoch and a validation."""

@@ -147,6 +147,10 @@ class OptimSettings:
     clip: float = 10.0
     """Largest norm of the gradient of the normalised loss."""
 
+    def __post_init__(self) -> None:
+        if self.trust > 0 and self.kind is not OptimizerKind.sgd:
+            raise UserError(f"optim.trust={self.trust:g} is for optim.kind=sgd: set it to 0, or change the kind")
+
 
 @dataclass
 class ScheduleSettings:

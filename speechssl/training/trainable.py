@@ -12,6 +12,7 @@ from fairseq2.device import SupportsDeviceTransfer
 from fairseq2.gang import Gangs
 from torch import Tensor, nn
 
+from speechssl.files import checksum
 from speechssl.training.settings import TrainSettings
 
 Metrics = dict[str, tuple[Tensor, int]]
@@ -41,6 +42,18 @@ class RunReader(DataReader[Batch]):
     @abstractmethod
     def close(self) -> None:
         """Stop reading ahead. The threads call into Python, so they must be gone before the interpreter is."""
+
+
+def initial_weights(init_from: str | None) -> dict[str, str]:
+    """Return the file of weights that a run starts from, with its checksum, to tell when it has changed.
+
+    A run that goes on no longer needs it: nothing is returned where it is gone.
+    """
+    if init_from is None:
+        return {}
+    names = ("", "encoder.safetensors", "encoder/encoder.safetensors", "model.safetensors")
+    files = [Path(init_from) / name for name in names]
+    return {str(file): checksum(file) for file in files if file.is_file()}
 
 
 class Trainable(ABC):

@@ -12,14 +12,15 @@
 #   --objective NAME   what is pretrained: decar, decar_mini, barlow_twins, moco ... (default decar_mini)
 #   --clusters K       pseudo-labels of the target (default 0: as many as the silhouette says)
 #   --minutes M        training time of the pretraining, and of the distillation (default 4)
+#   --epochs N         of fine-tuning (default 10; 100 as published)
 #   --seeds N          encoders with seeds 1 to N (default 1)
 #   --exp DIR          folder of all that is made (default exp/lape)
 #   --config FILE      more settings, one `COMMAND key=value` a line, as in conf/default.conf
 #   --stage N          first stage (default 1)
-#   --stop-stage N     last stage (default 5)
+#   --stop-stage N     last stage (default 6)
 #   --ngpu G           processes for training, one a GPU (default 1)
 #
-# stages: 1 manifest, 2 pretrain, 3 cluster, 4 distill, 5 evaluate
+# stages: 1 manifest, 2 pretrain, 3 cluster, 4 distill, 5 evaluate, 6 finetune
 set -euo pipefail
 
 audio_dir=
@@ -29,11 +30,12 @@ corpus_root=
 objective=decar_mini
 clusters=0
 minutes=4.0
+epochs=10
 seeds=1
 exp=
 config=
 stage=1
-stop_stage=5
+stop_stage=6
 ngpu=1
 # shellcheck source=tools/stages.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../../../tools/stages.sh" "$@"
@@ -69,11 +71,17 @@ if stage 4 distill "$target $exp/clusters-seed<S>" "$exp/unfused-seed<S>"; then
   done
 fi
 
+rows=
+for row in pretrained unfused; do
+  rows+=${rows:+,}$row:[$(seq -s, -f "$exp/$row-seed%g" 1 "$seeds")]
+done
+lape=(benchmark=lape "task=$task" "data_dir=$target" "encoders={$rows}" "out_dir=$exp/lape")
+
 if stage 5 evaluate "$target $exp/pretrained-seed<S> $exp/unfused-seed<S>" "$exp/lape"; then
-  rows=
-  for row in pretrained unfused; do
-    rows+=${rows:+,}$row:[$(seq -s, -f "$exp/$row-seed%g" 1 "$seeds")]
-  done
-  command_run evaluate benchmark=lape "task=$task" "data_dir=$target" "encoders={$rows}" "out_dir=$exp/lape"
+  command_run evaluate "${lape[@]}" "lr=[1e-3,1e-2,1e-1]"
+fi
+
+if stage 6 finetune "$target $exp/pretrained-seed<S> $exp/unfused-seed<S>" "$exp/lape"; then
+  command_launch evaluate "${lape[@]}" mode=finetune "epochs=$epochs" "seeds=[1]"
 fi
 finish

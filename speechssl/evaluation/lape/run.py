@@ -11,7 +11,6 @@ import torch
 
 from speechssl.data.manifest import AUDIO
 from speechssl.errors import UserError
-from speechssl.evaluation.device import pick_device
 from speechssl.evaluation.encoders import FBANK, Contestant, contestants
 from speechssl.evaluation.lape.clips import Clips
 from speechssl.evaluation.lape.data import TaskData, data_folder, read_task
@@ -21,6 +20,7 @@ from speechssl.evaluation.lape.results import LapeResults
 from speechssl.evaluation.lape.scores import score_features
 from speechssl.evaluation.lape.settings import LapeSettings, Mode, Protocol
 from speechssl.evaluation.lape.splits import Division, divide, with_valid
+from speechssl.models.device import pick_device
 from speechssl.progress import progress
 
 FBANK_RATE = 100.0

@@ -48,6 +48,11 @@ class ClipDataset:
         """Recordings that are shorter than a clip."""
         return int((self.manifest.samples < self.samples).sum())
 
+    @property
+    def cut(self) -> int:
+        """Recordings that are longer than a clip."""
+        return int((self.manifest.samples > self.samples).sum())
+
     def inputs(self) -> dict[str, str]:
         """Return the files that decide what is learned from this split, with their checksums."""
         files = [self.manifest.file, self.manifest.file.with_name(AUDIO)]

@@ -79,7 +79,7 @@ class Distillation(ClipTraining):
         """Return a freshly initialised model."""
         settings = self.settings
         encoder = ClipEncoder(settings.model)
-        frames = int(encoder.spectrogram.frames(torch.tensor(self.train.samples, device="cpu")))
+        frames = encoder.spectrogram.frames(max(self.train.samples, encoder.field_samples))
         return DistillationModel(
             encoder,
             SelfDistillation(encoder.backbone, self._info.k, settings.distillation),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from speechssl.data.metadata import read_metadata
 from speechssl.errors import UserError, nearest
 from speechssl.files import checksum
 from speechssl.models.clip_encoder import ClipEncoder
-from speechssl.objectives.choose import build_view_objective
+from speechssl.objectives.choose import ViewObjectiveName, build_view_objective
 from speechssl.objectives.collapse import collapse_signs, knn_accuracy
 from speechssl.objectives.views import ViewBatch, ViewObjective
 from speechssl.training.clips.dataset import ClipDataset, cluster_file
@@ -23,6 +24,8 @@ from speechssl.training.clips.settings import Crops, PretrainClipsSettings
 from speechssl.training.clips.trainable import ClipModel, ClipTraining, Labels
 from speechssl.training.run import run_training
 from speechssl.training.trainable import Metrics
+
+log = logging.getLogger(__name__)
 
 
 def pretrain_clips(settings: PretrainClipsSettings) -> None:
@@ -37,10 +40,12 @@ class ViewModel(ClipModel):
         encoder: its backbone learns.
         objective: the loss.
         augmentation: makes a view of a batch.
+        piece: clips that are encoded at once in evaluation mode.
     """
 
-    def __init__(self, encoder: ClipEncoder, objective: ViewObjective, augmentation: Augmentation) -> None:
+    def __init__(self, encoder: ClipEncoder, objective: ViewObjective, augmentation: Augmentation, piece: int) -> None:
         super().__init__()
+        self.piece = piece
         self.encoder = encoder
         self.objective = objective
         self.augmentation = augmentation
@@ -57,7 +62,8 @@ class ViewModel(ClipModel):
         return loss, metrics
 
     def _watch(self, batch: ClipBatch) -> tuple[Tensor, Metrics]:
-        pooled = self.encoder.backbone(self.encoder.log_mel(batch.waveforms[0])).pooled.float()
+        pieces = batch.waveforms[0].split(self.piece)
+        pooled = torch.cat([self.encoder.backbone(self.encoder.log_mel(piece)).pooled.float() for piece in pieces])
         metrics: Metrics = {
             name: (torch.tensor(value * len(pooled)), len(pooled)) for name, value in collapse_signs(pooled).items()
         }
@@ -73,6 +79,7 @@ class ViewPretraining(ClipTraining):
     """An encoder that learns from two views of each clip."""
 
     settings: PretrainClipsSettings
+    watched_together = True
 
     def __init__(self, settings: PretrainClipsSettings) -> None:
         super().__init__(settings)
@@ -90,12 +97,19 @@ class ViewPretraining(ClipTraining):
         """Return a freshly initialised model."""
         settings = self.settings
         encoder = ClipEncoder(settings.model)
-        frames = int(encoder.spectrogram.frames(torch.tensor(self.train.samples, device="cpu")))
+        frames = encoder.spectrogram.frames(max(self.train.samples, encoder.field_samples))
         return ViewModel(
             encoder,
             build_view_objective(settings.objective, encoder.backbone, clips=len(self.train)),
             build_augmentation(settings.augment, settings.model.log_mel.num_mels, frames),
+            settings.clips,
         )
+
+    def log_data(self) -> None:
+        """Say what is trained on."""
+        super().log_data()
+        if self.settings.objective.name is ViewObjectiveName.decar:
+            log.info("decar: the first epoch fills the memory bank; training begins with the second")
 
     def inputs(self) -> dict[str, str]:
         """Return manifests, and clusters where there are some, with their checksums."""

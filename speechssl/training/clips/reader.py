@@ -61,8 +61,8 @@ class _Plan:
 
 
 def epoch_updates(recordings: int, clips: int) -> int:
-    """Return in how many updates of `clips` recordings or a few more an epoch is divided."""
-    return max(1, recordings // clips)
+    """Return in how many updates of about `clips` recordings an epoch is divided."""
+    return max(1, round(recordings / clips))
 
 
 class ClipReader(UpdateReader[ClipBatch, tuple[int, Rows], _Plan]):
@@ -70,8 +70,8 @@ class ClipReader(UpdateReader[ClipBatch, tuple[int, Rows], _Plan]):
 
     Args:
         dataset: what is read.
-        clips: recordings in an update, over all processes. An epoch is divided into updates of this many or a few more,
-            so that none is left out.
+        clips: recordings in an update, over all processes. An epoch is divided into updates of about this many, so that
+            none is left out.
         crops: clips of each recording.
         seed: of the order.
         rank: this process.

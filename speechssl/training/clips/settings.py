@@ -9,10 +9,11 @@ from omegaconf import MISSING
 
 from speechssl.audio.augment import AugmentSettings
 from speechssl.audio.augment_waveform import WaveformAugmentSettings
+from speechssl.errors import UserError
 from speechssl.models.clip_config import ClipConfig
-from speechssl.objectives.choose import ViewObjectiveSettings
+from speechssl.objectives.choose import ViewObjectiveName, ViewObjectiveSettings
 from speechssl.objectives.self_distillation import SelfDistillationSettings
-from speechssl.training.settings import TrainSettings, require_positive
+from speechssl.training.settings import Parallel, TrainSettings, require_positive
 
 
 class Crops(Enum):
@@ -33,7 +34,8 @@ class ClipDataSettings:
     seconds: float = 0.95
     """Length of a clip, cut at a random place; a shorter recording is padded on both sides (0.95 as published)."""
     watch: int = 1024
-    """Held-out clips, cut from the middle, on which collapse is watched and the validation loss is computed."""
+    """Held-out clips, cut from the middle: on them, `pretrain_clips` watches for collapse (a rank is at most their
+    number), and `distill` computes its loss. `finetune` takes all."""
     waveform: WaveformAugmentSettings = field(default_factory=WaveformAugmentSettings)
     """Augmentation of waveforms: noise, pitch, speed."""
     cache_gb: float = 2.0
@@ -55,6 +57,8 @@ class ClipSettings(TrainSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.run.parallel is Parallel.fsdp:
+            raise UserError("encoders of clips are not sharded, they are small: use run.parallel=ddp")
         require_positive(
             {
                 "data.workers": self.data.workers,
@@ -83,6 +87,11 @@ class PretrainClipsSettings(ClipSettings):
     """Folder of `speechssl cluster`: no two recordings of one cluster are in an update (G-SimCLR, arXiv 2009.12007)."""
     watch_column: str | None = None
     """Column of `metadata.tsv` beside the held-out manifest: its accuracy by nearest neighbours is watched too."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.objective.name is ViewObjectiveName.cola and self.crops is Crops.same:
+            raise UserError("objective=cola compares two places of a recording: set crops=different")
 
 
 @dataclass

@@ -21,7 +21,7 @@ from speechssl.training.clips.dataset import ClipDataset
 from speechssl.training.clips.reader import ClipReader, HeldOutReader, check_enough_clips
 from speechssl.training.clips.settings import ClipSettings
 from speechssl.training.dataset import AudioCache
-from speechssl.training.trainable import RunReader, Trainable, TrainBatch
+from speechssl.training.trainable import RunReader, Trainable, TrainBatch, initial_weights
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,8 @@ class ClipTraining(Trainable):
     """`(recordings,)` classes of the training split."""
     apart: Labels | None = None
     """`(recordings,)` clusters of the training split: no two recordings of one are in an update."""
+    watched_together = False
+    """Whether the held-out clips are one batch, because metrics are of all of them together."""
     valid_labels: Labels | None = None
     """`(recordings,)` classes of the held-out split; -1 where none is known."""
 
@@ -57,19 +59,20 @@ class ClipTraining(Trainable):
         """Say what is trained on."""
         for name, data in (("train", self.train), ("valid", self.valid)):
             log.info(
-                "%s: %d recordings, %.2f h; %d shorter than data.seconds=%g are padded",
-                name, len(data), data.manifest.samples.sum() / SAMPLE_RATE / 3600, data.padded,
-                self.settings.data.seconds,
+                "%s: %d recordings, %.2f h; clips of %g s: %d recordings are shorter and padded, %d longer and cut",
+                name, len(data), data.manifest.samples.sum() / SAMPLE_RATE / 3600, self.settings.data.seconds,
+                data.padded, data.cut,
             )  # fmt: skip
 
     def inputs(self) -> dict[str, str]:
         """Return the manifests with their checksums."""
-        return self.train.inputs() | self.valid.inputs()
+        return self.train.inputs() | self.valid.inputs() | initial_weights(self.settings.init_from)
 
     def check_plans(self, gangs: Gangs) -> None:
         """Every process needs clips in every update."""
-        smallest = len(self.train) // self._reader(gangs).updates_an_epoch
-        check_enough_clips(smallest, self.settings.clips, gangs.dp.size)
+        updates = self._reader(gangs).updates_an_epoch
+        check_enough_clips(len(self.train) // updates, self.settings.clips, gangs.dp.size)
+        log.info("train: %d updates an epoch, of about %.0f clips", updates, len(self.train) / updates)
 
     def updates_an_epoch(self, gangs: Gangs) -> int:
         """Return the number of updates of an epoch."""
@@ -79,9 +82,9 @@ class ClipTraining(Trainable):
         """Return a reader of training clips, or of the held-out ones."""
         if training:
             return self._reader(gangs)
-        watch, workers = self.settings.data.watch, self.settings.data.workers
-        # One batch: how far features have collapsed is seen on all of them together.
-        return HeldOutReader(self.valid, watch, watch, workers, self.valid_labels)
+        data = self.settings.data
+        batch = data.watch if self.watched_together else self.settings.clips
+        return HeldOutReader(self.valid, data.watch, batch, data.workers, self.valid_labels)
 
     def _reader(self, gangs: Gangs) -> ClipReader:
         return ClipReader(

@@ -108,6 +108,9 @@ def test_bad_input_is_one_line(data, tmp_path, capsys):
     assert "no such column" in fails("pretrain_clips", "watch_column=kinds")
     assert "does not exist" in fails("distill", f"clusters={tmp_path}/none", "schedule.epochs=null")
     assert "schedule.steps=2 and schedule.epochs=50 contradict" in fails("distill", f"clusters={tmp_path}/none")
+    assert "cola compares two places" in fails("pretrain_clips", "objective=cola")
+    assert "run.parallel=ddp" in fails("pretrain_clips", "run.parallel=fsdp")
+    assert "optim.trust=0.001 is for optim.kind=sgd" in fails("pretrain_clips", "optim.kind=adamw")
     assert "seconds=-1" in fails("pretrain_clips", "data.seconds=-1")
 
 
@@ -139,7 +142,7 @@ def test_finetuned_from_an_encoder_and_from_scratch(data, tmp_path, capsys):
 @pytest.mark.parametrize("name", [name.value for name in ViewObjectiveName])
 def test_every_objective_trains_and_moves_the_encoder(data, tmp_path, name):
     settings = [*data, *SMALL, f"objective={name}", "optim=adam_clips", "schedule.steps=4", f"out={tmp_path}"]
-    extra = {"decar": ["objective.decar.prototypes=4"], "moco": ["objective.moco.queue=24"]}
+    extra = {"decar": ["objective.decar.prototypes=4"], "cola": ["crops=different"]}
     assert main(["pretrain_clips", *settings, *extra.get(name, [])]) == 0
     lines = metrics(tmp_path, "train")
     assert len(lines) == 4 and all(math.isfinite(value) for line in lines for value in line.values())
