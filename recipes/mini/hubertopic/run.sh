@@ -44,14 +44,14 @@ else
   data=$exp/data/asterisk
   corpus=(corpus=asterisk)
   band=(model.fbank_high_hz=4000) # telephone speech, recorded at 8 kHz
-  probes=("test_dir=$exp/data/asterisk_voices" "phones_dirs=[$exp/data/flite]")
+  probes=("test_dir=$exp/data/asterisk_voices" "phones_dirs=[$exp/data/flite_synthetic]")
 fi
 
 if stage 1 manifest "${audio_dir:-"Debian's asterisk-core-sounds-*, asterisk-prompt-* and flite"}" "$exp/data"; then
   command_run manifest "${corpus[@]}" "out=$data"
   if [ -z "$audio_dir" ]; then
     command_run manifest corpus=asterisk_voices "out=$exp/data/asterisk_voices"
-    command_run manifest corpus=flite "out=$exp/data/flite"
+    command_run manifest corpus=flite "out=$exp/data/flite_synthetic"
   fi
 fi
 
