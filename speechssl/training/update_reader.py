@@ -56,6 +56,7 @@ class UpdateReader(RunReader[Batch], Generic[Batch, Update, Plan]):
             self._open_epoch()
         assert self._batches is not None
         if self._update >= len(self._sizes):
+            self._batches = None
             raise StopIteration
         batches = [next(self._batches) for _ in range(self._sizes[self._update])]
         self._update += 1
