@@ -2,7 +2,7 @@
 
 usage: python tools/bench/lape.py [--clips 400] [--seconds 5] [--epochs 30] [--classes 10] [--data DIR]
 
-The other way is that of the code released with LAPE: each epoch reads the clips, runs the frozen encoder and updates the
+The other way is that of the code released with LAPE: each epoch reads clips, runs the frozen encoder and updates the
 linear head. Its time is measured over one epoch and multiplied, for the epochs are alike; its first epoch, which reads
 audio from the disk, is not counted. Without --data (a folder of `speechssl manifest`) the clips are noise.
 """
