@@ -6,7 +6,7 @@ import statistics
 import time
 
 import torch
-from fairseq2.gang import Gang
+from fairseq2.gang import Gang, all_sum
 from torch import nn
 
 from speechssl.training.trainable import RunReader, TrainBatch
@@ -27,7 +27,7 @@ def updates_in(
         minutes: the budget.
         model: a model whose weights may be spoilt.
         reader: reads its batches, from the start.
-        gang: the processes; all of them call this, and none goes on before the slowest.
+        gang: the processes; all of them call this.
         dtype: number format.
 
     A time limit alone would make the learning rate and the result depend on what else the machine does. So the
@@ -47,16 +47,14 @@ def updates_in(
         while sum(durations) < seconds:
             started = time.perf_counter()
             _update(model, reader, optimizer, gang.device, dtype)
-            durations.append(_longest(gang, time.perf_counter() - started))
+            durations.append(_mean(gang, time.perf_counter() - started))
     update = statistics.quantiles(durations, n=4)[2] if len(durations) > 1 else durations[0]
     return max(1, int(60 * minutes / update))
 
 
-def _longest(gang: Gang, seconds: float) -> float:
-    """Return the longest of all processes' durations, so that all of them stop after the same update."""
-    found = torch.zeros(gang.size, device=gang.device)
-    gang.all_gather(found, torch.tensor([seconds], device=gang.device))
-    return float(found.max())
+def _mean(gang: Gang, seconds: float) -> float:
+    """Return the mean of all processes' durations, so that all of them stop after the same update."""
+    return float(all_sum(gang, seconds)) / gang.size
 
 
 def _update(
