@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speechssl.audio import SAMPLE_RATE, AudioError, read_audio
+from speechssl.audio import SAMPLE_RATE
 from speechssl.data.alignments import frame_phones
 from speechssl.errors import UserError
 from speechssl.evaluation.recordings import Recording
@@ -70,16 +70,7 @@ class WaveformCache:
         """Return `(samples,)`; audio that is shorter than its manifest says is a `UserError`."""
         if recording.audio in self._kept:
             return self._kept[recording.audio]
-        try:
-            waveform = read_audio(recording.audio)
-        except AudioError as error:
-            raise UserError(f"{recording.audio} cannot be read ({error}); run `speechssl manifest` again") from error
-        if len(waveform) != recording.samples:
-            raise UserError(
-                f"{recording.audio} has {len(waveform)} samples and its manifest says {recording.samples}; "
-                "run `speechssl manifest` again"
-            )
-        waveform = waveform[: self.max_samples].clone()
+        waveform = recording.read()[: self.max_samples].clone()
         if len(waveform) <= self._free:
             self._free -= len(waveform)
             self._kept[recording.audio] = waveform

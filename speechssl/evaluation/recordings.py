@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from speechssl.audio import SAMPLE_RATE
+from torch import Tensor
+
+from speechssl.audio import SAMPLE_RATE, AudioError, read_audio
 from speechssl.data.alignments import Segment, read_alignments
 from speechssl.data.manifest import read_manifest
 from speechssl.data.metadata import FIXED_COLUMNS, read_metadata
@@ -36,6 +38,23 @@ class Recording:
     def seconds(self) -> float:
         """Length in seconds."""
         return self.samples / SAMPLE_RATE
+
+    def read(self) -> Tensor:
+        """Return the waveform `(samples,)`.
+
+        Raises:
+            UserError: audio cannot be read, or is not as long as its manifest says.
+        """
+        try:
+            waveform = read_audio(self.audio)
+        except AudioError as error:
+            raise UserError(f"{self.audio} cannot be read ({error}); run `speechssl manifest` again") from error
+        if len(waveform) != self.samples:
+            raise UserError(
+                f"{self.audio} has {len(waveform)} samples and its manifest says {self.samples}; "
+                "run `speechssl manifest` again"
+            )
+        return waveform
 
 
 def read_recordings(folder: str | Path) -> list[Recording]:

@@ -14,7 +14,7 @@ from speechssl.files import write_text
 
 log = logging.getLogger(__name__)
 
-_SHOWN = ("loss", "accuracy", "lr", "audio_seconds_per_second")
+_SHOWN = ("loss", "accuracy", "rankme", "variance", "lr", "audio_seconds_per_second")
 """Ends of the names of what the log shows."""
 
 

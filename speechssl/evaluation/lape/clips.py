@@ -11,9 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from speechssl.audio import SAMPLE_RATE, AudioError, read_audio
+from speechssl.audio import SAMPLE_RATE
 from speechssl.audio.clip import fit_clip
-from speechssl.errors import UserError
 from speechssl.evaluation.recordings import Recording
 
 
@@ -68,14 +67,5 @@ class Clips:
     def _read(self, recording: Recording) -> Tensor:
         if recording.audio in self._kept:
             return self._kept[recording.audio]
-        try:
-            waveform = read_audio(recording.audio)
-        except AudioError as error:
-            raise UserError(f"{recording.audio} cannot be read ({error}); run `speechssl manifest` again") from error
-        if len(waveform) != recording.samples:
-            raise UserError(
-                f"{recording.audio} has {len(waveform)} samples and its manifest says {recording.samples}; "
-                "run `speechssl manifest` again"
-            )
         # A copy, so that the rest of a long recording is not kept with it.
-        return fit_clip(waveform, self.samples).clone()
+        return fit_clip(recording.read(), self.samples).clone()
