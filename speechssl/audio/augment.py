@@ -6,12 +6,22 @@ numbers; all other state is in buffers. With both in its checkpoint, a run goes 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from speechssl.errors import UserError
+
+Partners = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""Of clips `(batch, mels, frames)`, the memory `(places, mels, frames)`, how many of its places are filled `()`, and
+draws from [0, 1) `(batch,)`: the place `(batch,)` of what each clip is mixed with."""
+
+
+def any_partner(log_mel: Tensor, memory: Tensor, filled: Tensor, draws: Tensor) -> Tensor:
+    """Return a place of the memory for each clip, all alike."""
+    return (draws * filled).long()
 
 
 @dataclass
@@ -94,17 +104,20 @@ class MixupExp(nn.Module):
     """Log-mixup-exp of BYOL-A (arXiv 2103.06695): `log((1 - a) exp(x) + a exp(z))`, a drawn from U(0, ratio).
 
     z is drawn anew for each clip from a first-in-first-out memory of the inputs of earlier calls, as they were before
-    mixing. A batch enters the memory after it was mixed, in training mode only. While the memory is empty, nothing is
-    mixed. The memory is a buffer, so checkpoints hold it.
+    mixing. A batch enters the memory after it was mixed, in training mode only; a clip that is not finite leaves its
+    place as it was. While the memory is empty, nothing is mixed. The memory is a buffer, so checkpoints hold it.
     """
 
     memory: Tensor
     remembered: Tensor
 
-    def __init__(self, settings: MixupExpSettings, num_mels: int, frames: int) -> None:
-        """Start with an empty memory for inputs of `(num_mels, frames)`."""
+    def __init__(
+        self, settings: MixupExpSettings, num_mels: int, frames: int, partners: Partners = any_partner
+    ) -> None:
+        """Start with an empty memory for inputs of `(num_mels, frames)`; `partners` picks z."""
         super().__init__()
         self.ratio = settings.ratio
+        self.partners = partners
         self.register_buffer("memory", torch.zeros(settings.memory, num_mels, frames))
         self.register_buffer("remembered", torch.zeros((), dtype=torch.int64))
 
@@ -117,9 +130,9 @@ class MixupExp(nn.Module):
         """
         draws = torch.rand(2, len(log_mel), generator=generator).to(log_mel.device)
         # Counted on the device: to read the number here would wait for all that a GPU has in hand.
-        known = self.remembered.clamp(max=len(self.memory))
-        share = (self.ratio * draws[0] * (known > 0))[:, None, None]
-        partners = self.memory[(draws[1] * known).long()]
+        filled = self.remembered.clamp(max=len(self.memory))
+        share = (self.ratio * draws[0] * (filled > 0))[:, None, None]
+        partners = self.memory[self.partners(log_mel, self.memory, filled, draws[1])]
         mixed = torch.logaddexp(log_mel + torch.log1p(-share), partners + share.log())
         if self.training:
             self._remember(log_mel)
@@ -127,8 +140,10 @@ class MixupExp(nn.Module):
 
     def _remember(self, log_mel: Tensor) -> None:
         newest = log_mel.detach()[-len(self.memory) :]
-        places = self.remembered + torch.arange(len(newest), device=log_mel.device)
-        self.memory[places % len(self.memory)] = newest
+        places = (self.remembered + torch.arange(len(newest), device=log_mel.device)) % len(self.memory)
+        # The trainer skips an update that is not finite; what it left here would spoil later ones.
+        finite = newest.isfinite().flatten(1).all(dim=1)[:, None, None]
+        self.memory[places] = torch.where(finite, newest, self.memory[places])
         self.remembered += len(newest)
 
 
@@ -261,17 +276,20 @@ class Augmentation(nn.Module):
         return log_mel
 
 
-def build_augmentation(settings: AugmentSettings, num_mels: int, frames: int) -> Augmentation:
+def build_augmentation(
+    settings: AugmentSettings, num_mels: int, frames: int, partners: Partners = any_partner
+) -> Augmentation:
     """Return what makes one view of a batch of normalised log-mel spectrograms; call it once for each view.
 
     Args:
         settings: what is on, and how strong.
         num_mels: mels of the input.
         frames: frames of the input; the memory of `MixupExp` holds clips of this length.
+        partners: picks what `MixupExp` mixes a clip with.
     """
     steps: list[nn.Module] = []
     if settings.mixup_exp.enabled:
-        steps.append(MixupExp(settings.mixup_exp, num_mels, frames))
+        steps.append(MixupExp(settings.mixup_exp, num_mels, frames, partners))
     if settings.random_resize_crop.enabled:
         steps.append(RandomResizeCrop(settings.random_resize_crop))
     if settings.spec_augment.enabled:

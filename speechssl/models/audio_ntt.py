@@ -37,8 +37,9 @@ class AudioNTT(Backbone):
         for block in range(_BLOCKS):
             self.features.append(nn.Conv2d(_CHANNELS if block else 1, _CHANNELS, 3, padding=1))
             self.features.append(nn.BatchNorm2d(_CHANNELS))
-            self.features.append(nn.ReLU(inplace=True))
+            # The other way round in the paper, with the same result from four times as many numbers.
             self.features.append(nn.MaxPool2d(2))
+            self.features.append(nn.ReLU(inplace=True))
         self.fc = nn.Sequential(
             nn.Linear(self.tap_dims[-1], dim),
             nn.ReLU(inplace=True),
@@ -53,7 +54,7 @@ class AudioNTT(Backbone):
         taps: list[Tensor] = []
         for layer in self.features:
             x = layer(x)
-            if isinstance(layer, nn.MaxPool2d):
+            if isinstance(layer, nn.ReLU):
                 taps.append(x.mean(dim=3).transpose(1, 2).flatten(1))
         # (batch, channels, mels, time) to (batch, time, mels * channels)
         frames = self.fc(x.permute(0, 3, 2, 1).flatten(2))

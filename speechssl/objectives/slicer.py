@@ -1,4 +1,4 @@
-"""SLICER (arXiv 2211.01519): contrast of clips and of clusters at once, and k-mix augmentation."""
+"""SLICER (arXiv 2211.01519): contrast of clips and of clusters at once; its augmentation is in `k_mix.py`."""
 
 from __future__ import annotations
 
@@ -9,32 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from speechssl.errors import UserError
 from speechssl.models.backbone import Backbone
 from speechssl.objectives.contrastive import Contrast, HardNegativeSettings, TemperatureSettings
 from speechssl.objectives.heads import MomentumCopy, full_precision, projection, unit_vectors
+from speechssl.objectives.k_mix import KMixSettings
 from speechssl.objectives.memory import KeyQueue
 from speechssl.objectives.objective import ObjectiveOutput
-from speechssl.objectives.spherical_kmeans import spherical_kmeans
 from speechssl.objectives.views import ViewBatch, ViewObjective, refuse_momentum, refuse_unless_positive
-
-
-@dataclass
-class KMixSettings:
-    """Mix each view with one that sounds most unlike it."""
-
-    enabled: bool = True
-    """Whether it is on."""
-    ratio: float = 0.4
-    """Largest share of the other clip; each clip's share is drawn between 0 and this (0.4 as published)."""
-    clusters: int = 4
-    """Clusters of the clips' mean spectra (4 in the released configuration)."""
-    iterations: int = 20
-    """Iterations of k-means (20 in the released configuration)."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.ratio <= 1 or self.clusters < 1:
-            raise UserError("objective.slicer.kmix: ratio must be in [0, 1] and clusters 1 or more")
 
 
 @dataclass
@@ -59,7 +40,7 @@ class SlicerSettings:
     entropy_weight: float = 0.0
     """Weight of a penalty on clusters of unequal size: 0 in the released code, 1 in Contrastive Clustering."""
     kmix: KMixSettings = field(default_factory=KMixSettings)
-    """k-mix."""
+    """k-mix; read where the augmentation is built."""
     hard_negatives: HardNegativeSettings = field(default_factory=HardNegativeSettings)
     """MoCHi, for the contrast of clips."""
     temperatures: TemperatureSettings = field(default_factory=TemperatureSettings)
@@ -98,11 +79,9 @@ class Slicer(ViewObjective):
 
     def forward(self, backbone: Backbone, batch: ViewBatch) -> ObjectiveOutput:
         """Return the loss; metrics: `contrast_loss` (a mean), `contrast_accuracy`, `cluster_contrast_loss`."""
-        views = list(batch.pair)
+        views = batch.pair
         if self.training:
             self.slow.follow(backbone, self.head)
-            if self.settings.kmix.enabled:
-                views = [k_mix(view, self.settings.kmix) for view in views]
         pooled = [backbone(view).pooled for view in views]
         queries = torch.cat([unit_vectors(self.head(one)) for one in pooled])
         with torch.no_grad():
@@ -143,23 +122,3 @@ def inequality(probabilities: Tensor) -> Tensor:
     """Return how far the sizes of clusters `(batch, clusters)` are from equal: `log(clusters)` less their entropy."""
     sizes = probabilities.mean(dim=0)
     return math.log(len(sizes)) - torch.special.entr(sizes).sum()
-
-
-def k_mix(log_mel: Tensor, settings: KMixSettings) -> Tensor:
-    """Return `(batch, mels, frames)`: `log((1 - a) exp(x) + a exp(z))`, a drawn from U(0, ratio), for each clip x.
-
-    z is drawn from the cluster of mean spectra that is farthest from that of x. In the paper the clusters are fitted
-    beforehand and z comes from a memory of earlier clips; here both are of the batch, so there is nothing to keep.
-
-    Args:
-        log_mel: `(batch, mels, frames)`, normalised.
-        settings: see :class:`KMixSettings`.
-    """
-    spectra = unit_vectors(log_mel.mean(dim=2))
-    centroids, clusters = spherical_kmeans(spectra, min(settings.clusters, len(spectra)), settings.iterations, seed=0)
-    counts = clusters.bincount(minlength=len(centroids))
-    farthest = (centroids @ centroids.T).masked_fill(counts == 0, torch.inf).argmin(dim=1)[clusters]
-    partners = torch.rand(len(clusters), len(clusters), device=log_mel.device)
-    partner = partners.masked_fill(clusters[None, :] != farthest[:, None], -1).argmax(dim=1)
-    share = settings.ratio * torch.rand(len(log_mel), 1, 1, device=log_mel.device)
-    return torch.logaddexp(log_mel + torch.log1p(-share), log_mel[partner] + share.log())

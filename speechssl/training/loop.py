@@ -22,9 +22,8 @@ from fairseq2.utils.stopwatch import Stopwatch
 from fairseq2.validator import StandardValidator
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from speechssl.errors import UserError
+from speechssl.training.batch_norm import share_batch_norm
 from speechssl.training.calibrate import updates_in
 from speechssl.training.checkpoints import Postponed, checkpoint_manager
 from speechssl.training.device import compute_type
@@ -144,8 +143,8 @@ class TrainingLoop:
         """Wrap the model for several processes."""
         if self.gangs.dp.size == 1:
             return model
-        if self.device.type == "cpu" and any(isinstance(part, _BatchNorm) for part in model.modules()):
-            raise UserError("this encoder has batch norm, which processes share on GPUs only: start one process")
+        if self.device.type == "cpu":
+            share_batch_norm(model)
         if self.settings.run.parallel is Parallel.fsdp:
             return to_fsdp(
                 model,

@@ -92,6 +92,13 @@ def test_mixup_does_not_overflow():
     assert mixup(constant([-1000.0, 2000.0]), seeded()).isfinite().all()
 
 
+def test_mixup_does_not_remember_what_is_not_finite():
+    mixup = MixupExp(MixupExpSettings(memory=3), 2, 3)
+    mixup(constant([1.0, 2.0, 3.0]), seeded())
+    mixup(constant([math.nan, math.inf, 4.0]), seeded())
+    assert sorted(mixup.memory[:, 0, 0].tolist()) == [1.0, 2.0, 4.0]
+
+
 def test_mixup_remembers_nothing_of_validation():
     mixup = MixupExp(MixupExpSettings(memory=3), 2, 3).eval()
     mixup(constant([1.0, 2.0]), seeded())

@@ -10,9 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from speechssl.errors import UserError
 from speechssl.objectives.contrastive import TemperatureSettings
-from speechssl.objectives.slicer import KMixSettings, Slicer, SlicerSettings, cluster_contrast, inequality, k_mix
+from speechssl.objectives.slicer import Slicer, SlicerSettings, cluster_contrast, inequality
 
 
 def small(**settings: object) -> SlicerSettings:
@@ -48,9 +47,7 @@ def test_inequality_by_hand():
 
 def test_both_directions_by_hand(through, views):
     backbone = through(2)
-    settings = SlicerSettings(
-        projection=2, queue=3, clusters=2, temperature=1.0, entropy_weight=0.5, kmix=KMixSettings(enabled=False)
-    )
+    settings = SlicerSettings(projection=2, queue=3, clusters=2, temperature=1.0, entropy_weight=0.5)
     objective = Slicer(backbone, settings)
     objective.head = objective.slow.copies[1] = nn.Identity()
     objective.cluster_head = nn.Identity()
@@ -70,38 +67,6 @@ def test_both_directions_by_hand(through, views):
     assert set(result.metrics) == set(objective.metrics)
     # The keys of both directions enter the queue.
     torch.testing.assert_close(objective.queue.keys, torch.tensor([[0.6, 0.8], [1, 0], [0, 1]]))
-
-
-def test_k_mix_takes_what_is_most_unlike(monkeypatch):
-    # Mean spectra point along mel 0 (clips 0 and 1), a little off it (clip 2), and the other way (clip 3).
-    spectra = torch.tensor([[1.0, 0, 0], [1, 0, 0], [0.8, 0.6, 0], [-1, 0, 0]])
-    log_mel = spectra[:, :, None].repeat(1, 1, 5)
-    shares = torch.rand(4, 1, 1)
-    monkeypatch.setattr(torch, "rand", lambda *shape, **_: shares if len(shape) == 3 else torch.full(shape, 0.5))
-    mixed = k_mix(log_mel, KMixSettings(ratio=0.5, clusters=3))
-    share = 0.5 * shares
-    # Clips 0, 1 and 2 are mixed with clip 3, and clip 3 with the first clip of the cluster that is opposite.
-    expected = torch.log((1 - share) * log_mel.exp() + share * log_mel[[3, 3, 3, 0]].exp())
-    torch.testing.assert_close(mixed, expected)
-
-
-def test_k_mix_with_ratio_0_and_of_one_clip_changes_nothing():
-    torch.manual_seed(0)
-    log_mel = torch.randn(5, 3, 4)
-    torch.testing.assert_close(k_mix(log_mel, KMixSettings(ratio=0)), log_mel)
-    torch.testing.assert_close(k_mix(log_mel[:1], KMixSettings()), log_mel[:1])
-
-
-def test_k_mix_is_for_training_only(tiny, views):
-    seen = []
-    objective = Slicer(tiny, small())
-    tiny.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    batch = views()
-    objective(tiny, batch)
-    assert not torch.equal(seen[0], batch.views[0])
-    objective.eval()
-    objective(tiny, batch)
-    assert torch.equal(seen[2], batch.views[0])
 
 
 def test_only_queries_are_trained_and_evaluation_changes_nothing(tiny, views):
@@ -133,8 +98,3 @@ def test_loss_stays_float32_under_autocast(tiny, views):
         loss = objective(tiny, views()).loss
     assert loss.dtype == torch.float32
     loss.backward()
-
-
-def test_settings_that_cannot_be_are_refused():
-    with pytest.raises(UserError, match="kmix"):
-        KMixSettings(ratio=1.5)

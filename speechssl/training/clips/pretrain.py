@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speechssl.audio.augment import Augmentation, build_augmentation
+from speechssl.audio.augment import Augmentation, Partners, any_partner, build_augmentation
 from speechssl.data.clip_labels import read_clusters
 from speechssl.data.metadata import read_metadata
 from speechssl.errors import UserError, nearest
@@ -17,6 +17,7 @@ from speechssl.files import checksum
 from speechssl.models.clip_encoder import ClipEncoder
 from speechssl.objectives.choose import ViewObjectiveName, build_view_objective
 from speechssl.objectives.collapse import collapse_signs, knn_accuracy
+from speechssl.objectives.k_mix import KMix
 from speechssl.objectives.views import ViewBatch, ViewObjective
 from speechssl.training.clips.dataset import ClipDataset, cluster_file
 from speechssl.training.clips.reader import ClipBatch
@@ -101,9 +102,13 @@ class ViewPretraining(ClipTraining):
         return ViewModel(
             encoder,
             build_view_objective(settings.objective, encoder.backbone, clips=len(self.train)),
-            build_augmentation(settings.augment, settings.model.log_mel.num_mels, frames),
+            build_augmentation(settings.augment, settings.model.log_mel.num_mels, frames, self._partners()),
             settings.clips,
         )
+
+    def _partners(self) -> Partners:
+        """Return what picks the clip that another one is mixed with."""
+        return KMix(self.settings.objective.slicer.kmix) if self.settings.k_mix else any_partner
 
     def log_data(self) -> None:
         """Say what is trained on."""

@@ -92,6 +92,16 @@ class PretrainClipsSettings(ClipSettings):
         super().__post_init__()
         if self.objective.name is ViewObjectiveName.cola and self.crops is Crops.same:
             raise UserError("objective=cola compares two places of a recording: set crops=different")
+        if self.k_mix and not self.augment.mixup_exp.enabled:
+            raise UserError(
+                "k-mix of objective=slicer is a kind of mixup_exp, which is off: set augment.mixup_exp.enabled=true, "
+                "or objective.slicer.kmix.enabled=false"
+            )
+
+    @property
+    def k_mix(self) -> bool:
+        """Whether clips are mixed with unlike ones."""
+        return self.objective.name is ViewObjectiveName.slicer and self.objective.slicer.kmix.enabled
 
 
 @dataclass

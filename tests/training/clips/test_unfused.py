@@ -109,6 +109,7 @@ def test_bad_input_is_one_line(data, tmp_path, capsys):
     assert "does not exist" in fails("distill", f"clusters={tmp_path}/none", "schedule.epochs=null")
     assert "schedule.steps=2 and schedule.epochs=50 contradict" in fails("distill", f"clusters={tmp_path}/none")
     assert "cola compares two places" in fails("pretrain_clips", "objective=cola")
+    assert "kmix.enabled=false" in fails("pretrain_clips", "objective=slicer", "augment.mixup_exp.enabled=false")
     assert "run.parallel=ddp" in fails("pretrain_clips", "run.parallel=fsdp")
     assert "optim.trust=0.001 is for optim.kind=sgd" in fails("pretrain_clips", "optim.kind=adamw")
     assert "seconds=-1" in fails("pretrain_clips", "data.seconds=-1")
@@ -137,6 +138,34 @@ def test_finetuned_from_an_encoder_and_from_scratch(data, tmp_path, capsys):
     capsys.readouterr()
     assert main(["finetune", *settings, "column=colour", f"out={tmp_path}/none"]) == 1
     assert "has no colour for train0.wav (36 of 36 recordings" in capsys.readouterr().err
+
+
+def test_two_processes_are_one_with_twice_the_batch(data, sounds, tmp_path):
+    """What is drawn belongs to a process, so nothing is drawn here. Both share the statistics of batch norm."""
+    manifests = f"manifests=[{sounds}/train.tsv,{sounds}/valid.tsv]"
+    first = [
+        "objective=barlow_twins",
+        "objective.barlow_twins.projector=64",
+        "schedule.steps=2",
+        f"out={tmp_path}/first",
+    ]
+    assert main(["pretrain_clips", *data, *SMALL, *first]) == 0
+    clusters = [f"encoder={tmp_path}/first", "k=3", "components=4", f"out={tmp_path}/clusters"]
+    assert main(["cluster", manifests, *clusters]) == 0
+    off = ["model.audio_ntt_dropout=0", "augment.mixup_exp.enabled=false", "augment.random_resize_crop.enabled=false"]
+    settings = [*data, *SMALL, *off, f"clusters={tmp_path}/clusters", "schedule.epochs=2", "optim.lr=0.01"]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for name, start in (("alone", []), ("both", launcher)):
+        run = command("distill", *settings, f"out={tmp_path}/{name}")
+        done = subprocess.run([run[0], *start, *run[1:]], env=ENVIRONMENT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    for split in ("train", "valid"):
+        for expected, found in zip(metrics(tmp_path / "alone", split), metrics(tmp_path / "both", split), strict=True):
+            for name in ("distillation_loss", "pseudo_label_accuracy"):
+                assert found[name] == pytest.approx(expected[name], rel=1e-3), (split, name)
+    found = weights(tmp_path / "both")
+    for name, weight in weights(tmp_path / "alone").items():
+        torch.testing.assert_close(found[name], weight, rtol=1e-3, atol=2e-4, msg=lambda text, n=name: f"{n}: {text}")
 
 
 @pytest.mark.parametrize("name", [name.value for name in ViewObjectiveName])
