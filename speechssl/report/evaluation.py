@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,9 +49,8 @@ class Results:
     """Encoder -> parameters, layers, width, frame rate, sources."""
 
     def encoders(self) -> list[str]:
-        """Return the encoders: those of every recipe first, in their order."""
-        order = list(NAMES)
-        return sorted(self.scores, key=lambda name: order.index(name.lower()) if name.lower() in order else len(order))
+        """Return the encoders in the order of the page."""
+        return in_order(self.scores)
 
     def values(self, encoder: str, task: str, reading: str) -> list[float]:
         """Return one number a seed."""
@@ -91,6 +90,12 @@ def read_results(value: dict[str, Any]) -> Results:
     return Results(
         value.get("tasks", {}), value.get("scores", {}), value.get("left_out", []), value.get("encoders", {})
     )
+
+
+def in_order(encoders: Iterable[str]) -> list[str]:
+    """Return the encoders: those of every recipe first, in their order."""
+    order = list(NAMES)
+    return sorted(encoders, key=lambda name: order.index(name.lower()) if name.lower() in order else len(order))
 
 
 def shown_name(encoder: str) -> str:
@@ -172,7 +177,7 @@ def _layer_figure(results: Results, task: str, key: str, axis: str, caption: str
             lines.append(_line(shown_name(encoder), seeds, colour, deepest))
     peaks = "; ".join(f"{line.label} {', '.join(map(number_text, line.y))}" for line in lines)
     note = ", mean of seeds, band: their standard deviation" if any(line.spread for line in lines) else ""
-    uri = line_plot(lines, "layer (0: input of the first)", axis, markers=True, whole_x=True)
+    uri = line_plot(lines, "layer (0: input of the first)", axis, markers=True, x_axis="whole")
     return [Figure(uri, f"{caption}, layer after layer: {peaks}.", caption + note)]
 
 

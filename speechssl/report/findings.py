@@ -13,15 +13,29 @@ from speechssl.errors import UserError
 from speechssl.files import read_json
 
 RUN_FOLDER = re.compile(r"(?P<method>.+)-seed(?P<seed>\d+)")
-STAGES = {
+CLUSTERS = "clusters*"
+"""Folders of `speechssl cluster`; the recipes call them `clusters-seed<S>`, but they are no runs."""
+SPEECH = {
     "units/quality.json": "unit quality",
     "units/kmeans.json": "k-means",
     "topics/quality.json": "topic quality",
+    "topics/*.png": "topic map",
     "evaluate/results.json": "evaluation",
-    "run.sh": "the command of the recipe",
+    "export/**/check.json": "export",
 }
-"""File in the experiment folder -> what it holds; one that is missing is listed on the page."""
+"""Files that the recipes of speech leave -> what they hold."""
+CLIPS = {
+    f"{CLUSTERS}/quality.json": "clusters",
+    "lape/*/results.json": "LAPE, linear",
+    "lape/*/finetune/results.json": "LAPE, fine-tuned",
+}
+"""Files that the recipes of clips leave -> what they hold."""
+LAPE = "lape"
+"""Folder of the results, and name of the benchmark in them."""
+LAPE_KEYS = ("mode", "protocol", "chosen", "settings", "task", "encoders", "summary", "left_out")
+"""What a `results.json` of LAPE has (`speechssl.evaluation.lape.results`), and the report shows."""
 
+SPLITS = ("train", "valid")
 JsonObject = dict[str, Any]
 Metrics = dict[str, float]
 """One line of metrics."""
@@ -47,6 +61,20 @@ class Run:
         return f"{self.method} seed {self.seed}"
 
 
+@dataclass(frozen=True)
+class LapeResults:
+    """Folder `lape/<task>/`, or `lape/<task>/finetune/`."""
+
+    file: Path
+    """The `results.json`."""
+    values: JsonObject
+    """What it holds; `LAPE_KEYS` are there."""
+    confusion: JsonObject
+    """Content of `confusion.json`: encoder -> label fraction -> true class -> predicted class -> clips."""
+    picture: Path | None
+    """`confusion.png`, where it is there."""
+
+
 @dataclass
 class Findings:
     """All that the report shows."""
@@ -58,6 +86,10 @@ class Findings:
     evaluation: JsonObject = field(default_factory=dict)
     pictures: list[Path] = field(default_factory=list)
     """PNG files of the topics stage."""
+    lape: list[LapeResults] = field(default_factory=list)
+    """One a task and mode, linear before fine-tuned."""
+    clusters: dict[str, JsonObject] = field(default_factory=dict)
+    """Folder of clusters -> its `quality.json`."""
     runs: list[Run] = field(default_factory=list)
     exports: dict[str, list[Path]] = field(default_factory=dict)
     """Files of each folder under `export/` that holds weights."""
@@ -70,15 +102,15 @@ class Findings:
 
 def input_files(exp: Path) -> list[Path]:
     """Return the files of an experiment that the report reads, in a fixed order."""
-    named = [exp / name for name in STAGES if (exp / name).is_file()]
-    runs = [
-        path
-        for folder in _run_folders(exp)
-        for path in (folder / "config.yaml", folder / "metrics/train.jsonl", folder / "metrics/valid.jsonl")
-        if path.is_file()
+    confusion = ("confusion.json", "confusion.png")
+    files = [
+        *(path for pattern in (*SPEECH, *CLIPS, "run.sh") for path in _matching(exp, pattern)),
+        *(path.with_name(name) for path in _lape_files(exp) for name in confusion),
+        *(folder / name for folder in _run_folders(exp) for name in ("config.yaml", *map(_metrics, SPLITS))),
+        *_export_checks(exp),
+        *(path for paths in _exports(exp).values() for path in paths),
     ]
-    exported = [path for files in _exports(exp).values() for path in files]
-    return named + runs + _pictures(exp) + _export_checks(exp) + exported
+    return [path for path in dict.fromkeys(files) if path.is_file()]
 
 
 def read_findings(exp: Path) -> Findings:
@@ -86,27 +118,20 @@ def read_findings(exp: Path) -> Findings:
     if not exp.is_dir():
         raise UserError(f"the experiment folder {exp} does not exist; give the folder of a recipe as exp=FOLDER")
     found = Findings(exp)
-    found.missing = [f"{what} ({name})" for name, what in STAGES.items() if not (exp / name).is_file()]
     found.units = _object_if_there(exp / "units/quality.json")
     found.kmeans = _object_if_there(exp / "units/kmeans.json")
     found.topics = _object_if_there(exp / "topics/quality.json")
     found.evaluation = _object_if_there(exp / "evaluate/results.json")
     if (exp / "run.sh").is_file():
         found.command = _command((exp / "run.sh").read_text(encoding="utf-8", errors="replace"))
-    found.pictures = _pictures(exp)
-    if not found.pictures:
-        found.missing.append("topic map (topics/*.png)")
+    found.pictures = _matching(exp, "topics/*.png")
+    found.lape = [each for each in map(_read_lape, _lape_files(exp)) if each.values.get("benchmark") == LAPE]
+    folders = sorted((path.parent for path in _matching(exp, f"{CLUSTERS}/quality.json")), key=_by_seed)
+    found.clusters = {folder.name: _object(folder / "quality.json") for folder in folders}
     found.exports = _exports(exp)
     found.export_checks = {path.relative_to(exp).as_posix(): _object(path) for path in _export_checks(exp)}
-    if not found.exports:
-        found.missing.append("export (export/)")
     found.runs = [_read_run(folder) for folder in _run_folders(exp)]
-    if not found.runs:
-        found.missing.append("pretraining (<method>-seed<S>/)")
-    for run in found.runs:
-        for split, rows in (("train", run.train), ("valid", run.valid)):
-            if not rows:
-                found.missing.append(f"{split} metrics of {run.folder} ({run.folder}/metrics/{split}.jsonl)")
+    found.missing = _missing(found)
     return found
 
 
@@ -156,13 +181,42 @@ def _parse_line(path: Path, number: int, line: str) -> Metrics:
     return {key: float(inner) for key, inner in value.items() if is_number(inner)}
 
 
+def _missing(found: Findings) -> list[str]:
+    """Return a line for each part that is not there: of the recipes that were begun, or of all where none was."""
+    kinds = (SPEECH, CLIPS)
+    there = {pattern for kind in kinds for pattern in kind if _matching(found.exp, pattern)}
+    begun = [kind for kind in kinds if there.intersection(kind)] or kinds
+    expected = {pattern: what for kind in begun for pattern, what in kind.items()}
+    missing = [f"{what} ({pattern})" for pattern, what in expected.items() if pattern not in there]
+    if not found.runs:
+        missing.append("pretraining (<method>-seed<S>/)")
+    if not found.command:
+        missing.append("the command of the recipe (run.sh)")
+    for run in found.runs:
+        for split, rows in zip(SPLITS, (run.train, run.valid), strict=True):
+            if not rows:
+                missing.append(f"{split} metrics of {run.folder} ({run.folder}/{_metrics(split)})")
+    return missing
+
+
+def _read_lape(file: Path) -> LapeResults:
+    values = _object(file)
+    lacking = [key for key in LAPE_KEYS if key not in values]
+    if values.get("benchmark") == LAPE and lacking:
+        raise UserError(f"{file} has no `{lacking[0]}`: it is of another version; make it again")
+    picture = file.with_name("confusion.png")
+    return LapeResults(
+        file, values, _object_if_there(file.with_name("confusion.json")), picture if picture.is_file() else None
+    )
+
+
 def _read_run(folder: Path) -> Run:
     match = RUN_FOLDER.fullmatch(folder.name)
     assert match is not None
     config = folder / "config.yaml"
     metrics = {}
-    for split in ("train", "valid"):
-        path = folder / "metrics" / f"{split}.jsonl"
+    for split in SPLITS:
+        path = folder / _metrics(split)
         metrics[split] = read_json_lines(path) if path.is_file() else []
     return Run(
         folder=folder.name,
@@ -175,12 +229,32 @@ def _read_run(folder: Path) -> Run:
 
 
 def _run_folders(exp: Path) -> list[Path]:
-    folders = [path for path in exp.glob("*-seed*") if path.is_dir() and RUN_FOLDER.fullmatch(path.name)]
-    return sorted(folders, key=lambda path: (path.name.rpartition("-seed")[0], int(path.name.rpartition("-seed")[2])))
+    folders = [
+        path
+        for path in exp.glob("*-seed*")
+        if path.is_dir() and RUN_FOLDER.fullmatch(path.name) and not path.match(CLUSTERS)
+    ]
+    return sorted(folders, key=_by_seed)
 
 
-def _pictures(exp: Path) -> list[Path]:
-    return sorted(path for path in (exp / "topics").glob("*.png") if _is_whole(path))
+def _by_seed(path: Path) -> tuple[str, int]:
+    """Return what sorts folders by name and seed: 2 before 10."""
+    match = RUN_FOLDER.fullmatch(path.name)
+    return (match["method"], int(match["seed"])) if match else (path.name, 0)
+
+
+def _metrics(split: str) -> str:
+    return f"metrics/{split}.jsonl"
+
+
+def _lape_files(exp: Path) -> list[Path]:
+    """Return the `results.json` of each task, of the fine-tuned encoders after that of the linear heads."""
+    files = [*_matching(exp, "lape/*/results.json"), *_matching(exp, "lape/*/finetune/results.json")]
+    return sorted(files, key=lambda file: file.parent)
+
+
+def _matching(exp: Path, pattern: str) -> list[Path]:
+    return sorted(path for path in exp.glob(pattern) if path.is_file() and _is_whole(path))
 
 
 def _exports(exp: Path) -> dict[str, list[Path]]:

@@ -8,13 +8,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import EngFormatter, MaxNLocator, NullLocator
 
 # Okabe and Ito's colours: told apart with every common kind of colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -40,6 +40,10 @@ STYLE: dict[Any, Any] = {
 }
 
 
+XAxis = Literal["steps", "whole", "shares"]
+"""What the horizontal axis counts: training steps; whole things, such as layers; or shares of 1, from few to all."""
+
+
 @dataclass(frozen=True)
 class Line:
     """One line of a plot."""
@@ -56,7 +60,12 @@ class Line:
 
 
 def line_plot(
-    lines: Sequence[Line], x_label: str, y_label: str, markers: bool = False, whole_x: bool = False, log_y: bool = False
+    lines: Sequence[Line],
+    x_label: str,
+    y_label: str,
+    markers: bool = False,
+    x_axis: XAxis = "steps",
+    from_zero: bool = False,
 ) -> str:
     """Return lines as an SVG data URI; the legend stands below the plot.
 
@@ -65,8 +74,8 @@ def line_plot(
         x_label: label of the horizontal axis, with its unit.
         y_label: label of the vertical axis, with its unit.
         markers: mark every point.
-        whole_x: the horizontal axis counts whole things (layers).
-        log_y: logarithmic vertical axis.
+        x_axis: what the horizontal axis counts; shares are on a logarithmic one, in per cent.
+        from_zero: the vertical axis begins at 0, so that a fall is as deep as it looks.
     """
     with matplotlib.rc_context(STYLE):
         canvas = Canvas(figsize=(4.8, 3.1 + 0.24 * math.ceil(len(lines) / 2)), layout="constrained")
@@ -75,12 +84,9 @@ def line_plot(
             _draw(axes, line, markers)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
-        if log_y:
-            axes.set_yscale("log")
-        if whole_x:
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        else:
-            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        if from_zero:
+            axes.set_ylim(bottom=0)
+        _set_x_axis(axes, x_axis, sorted({x for line in lines for x in line.x}))
         canvas.legend(loc="outside lower center", ncols=2)
         return _svg(canvas)
 
@@ -133,8 +139,11 @@ def panel_plot(panels: dict[str, dict[str, float]]) -> str:
 
 
 def colours_of(names: Sequence[str]) -> list[int]:
-    """Return the index of the colour of each encoder or method."""
-    free = [index for index in range(len(COLOURS)) if index not in NAMED_COLOURS.values()]
+    """Return the index of the colour of each encoder or method; with more of them than colours some share one."""
+    taken = {NAMED_COLOURS[name.lower()] for name in names if name.lower() in NAMED_COLOURS}
+    # Those kept for names that are not among these come last.
+    free = [index for index in range(len(COLOURS)) if index not in taken]
+    free.sort(key=lambda index: index in NAMED_COLOURS.values())
     others = [name for name in names if name.lower() not in NAMED_COLOURS]
     return [
         NAMED_COLOURS[name.lower()] if name.lower() in NAMED_COLOURS else free[others.index(name) % len(free)]
@@ -165,6 +174,17 @@ def shortened(text: str, most: int = 28) -> str:
     """Return `text` in one line of at most `most` characters."""
     text = " ".join(text.split())
     return text if len(text) <= most else text[: most - 1] + "\u2026"
+
+
+def _set_x_axis(axes: Axes, x_axis: XAxis, values: Sequence[float]) -> None:
+    if x_axis == "steps":
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    elif x_axis == "whole":
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    else:
+        axes.set_xscale("log")
+        axes.set_xticks(values, [f"{100 * value:g} %" for value in values])
+        axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _draw(axes: Axes, line: Line, markers: bool) -> None:

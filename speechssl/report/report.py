@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from speechssl.files import write_text
+from speechssl.report.clusters import clusters_section
 from speechssl.report.environment import machine, revision, versions
 from speechssl.report.evaluation import evaluation_section
 from speechssl.report.facts import facts_table
 from speechssl.report.findings import Findings, input_files, read_findings
+from speechssl.report.lape import lape_section
 from speechssl.report.page import render_markdown, render_page
 from speechssl.report.settings import ReportSettings
 from speechssl.report.tables import Section, present
@@ -48,9 +50,11 @@ def write_report(settings: ReportSettings) -> None:
 def _sections(found: Findings) -> list[Section]:
     return [
         evaluation_section(found),
+        lape_section(found),
         training_section(found),
         units_section(found),
         topics_section(found),
+        clusters_section(found),
         _export_section(found),
         _making_section(found),
     ]

@@ -15,7 +15,8 @@ class ReportSettings:
     """What to report on, and where to write it."""
 
     exp: str = MISSING
-    """Experiment folder, as the recipes make it: units/, topics/, <method>-seed<S>/, evaluate/, export/."""
+    """Experiment folder, as the recipes make it: units/, topics/, clusters-seed<S>/, <method>-seed<S>/, evaluate/,
+    lape/, export/. What is not there is listed."""
     out: str | None = None
     """The HTML page; default: report.html in the experiment folder."""
     results: str | None = None

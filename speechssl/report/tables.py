@@ -107,6 +107,8 @@ class Section:
     figures: list[Figure] = field(default_factory=list)
     more_figures: list[Figure] = field(default_factory=list)
     """Shown when unfolded."""
+    more_title: str = "More curves"
+    """What is unfolded."""
     detail_tables: list[Table] = field(default_factory=list)
     """Shown after the figures."""
     folds: list[Fold] = field(default_factory=list)

@@ -28,9 +28,25 @@ MEASURES: dict[str, tuple[str, Better]] = {
     "masked_accuracy": ("masked accuracy", "more"),
     "topic_loss": ("topic loss (nats an utterance)", "less"),
     "topic_accuracy": ("topic accuracy", "more"),
+    "cluster_loss": ("cluster loss (nats a clip)", "less"),
+    "cluster_accuracy": ("cluster accuracy", "more"),
+    "contrast_loss": ("contrastive loss (nats a clip)", "less"),
+    "contrast_accuracy": ("contrastive accuracy", "more"),
+    "cluster_contrast_loss": ("contrastive loss of clusters", "less"),
+    "barlow_loss": ("Barlow Twins loss", "less"),
+    "mix_loss": ("Barlow Twins loss of mixtures", "less"),
+    "byol_loss": ("BYOL loss", "less"),
+    "distillation_loss": ("distillation loss, of all terms", "less"),
+    "pseudo_label_loss": ("pseudo-label loss (nats a clip)", "less"),
+    "pseudo_label_accuracy": ("pseudo-label accuracy", "more"),
+    "rankme": ("RankMe", ""),
+    "feature_variance": ("feature variance", ""),
+    "knn_accuracy": ("accuracy of nearest neighbours", "more"),
     "loss": ("loss", "less"),
 }
-"""Measures shown first, by their key in the metrics; any others follow unfolded, under their key."""
+"""Measures shown first, by their key in the metrics; any others are to unfold, under their key."""
+COLLAPSE = ("rankme", "feature_variance", "knn_accuracy")
+"""Measures of held-out clips in which collapse shows (`speechssl.objectives.collapse`)."""
 UNITS = {
     "lr": "learning rate",
     "grad_norm": "gradient norm",
@@ -49,7 +65,7 @@ def training_section(found: Findings) -> Section:
     runs = found.runs
     section = Section(
         "pretraining",
-        "Pretraining",
+        "Training",
         "One colour a method, one kind of dash a seed. Train values are those of the training batches, "
         "valid values those of held-out audio. Accuracies are fractions of 1.",
     )
@@ -58,7 +74,7 @@ def training_section(found: Findings) -> Section:
             figure = _curve(runs, key, split)
             if figure is not None:
                 (section.figures if key in MEASURES else section.more_figures).append(figure)
-    section.tables = present([_method_table(found.exp, runs)])
+    section.tables = present([_method_table(found.exp, runs), _collapse_table(found.exp, runs)])
     section.detail_tables = present([_run_table(found.exp, runs)])
     section.folds = [Fold(f"Settings of {run.folder}", run.config) for run in runs if run.config]
     return section
@@ -88,8 +104,8 @@ def _curve(runs: Sequence[Run], key: str, split: str) -> Figure | None:
             lines.append(Line(run.label, x, y, colours[run.method], seeds.index(run.seed)))
     if not lines:
         return None
-    name = MEASURES[key][0] if key in MEASURES else UNITS.get(key, key)
-    uri = line_plot(lines, "training step", name, markers=split == "valid")
+    name = MEASURES[key][0] if key in MEASURES else UNITS.get(key, key.replace("_", " "))
+    uri = line_plot(lines, "training step", name, markers=split == "valid", from_zero=key in COLLAPSE)
     ends = "; ".join(f"{line.label} ends at {number_text(line.y[-1])}" for line in lines)
     return Figure(uri, f"{name}, {split}, against training step: {ends}.", f"{_capital(name)}, {split}")
 
@@ -107,6 +123,24 @@ def _method_table(exp: Path, runs: Sequence[Run]) -> Table | None:
     note = "Last line of each run; \u00b1 is the standard deviation over seeds (n \u2212 1)."
     columns = [Column(f"{method}, {_seeds(runs, method)}") for method in methods]
     return Table("Where the runs ended", _source(exp), "measure", columns, rows, note) if rows else None
+
+
+def _collapse_table(exp: Path, runs: Sequence[Run]) -> Table | None:
+    """Return how the signs of collapse of each run began, where they were lowest, and how they ended."""
+    keys = [key for key in COLLAPSE if any(_all(run, key, "valid") for run in runs)]
+    rows = []
+    for run in runs:
+        values = [_all(run, key, "valid") for key in keys]
+        if any(values):
+            cells = [Cell(_text(number)) for seen in values for number in (seen[:1], sorted(seen)[:1], seen[-1:])]
+            rows.append(TableRow(run.label, cells))
+    columns = [Column(when, group=MEASURES[key][0]) for key in keys for when in ("first", "lowest", "last")]
+    note = (
+        "RankMe: how many directions the vectors of held-out clips fill, at most their width or number. Feature "
+        "variance: 0 where all vectors point the same way, 1 where they point in all directions. RankMe near 1, or a "
+        "variance near 0: the encoder has collapsed."
+    )
+    return Table("Signs of collapse", _source(exp), "run", columns, rows, note) if rows else None
 
 
 def _run_table(exp: Path, runs: Sequence[Run]) -> Table | None:
@@ -151,8 +185,11 @@ def _text(values: Sequence[float]) -> str:
 
 
 def _last(run: Run, key: str, split: str) -> list[float]:
-    values = [row[key] for row in rows_of(run, split) if key in row]
-    return values[-1:]
+    return _all(run, key, split)[-1:]
+
+
+def _all(run: Run, key: str, split: str) -> list[float]:
+    return [row[key] for row in rows_of(run, split) if key in row]
 
 
 def _capital(text: str) -> str:

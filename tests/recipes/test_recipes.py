@@ -123,7 +123,7 @@ def test_unfused_distils_every_seed_on_clusters_of_its_own(clusters: str, k: str
         assert program == "speechssl"
         load_settings(command_named(name), words)
     each = ["pretrain_clips"] * 2 + ["cluster"] * 2 + ["distill"] * 2
-    assert checkout.commands() == ["manifest", "manifest", *each, "evaluate", "evaluate"]
+    assert checkout.commands() == ["manifest", "manifest", *each, "evaluate", "evaluate", "report"]
     assert all(k in call for call in checkout.calls if call[1] == "cluster")
     read = [word for call in checkout.calls for word in call if word.startswith(("encoder=", "clusters="))]
     folders = [word.rpartition("/")[2] for word in read]

@@ -129,3 +129,116 @@ def exp(tmp_path: Path) -> Path:
     command = "cd /home/me/speechssl && bash recipes/mini/hubertopic/run.sh --method both --seeds 3"
     write(folder / "run.sh", f"#!/usr/bin/env bash\n# Does this run again.\n{command}\n")
     return folder
+
+
+def write_lines(file: Path, lines: list[dict[str, float]]) -> None:
+    write(file, "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def write_clip_runs(exp: Path, seed: int, ranks: list[float]) -> None:
+    """A pretrained encoder whose RankMe is as given at each validation, and a distilled one."""
+    speed = {"lr": 0.001, "audio_seconds_per_second": 900.0}
+    steps = range(100, 100 * len(ranks) + 1, 100)
+    pretrained, unfused = exp / f"pretrained-seed{seed}/metrics", exp / f"unfused-seed{seed}/metrics"
+    write_lines(pretrained / "train.jsonl", [{"step": step, "cluster_loss": 900 / step, **speed} for step in steps])
+    watched = [
+        {"step": step, "rankme": rank, "feature_variance": rank / 100, "knn_accuracy": rank / 50}
+        for step, rank in zip(steps, ranks, strict=True)
+    ]
+    write_lines(pretrained / "valid.jsonl", watched)
+    for split in ("train", "valid"):
+        accuracies = {"pseudo_label_accuracy": 0.5 + seed / 10, "pseudo_label_accuracy_tap1": 0.25}
+        lines = [{"step": step, "distillation_loss": 400 / step, **accuracies} for step in steps]
+        write_lines(unfused / f"{split}.jsonl", lines)
+
+
+def cluster_quality(sizes: list[int], nmi: float, silhouette: dict[str, float]) -> dict[str, Any]:
+    """By the words of `speechssl.clusters.stage`."""
+    columns = {
+        "language": {"utterances": sum(sizes), "values": 5, "nmi": nmi, "homogeneity": nmi / 2},
+        "speaker": {"utterances": sum(sizes), "values": 1},
+    }
+    split = {"recordings": sum(sizes), "sizes": sizes, "columns": columns}
+    halves = {**split, "recordings": sum(sizes) // 2, "sizes": [size // 2 for size in sizes]}
+    return {"k": len(sizes), "silhouette": silhouette, "train": split, "valid": halves}
+
+
+def cell(mean: float, spread: float = 0.0, runs: int = 1) -> dict[str, Any]:
+    balanced = {"mean": mean / 2, "spread": spread, "runs": runs}
+    return {"accuracy": {"mean": mean, "spread": spread, "runs": runs}, "balanced_accuracy": balanced}
+
+
+def lape_results(task: dict[str, Any], summary: dict[str, Any], **others: Any) -> dict[str, Any]:
+    """By the words of `speechssl.evaluation.lape.results`; `scores` are not shown."""
+    division = {"name": "official", "train": 900, "valid": 100, "valid_is": "of train, stratified", "test": 300}
+    known = {"column": "class", "group_column": "speaker", "corpus": "folder", "split": "official", "note": ""}
+    sizes = {"clip_seconds": 4.0, "clips": 1300, "padded": 12, "cut": 700, "published": {}, "chance": 0.25}
+    facts = {"frame_rate": 25.0, "dim": 2048, "parameters": 5_321_856}
+    return {
+        "benchmark": "lape",
+        "mode": "linear",
+        "protocol": "sound",
+        "chosen": "learning rate and epoch chosen on validation",
+        "settings": {"epochs": 30, "seeds": [1, 2, 3]},
+        "task": {
+            **known,
+            **sizes,
+            "classes": ["de", "en", "fr", "it"],
+            "most_frequent_class": 0.31,
+            "divisions": [{**division, "missing_from_train": {}}],
+            **task,
+        },
+        "encoders": [{"name": name, **facts, "sources": [f"exp/{name}-seed1"]} for name in summary],
+        "summary": dict(sorted(summary.items())),
+        "left_out": [],
+        **others,
+    }
+
+
+def write_languages(lape: Path) -> None:
+    """A task with three label fractions, linear and fine-tuned; the first two of the linear ones read the same."""
+    linear = {
+        "unfused": {"0.01": cell(0.42, 0.02, 3), "0.1": cell(0.612, 0.0123, 3), "1": cell(0.80049, 0.004, 3)},
+        "pretrained": {"0.01": cell(0.35, 0.03, 3), "0.1": cell(0.7, 0.01, 3), "1": cell(0.7998, 0.005, 3)},
+        "fbank": {"0.01": cell(0.31, 0.0, 3), "0.1": cell(0.33, 0.01, 3), "1": cell(0.4, 0.01, 3)},
+    }
+    tuned = {name: {fraction: cell(0.5) for fraction in linear[name]} for name in ("unfused", "pretrained")}
+    reason = "filterbanks have no weights, so they cannot be fine-tuned"
+    task = {"name": "languages"}
+    write(lape / "languages/results.json", lape_results(task, linear))
+    left_out = [{"what": "fbank", "reason": reason}]
+    write(lape / "languages/finetune/results.json", lape_results(task, tuned, mode="finetune", left_out=left_out))
+    matrix = {"de": {"de": 70, "en": 5}, "en": {"en": 60, "de": 12, "fr": 3}, "fr": {"fr": 70, "it": 5}, "it": {}}
+    few = {"de": {"it": 75}, "en": {"en": 75}, "fr": {}, "it": {}}
+    right = {"de": {"de": 75}, "en": {"en": 75}, "fr": {"fr": 75}, "it": {}}
+    confusion = {"pretrained": {"0.1": few, "1": matrix}, "unfused": {"1": right}}
+    write(lape / "languages/confusion.json", confusion)
+    write_png(lape / "languages/confusion.png")
+
+
+def write_birds(lape: Path) -> None:
+    """A task in the protocol of the papers, with a published score and a class that one fold never heard."""
+    folds = [
+        {"name": "fold 1", "train": 50, "test": 25, "missing_from_train": {"it": 4}},
+        {"name": "fold 2", "train": 50, "test": 25, "missing_from_train": {}},
+    ]
+    folds[1] |= {"test_groups": 9, "groups_also_in_train": 2}
+    task = {"name": "birds", "divisions": folds, "published": {"DECAR": 77.25}, "note": "Not a task of LAPE."}
+    summary = {"pretrained": {"0.1": cell(0.092), "1": cell(0.7)}}
+    chosen = "MAXIMUM of the test accuracy over the epochs"
+    write(lape / "birds/results.json", lape_results(task, summary, protocol="paper", chosen=chosen))
+
+
+@pytest.fixture
+def clip_exp(tmp_path: Path) -> Path:
+    """What `recipes/lape/unfused` leaves, with two seeds of which the second collapsed, and a second task."""
+    folder = tmp_path / "lape"
+    write_clip_runs(folder, 1, [20.0, 15.0, 30.0])
+    write_clip_runs(folder, 2, [20.0, 3.0, 1.02])
+    write(folder / "clusters-seed1/quality.json", cluster_quality([30, 5, 0, 40], 0.62, {"2": 0.11, "4": 0.23}))
+    write(folder / "clusters-seed2/quality.json", cluster_quality([40, 35], 0.48, {}))
+    write_languages(folder / "lape")
+    write_birds(folder / "lape")
+    write(folder / "lape/results.json", {"benchmark": "lape", "tasks": {}})
+    write(folder / "run.sh", "#!/usr/bin/env bash\ncd /home/me && bash recipes/lape/unfused/run.sh --seeds 2\n")
+    return folder

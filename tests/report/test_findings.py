@@ -71,6 +71,28 @@ def test_what_a_killed_process_had_begun_to_write_is_no_result(exp):
     )
 
 
+def test_what_another_kind_of_recipe_makes_is_not_missing(exp, clip_exp):
+    assert read_findings(exp).missing == []
+    (exp / "units/kmeans.json").unlink()
+    assert read_findings(exp).missing == ["k-means (units/kmeans.json)"]
+    assert read_findings(clip_exp).missing == []
+    (clip_exp / "lape/languages/finetune/results.json").unlink()
+    assert read_findings(clip_exp).missing == ["LAPE, fine-tuned (lape/*/finetune/results.json)"]
+
+
+def test_files_of_clusters_and_lape_are_inputs(clip_exp):
+    files = {file.relative_to(clip_exp).as_posix() for file in input_files(clip_exp)}
+    assert files >= {
+        "clusters-seed2/quality.json",
+        "lape/birds/results.json",
+        "lape/languages/confusion.json",
+        "lape/languages/confusion.png",
+        "lape/languages/finetune/results.json",
+        "pretrained-seed1/metrics/valid.jsonl",
+    }
+    assert "lape/results.json" not in files  # a summary of the others
+
+
 def test_no_such_folder(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         read_findings(tmp_path / "nothing")

@@ -1,7 +1,9 @@
 import base64
+import re
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
+import pytest
 
 from speechssl.report.plots import COLOURS, Line, bar_plot, colours_of, line_plot, panel_plot, thinned
 
@@ -12,6 +14,37 @@ def svg(uri: str) -> str:
     text = base64.b64decode(data).decode()
     assert ElementTree.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"
     return text
+
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def points(path: ElementTree.Element) -> np.ndarray:
+    return np.array(re.findall(r"(-?[\d.]+) (-?[\d.]+)", path.attrib["d"]), dtype=float)
+
+
+def drawn(uri: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the corners of the axes and the points of the first line, `(points, 2)` each, y from the top."""
+    root = ElementTree.fromstring(svg(uri))
+    (axes,) = root.iterfind(f".//{SVG}g[@id='patch_2']/{SVG}path")
+    line = next(
+        path
+        for path in root.iter(f"{SVG}path")
+        if "clip-path" in path.attrib and COLOURS[0].lower() in path.attrib["style"]
+    )
+    return points(axes), points(line)
+
+
+def test_shares_are_as_far_apart_as_their_logarithms():
+    _, line = drawn(line_plot([Line("a", [0.01, 0.1, 1], [1.0, 2.0, 3.0], 0)], "share", "%", x_axis="shares"))
+    np.testing.assert_allclose(line[1, 0] - line[0, 0], line[2, 0] - line[1, 0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("from_zero", [False, True])
+def test_from_zero_a_fall_is_as_deep_as_it_looks(from_zero):
+    axes, line = drawn(line_plot([Line("a", [1, 2], [10.0, 8.0], 0)], "step", "rank", from_zero=from_zero))
+    heights = axes[:, 1].max() - line[:, 1]
+    assert (abs(heights[1] / heights[0] - 0.8) < 1e-4) == from_zero
 
 
 def test_plots_are_svg_without_scripts_or_fonts():
@@ -40,6 +73,7 @@ def test_known_encoders_keep_their_colours():
     assert colours_of(["FBANK", "other", "hubert"]) == [6, 3, 0]
     assert colours_of(["hubert"]) == [0]
     assert len(set(colours_of(["a", "b", "c", "hubert", "hubertopic", "random", "fbank"]))) == 7
+    assert len(set(colours_of(["fbank", "a", "b", "c", "d", "e", "f"]))) == 7
 
 
 def test_thinning_takes_means_of_neighbours():

@@ -134,6 +134,32 @@ def test_names_out_of_the_data_do_not_inject(small):
     assert "<script" not in (small / "RESULTS.md").read_text()
 
 
+def test_runs_on_clips_and_lape_are_on_the_page_and_in_the_results(clip_exp):
+    page = report(clip_exp)
+    for part in ("LAPE: one class a clip", "Signs of collapse", "Clusters and metadata", "Confusion matrices (1)"):
+        assert part in " ".join(page.texts)
+    assert not {"script", "link", "iframe", "object", "embed", "form"} & {tag for tag, _ in page.tags}
+    assert "Not run" not in page.texts
+    assert "80.0 ±\u00a00.4" in page.bold
+    text = (clip_exp / "RESULTS.md").read_text()
+    assert "| languages, 10 % of labels | 31.0 | 33.0 ± 1.0 | 61.2 ± 1.2 | **70.0 ± 1.0** |" in text
+    assert "| chosen by | highest silhouette, 0.230 | given |" in text
+    assert "Protocol paper: MAXIMUM of the test accuracy over the epochs." in text
+
+
+def test_names_of_classes_and_encoders_do_not_inject(clip_exp):
+    for file in clip_exp.glob("**/*.json"):
+        text = file.read_text()
+        for word in ("languages", "pretrained", "en", "official", "fbank", "language", "birds"):
+            text = text.replace(f'"{word}"', json.dumps(ATTACK + word + "|\" onload='x'"))
+        file.write_text(text)
+    page = report(clip_exp)
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
+    assert any("alert('x')" in text for text in page.texts), "it is shown as text"
+    assert "<script" not in (clip_exp / "RESULTS.md").read_text()
+
+
 def test_missing_parts_are_listed(tmp_path, capsys):
     page = report(tmp_path)
     listed, said = " ".join(page.texts), capsys.readouterr().out

@@ -17,10 +17,10 @@
 #   --exp DIR          folder of all that is made (default exp/lape)
 #   --config FILE      more settings, one `COMMAND key=value` a line, as in conf/default.conf
 #   --stage N          first stage (default 1)
-#   --stop-stage N     last stage (default 6)
+#   --stop-stage N     last stage (default 7)
 #   --ngpu G           processes for training, one a GPU (default 1)
 #
-# stages: 1 manifest, 2 pretrain, 3 cluster, 4 distill, 5 evaluate, 6 finetune
+# stages: 1 manifest, 2 pretrain, 3 cluster, 4 distill, 5 evaluate, 6 finetune, 7 report
 set -euo pipefail
 
 audio_dir=
@@ -35,7 +35,7 @@ seeds=1
 exp=
 config=
 stage=1
-stop_stage=6
+stop_stage=7
 ngpu=1
 # shellcheck source=tools/stages.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../../../tools/stages.sh" "$@"
@@ -83,5 +83,9 @@ fi
 
 if stage 6 finetune "$target $exp/pretrained-seed<S> $exp/unfused-seed<S>" "$exp/lape"; then
   command_launch evaluate "${lape[@]}" mode=finetune "epochs=$epochs" "seeds=[1]"
+fi
+
+if stage 7 report "$exp" "$exp/report.html $exp/RESULTS.md"; then
+  command_run report "exp=$exp"
 fi
 finish
