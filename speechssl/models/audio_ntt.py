@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from speechssl.errors import UserError
@@ -40,6 +41,8 @@ class AudioNTT(Backbone):
             # The other way round in the paper, with the same result from four times as many numbers.
             self.features.append(nn.MaxPool2d(2))
             self.features.append(nn.ReLU(inplace=True))
+        # Batch norm and maxima take half the time where the channels of a point lie side by side.
+        self.features.to(memory_format=torch.channels_last)
         self.fc = nn.Sequential(
             nn.Linear(self.tap_dims[-1], dim),
             nn.ReLU(inplace=True),
