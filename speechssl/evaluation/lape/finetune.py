@@ -33,7 +33,7 @@ from speechssl.evaluation.lape.data import TaskData
 from speechssl.evaluation.lape.features import require_frames
 from speechssl.evaluation.lape.protocols import Outcome
 from speechssl.evaluation.lape.results import LapeResults
-from speechssl.evaluation.lape.scores import PartScore, Score, count_confusion
+from speechssl.evaluation.lape.scores import PartScore, Score
 from speechssl.evaluation.lape.settings import LapeSettings, Protocol
 from speechssl.evaluation.lape.splits import Division, Rows, labelled_rows
 from speechssl.evaluation.lape.tuning_data import COLUMN, write_data
@@ -236,26 +236,27 @@ def _score(tuning: Tuning) -> PartScore:
     valid_accuracy = None
     if plan.settings.protocol is Protocol.sound:
         valid_accuracy = best["accuracy"] * len(tuning.judge) / len(tuning.held_out)
-    predictions = _predictions(plan, tuning.run(lr) / BEST, test)
-    outcome = Outcome(tuning.seed, lr, best["step"] // tuning.epoch_updates, predictions, valid_accuracy)
-    confusion = count_confusion(plan.data.labels[test], predictions.numpy(), len(plan.data.classes))
-    return PartScore(tuning.division.name, len(tuning.train), outcome, confusion)
+    logits = _logits(plan, tuning.run(lr) / BEST, test)
+    outcome = Outcome(tuning.seed, lr, best["step"] // tuning.epoch_updates, logits, valid_accuracy)
+    return PartScore(tuning.division.name, len(tuning.train), outcome, plan.data.labels[test])
 
 
 @torch.no_grad()
-def _predictions(plan: Plan, best: Path, rows: Rows) -> Tensor:
-    """Return the predicted class of each row, in the number format and the batches of a validation."""
+def _logits(plan: Plan, best: Path, rows: Rows) -> Tensor:
+    """Return `(rows, classes)`, in the number format and the batches of a validation."""
     device = this_device(plan.settings.device)
     number_format = compute_type(plan.settings.finetune.precision, device)
     model, names = load_classifier(best)
     model.to(device)
-    classes = torch.tensor([plan.data.classes.index(name) for name in names])
+    learnt = [plan.data.classes.index(name) for name in names]
     recordings = [plan.data.recordings[row] for row in rows.tolist()]
     found = []
     for batch in plan.clips.batches(recordings, plan.settings.batch_size):
         with torch.autocast(device.type, number_format, enabled=number_format is not torch.float32):
-            found.append(model.logits(batch.to(device)).argmax(dim=1).cpu())
-    return classes[torch.cat(found)]
+            found.append(model.logits(batch.to(device)).cpu())
+    logits = torch.full((len(rows), len(plan.data.classes)), -torch.inf)
+    logits[:, learnt] = torch.cat(found)
+    return logits
 
 
 @contextlib.contextmanager

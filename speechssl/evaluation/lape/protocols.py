@@ -51,10 +51,15 @@ class Outcome:
     """Learning rate of the reported head."""
     epoch: int
     """Epoch of the reported head, from 1."""
-    predictions: Tensor
-    """`(test examples,)` class indices, on the CPU."""
+    logits: Tensor
+    """`(test examples, classes)`, on the CPU; minus infinity for a class that was not learnt."""
     valid_accuracy: float | None
     """Of the reported head; none in the protocol `paper`."""
+
+    @property
+    def predictions(self) -> Tensor:
+        """`(test examples,)` most probable classes."""
+        return self.logits.argmax(dim=1)
 
 
 def choose(train: Examples, rows: Tensor, judge: Examples, options: HeadOptions) -> Chosen:
@@ -104,9 +109,8 @@ def _judged(heads: Heads, part: Examples, epoch: int, lr: float) -> Chosen:
 def _outcomes(
     chosen: Chosen, test: Examples, options: HeadOptions, valid_accuracy: Sequence[float | None]
 ) -> list[Outcome]:
-    predictions = chosen.heads.logits(test.features).argmax(dim=-1).cpu()
+    logits = chosen.heads.logits(test.features).cpu()
     lr, epoch = chosen.lr.tolist(), chosen.epoch.tolist()
     return [
-        Outcome(seed, lr[row], epoch[row], predictions[row], valid_accuracy[row])
-        for row, seed in enumerate(options.seeds)
+        Outcome(seed, lr[row], epoch[row], logits[row], valid_accuracy[row]) for row, seed in enumerate(options.seeds)
     ]

@@ -12,6 +12,8 @@
 - `scores`: row -> a list with one :class:`speechssl.evaluation.lape.scores.Score` a source, label fraction and seed
 - `summary`: row -> label fraction -> `accuracy` and `balanced_accuracy`: `mean`, `spread` (sample standard deviation
   over sources and seeds; 0 for one) and `runs`
+- with `task.distances`, `scores` and `summary` have `mean_distance` too (of the predicted from the true class), and
+  `loki_accuracy` and `loki_mean_distance` (:mod:`speechssl.evaluation.loki`)
 - `left_out`: list of `what` and `reason`
 """
 
@@ -30,9 +32,10 @@ from speechssl import __version__
 from speechssl.evaluation.encoders import Contestant
 from speechssl.evaluation.lape.confusion import plot_confusion
 from speechssl.evaluation.lape.data import TaskData
-from speechssl.evaluation.lape.scores import Confusion, Score
+from speechssl.evaluation.lape.scores import KINDS, Confusion, Score
 from speechssl.evaluation.lape.settings import LapeSettings, Protocol
 from speechssl.evaluation.lape.splits import Division
+from speechssl.evaluation.loki import read_distances
 from speechssl.files import write_json
 from speechssl.models.encoder import Encoder
 
@@ -45,12 +48,18 @@ CHOSEN = {
 
 
 class LapeResults:
-    """Collects what was measured in one task."""
+    """Collects what was measured in one task.
+
+    Raises:
+        UserError: the settings name distances that do not fit the task's classes.
+    """
 
     def __init__(self, settings: LapeSettings, data: TaskData, divisions: Sequence[Division]) -> None:
         self._settings = settings
         self._data = data
         self._divisions = divisions
+        table = settings.task.distances
+        self._distances = None if table is None else read_distances(table, data.classes)
         self._started = time.monotonic()
         self._encoders: dict[str, dict[str, Any]] = {}
         self._scores: dict[str, list[dict[str, Any]]] = {}
@@ -68,7 +77,7 @@ class LapeResults:
         row = self._encoders.setdefault(rival.name, facts)
         if rival.source not in row["sources"]:
             row["sources"].append(rival.source)
-        self._scores.setdefault(rival.name, []).append({"source": rival.source, **score.to_json()})
+        self._scores.setdefault(rival.name, []).append({"source": rival.source, **score.to_json(self._distances)})
         sums = self._confusions.setdefault(rival.name, {})
         fraction = f"{score.label_fraction:g}"
         sums[fraction] = sums.get(fraction, 0) + score.confusion
@@ -128,7 +137,7 @@ def _summary(scores: Sequence[dict[str, Any]]) -> dict[str, dict[str, dict[str, 
     for fraction in sorted({score["label_fraction"] for score in scores}):
         alike = [score for score in scores if score["label_fraction"] == fraction]
         summary[f"{fraction:g}"] = {
-            kind: _mean_and_spread([score[kind] for score in alike]) for kind in ("accuracy", "balanced_accuracy")
+            kind: _mean_and_spread([score[kind] for score in alike]) for kind in KINDS if kind in alike[0]
         }
     return summary
 

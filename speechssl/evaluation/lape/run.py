@@ -60,6 +60,8 @@ def lape_inputs(settings: LapeSettings) -> Iterable[Path]:
     folder = data_folder(settings)
     yield from sorted(folder.glob("*.tsv"))
     yield folder / AUDIO
+    if settings.task.distances is not None:
+        yield Path(settings.task.distances)
     for rival in rivals:
         if rival.path is not None:
             path = Path(rival.path)

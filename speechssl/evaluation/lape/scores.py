@@ -17,9 +17,13 @@ from speechssl.evaluation.lape.protocols import Outcome, paper, sound
 from speechssl.evaluation.lape.settings import LapeSettings, Protocol
 from speechssl.evaluation.lape.splits import Division, Rows, labelled_rows
 from speechssl.evaluation.linear import statistics
+from speechssl.evaluation.loki import Distances, loki, mean_distance
 
 Confusion = npt.NDArray[np.int64]
 """`(classes, classes)` counts: true class, predicted class."""
+
+KINDS = ("accuracy", "balanced_accuracy", "mean_distance", "loki_accuracy", "loki_mean_distance")
+"""What is measured; all but the first two where classes have distances."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +36,21 @@ class PartScore:
     """Clips that the head learnt from."""
     outcome: Outcome
     """Predictions, and what was chosen."""
-    confusion: Confusion
-    """Of the test part."""
+    truth: Rows
+    """`(test clips,)` classes of the test part."""
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the numbers; predictions are in the confusion matrix."""
-        numbers = {
+    @property
+    def confusion(self) -> Confusion:
+        """Of the test part."""
+        return self._counted(self.outcome.predictions.numpy())
+
+    def to_json(self, distances: Distances | None) -> dict[str, Any]:
+        """Return the numbers; predictions are in the confusion matrix.
+
+        Args:
+            distances: of the classes, where they have some: adds how far wrong predictions are, and Loki's.
+        """
+        numbers: dict[str, Any] = {
             "name": self.division,
             "train": self.train,
             "lr": self.outcome.lr,
@@ -46,7 +59,21 @@ class PartScore:
             "accuracy": accuracy(self.confusion),
             "balanced_accuracy": balanced_accuracy(self.confusion),
         }
+        if distances is not None:
+            numbers |= self._distant(distances)
         return {key: value for key, value in numbers.items() if value is not None}
+
+    def _distant(self, distances: Distances) -> dict[str, float]:
+        posteriors = self.outcome.logits.double().softmax(dim=1).numpy()
+        by_loki = self._counted(loki(posteriors, distances))
+        return {
+            "mean_distance": mean_distance(self.confusion, distances),
+            "loki_accuracy": accuracy(by_loki),
+            "loki_mean_distance": mean_distance(by_loki, distances),
+        }
+
+    def _counted(self, predictions: Rows) -> Confusion:
+        return count_confusion(self.truth, predictions, self.outcome.logits.shape[1])
 
 
 @dataclass(frozen=True)
@@ -65,10 +92,10 @@ class Score:
         """The sum over the divisions."""
         return np.sum([part.confusion for part in self.parts], axis=0)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return mean accuracies and those of each division."""
-        parts = [part.to_json() for part in self.parts]
-        means = {key: float(np.mean([part[key] for part in parts])) for key in ("accuracy", "balanced_accuracy")}
+    def to_json(self, distances: Distances | None = None) -> dict[str, Any]:
+        """Return what was measured in each division, and means; see :meth:`PartScore.to_json`."""
+        parts = [part.to_json(distances) for part in self.parts]
+        means = {kind: float(np.mean([part[kind] for part in parts])) for kind in KINDS if kind in parts[0]}
         return {"seed": self.seed, "label_fraction": self.label_fraction, **means, "parts": parts}
 
 
@@ -121,8 +148,7 @@ def _score_division(
     else:
         outcomes = sound(train, learnt, part(division.valid), lambda: part(division.test), options)
     for outcome in outcomes:
-        confusion = count_confusion(data.labels[division.test], outcome.predictions.numpy(), len(data.classes))
-        yield PartScore(division.name, learnt.shape[1], outcome, confusion)
+        yield PartScore(division.name, learnt.shape[1], outcome, data.labels[division.test])
 
 
 def _scaling(train: Tensor, standardised: bool) -> tuple[Tensor, Tensor]:

@@ -75,6 +75,9 @@ class LapeTask:
     validation has other ones, where the column is known, is not the class, and gives every class enough of them."""
     published: Any = None
     """Test accuracies by others, `{name: per cent}`, that stand beside ours in the tables: maxima over epochs."""
+    distances: str | None = None
+    """Square table of the distances between classes, for predictions by Loki's rule beside the most probable ones: a
+    header `class<TAB>NAME<TAB>...`, and a line `NAME<TAB>distance<TAB>...` a class."""
     note: str = ""
     """What of it is this project's choice."""
 

@@ -18,21 +18,34 @@ _LEARNT = {
     "scratch.",
 }
 
+_MOST_LABELS = {
+    "balanced_accuracy": "balanced accuracy",
+    "mean_distance": "mean distance",
+    "loki_accuracy": "accuracy (Loki)",
+    "loki_mean_distance": "mean distance (Loki)",
+}
+"""Measures that a task's table has for the largest label fraction, where they are there, and what it calls them."""
+
 _LATEX = str.maketrans({character: f"\\{character}" for character in "&%$#_{}"} | {"±": r"$\pm$", "~": r"\~{}"})
 
 
 def task_table(results: TaskResults) -> list[list[str]]:
-    """Return the table of one task: accuracy for each label fraction, then balanced accuracy for the largest."""
-    fractions = _fractions(results["summary"].values())
+    """Return the table of one task: accuracy for each label fraction, then the other measures for the largest."""
+    summaries = results["summary"].values()
+    fractions = _fractions(summaries)
+    most = fractions[-1]
+    measures = [kind for kind in _MOST_LABELS if any(kind in summary.get(most, {}) for summary in summaries)]
     header = ["encoder", *(f"accuracy{_labels(fraction)}" for fraction in fractions)]
-    rows = [[*header, f"balanced accuracy{_labels(fractions[-1])}", "parameters", "width"]]
+    header += [f"{_MOST_LABELS[kind]}{_labels(most)}" for kind in measures]
+    rows = [[*header, "parameters", "width"]]
     for facts in results["encoders"]:
         summary = results["summary"][facts["name"]]
         cells = [_cell(summary.get(fraction, {}).get("accuracy")) for fraction in fractions]
-        cells.append(_cell(summary.get(fractions[-1], {}).get("balanced_accuracy")))
+        cells += [_cell(summary.get(most, {}).get(kind), kind) for kind in measures]
         rows.append([facts["name"], *cells, f"{facts['parameters']:,}".replace(",", " "), str(facts["dim"])])
     for name, value in results["task"]["published"].items():
-        rows.append([_published(name), *["-"] * (len(fractions) - 1), f"{value:.1f}", "-", "-", "-"])
+        unknown = len(measures) + 2
+        rows.append([_published(name), *["-"] * (len(fractions) - 1), f"{value:.1f}", *["-"] * unknown])
     return rows
 
 
@@ -59,6 +72,8 @@ def captions(tasks: Sequence[TaskResults]) -> list[str]:
     for protocol in Protocol:
         chosen = {results["chosen"] for results in tasks if results["protocol"] == protocol}
         lines += [f"Protocol {protocol.value}: {words}." for words in sorted(chosen)]
+    if any(_has_distances(results) for results in tasks):
+        lines.append("Loki: the class with the smallest expected squared distance is predicted (arXiv 2307.12226).")
     if any(results["task"]["published"] for results in tasks):
         lines.append("Published scores are maxima of the test accuracy over the epochs.")
     return lines
@@ -81,12 +96,17 @@ def _labels(fraction: str) -> str:
     return "" if float(fraction) == 1 else f", {100 * float(fraction):g} % of labels"
 
 
+def _has_distances(results: TaskResults) -> bool:
+    return any("mean_distance" in cells for summary in results["summary"].values() for cells in summary.values())
+
+
 def _published(name: str) -> str:
     return f"{name} (published, maximum over epochs)"
 
 
-def _cell(summary: Mapping[str, float] | None) -> str:
+def _cell(summary: Mapping[str, float] | None, kind: str = "accuracy") -> str:
     if summary is None:
         return "-"
-    mean = f"{100 * summary['mean']:.1f}"
-    return f"{mean} ± {100 * summary['spread']:.1f}" if summary["runs"] > 1 else mean
+    scale, digits = (1, 2) if kind.endswith("distance") else (100, 1)
+    mean = f"{scale * summary['mean']:.{digits}f}"
+    return f"{mean} ± {scale * summary['spread']:.{digits}f}" if summary["runs"] > 1 else mean

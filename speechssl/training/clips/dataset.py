@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +44,11 @@ class ClipDataset:
 
     def __len__(self) -> int:
         return len(self.manifest)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Leave out all recordings but those of these rows."""
+        paths = [self.manifest.paths[row] for row in rows]
+        self.manifest = dataclasses.replace(self.manifest, paths=paths, samples=self.manifest.samples[list(rows)])
 
     @property
     def padded(self) -> int:

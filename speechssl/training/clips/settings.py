@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -12,6 +13,7 @@ from speechssl.audio.augment_waveform import WaveformAugmentSettings
 from speechssl.errors import UserError
 from speechssl.models.clip_config import ClipConfig
 from speechssl.objectives.choose import ViewObjectiveName, ViewObjectiveSettings
+from speechssl.objectives.label_augmentation import LabelAugmentationSettings
 from speechssl.objectives.self_distillation import SelfDistillationSettings
 from speechssl.training.settings import Parallel, TrainSettings, require_positive
 
@@ -125,4 +127,49 @@ class FinetuneSettings(ClipSettings):
     """
 
     column: str = MISSING
-    """Column of `metadata.tsv` beside the manifests: the classes."""
+    """Column of `metadata.tsv` beside the manifests: the classes. Recordings with an empty cell are left out and
+    counted."""
+    sla: LabelAugmentationSettings = field(default_factory=LabelAugmentationSettings)
+    """Self-supervised label augmentation with self-distillation (arXiv 1910.05872)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        default = ClipConfig()
+        changed = [
+            setting.name
+            for setting in dataclasses.fields(default)
+            if getattr(self.model, setting.name) != getattr(default, setting.name)
+        ]
+        if self.init_from is not None and changed:
+            raise UserError(
+                f"model.{changed[0]} is set, but init_from={self.init_from} brings an encoder of its own: "
+                "leave one of them out"
+            )
+
+
+@dataclass
+class PseudoLabelSettings:
+    """Everything that `speechssl pseudo_label` reads."""
+
+    classifier: str = MISSING
+    """Run folder of `speechssl finetune`: its best classifier predicts, its `column` names the classes and its
+    `data.seconds` is the length of the clips, cut from the middles."""
+    manifest: str = MISSING
+    """Manifest of the target's recordings, e.g. `data/birds/train.tsv`. Those with a class in `metadata.tsv` vote, and
+    those whose cell is empty get a pseudo-label."""
+    out: str = MISSING
+    """Folder for `pseudo_labels.tsv`, and for a manifest and `metadata.tsv` of what to train on."""
+    confidence: float = 0.5
+    """A pseudo-label is kept where the classifier gives it a higher probability than this (0.5 as HAST). Of two
+    classes one always has more than half: set it higher."""
+    neighbours: int = 5
+    """Labelled recordings that vote on each recording: the nearest by cosine. All vote where there are fewer."""
+    workers: int = 2
+    """Threads that read audio. Changes no result."""
+    device: str = "auto"
+    """Where the classifier runs: `cpu`, `cuda`, or `auto`."""
+
+    def __post_init__(self) -> None:
+        require_positive({"neighbours": self.neighbours, "workers": self.workers})
+        if not 0 <= self.confidence < 1:
+            raise UserError(f"confidence={self.confidence:g} must be 0 or more and below 1")

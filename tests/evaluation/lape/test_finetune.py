@@ -283,8 +283,15 @@ def test_a_class_that_train_lacks_is_never_right(tmp_path: Path, data_dir: Path,
     for number, row in enumerate(row for row in rows[1:] if row[split] == "valid"):
         row[label] = "strange" if number < 3 else row[label]
     table.write_text("".join("\t".join(row) + "\n" for row in rows))
-    results = finetune(tmp_path, clip_dir, f"data_dir={data}", "task.split=official", "epochs=2", "baselines=[]")
+    names = ["high", "low", "middle", "strange"]
+    distances = tmp_path / "distances.tsv"
+    far = [[name, *("0" if name == other else "1" for other in names)] for name in names]
+    distances.write_text("".join("\t".join(row) + "\n" for row in [["class", *names], *far]))
+    given = ("task.split=official", "epochs=2", "baselines=[]", f"task.distances={distances}")
+    results = finetune(tmp_path, clip_dir, f"data_dir={data}", *given)
     (part,) = results["scores"]["tiny"][0]["parts"]
+    # All classes are as far from one another, and one has no probability.
+    assert part["loki_accuracy"] == part["accuracy"] == pytest.approx(1 - part["loki_mean_distance"])
     assert part["valid_accuracy"] == pytest.approx(max(line["accuracy"] for line in lines(the_run(tmp_path))) * 9 / 12)
 
 

@@ -85,6 +85,32 @@ def test_the_same_command_is_left_out_until_a_recording_changes(
     assert lape(tmp_path / "out", encoder_dir, *given)["task"]["clips"] == 3 * EACH - 1
 
 
+def test_distances_add_lokis_predictions_and_a_changed_table_is_noticed(
+    tmp_path: Path, data_dir: Path, encoder_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "pitches.tsv"
+    lines = ["class\tlow\tmiddle\thigh", "low\t0\t1\t2", "middle\t1\t0\t1", "high\t2\t1\t0"]
+    table.write_text("\n".join(lines) + "\n")
+    given = (f"data_dir={data_dir}", "baselines=[fbank]", "seeds=[1,2]", "epochs=1", f"task.distances={table}")
+    results = lape(tmp_path / "out", encoder_dir, *given)
+    for name in ("fbank", "tiny"):
+        summary, scores = results["summary"][name]["1"], results["scores"][name]
+        for kind in ("mean_distance", "loki_accuracy", "loki_mean_distance"):
+            assert summary[kind]["mean"] == pytest.approx(np.mean([score[kind] for score in scores]))
+        wrong = json.loads((tmp_path / "out/tones/confusion.json").read_text())[name]["1"]
+        steps = {"low": 0, "middle": 1, "high": 2}
+        far = [count * abs(steps[a] - steps[b]) for a, row in wrong.items() for b, count in row.items()]
+        tested = 2 * results["task"]["divisions"][0]["test"]
+        assert summary["mean_distance"]["mean"] == pytest.approx(sum(far) / tested)
+    table.write_text(table.read_text().replace("1", "4"))
+    assert lape(tmp_path / "out", encoder_dir, *given)["summary"] != results["summary"]
+    table.write_text(table.read_text().replace("high", "deep"))
+    capsys.readouterr()
+    assert main(["evaluate", "benchmark=lape", "task.clip_seconds=0.5", "task.column=class", "task.name=tones",
+                 f"out_dir={tmp_path}/out", f"encoders={{tiny: {encoder_dir}}}", *given]) == 1  # fmt: skip
+    assert "pitches.tsv has no line of the class 'high'" in capsys.readouterr().err
+
+
 def test_two_runs_agree_and_numbers_do_not_depend_on_file_order_batches_or_threads(
     tmp_path: Path, out: Path, results: dict, data_dir: Path, encoder_dir: Path
 ) -> None:

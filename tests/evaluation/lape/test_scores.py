@@ -45,6 +45,29 @@ def test_the_score_of_folds_is_the_mean_of_their_accuracies() -> None:
     assert [part.train for part in found[2].parts] == [60, 60]
 
 
+def test_where_classes_have_distances_lokis_predictions_stand_beside_the_most_probable() -> None:
+    distances = np.array([[0.0, 1.0, 4.0], [1.0, 0.0, 2.0], [4.0, 2.0, 0.0]])
+    examples = blobs(150, spread=6.0)
+    division = Division("official", TRAIN, VALID, TEST)
+    (score,) = score_features(examples.features, task_data(examples.labels), [division], settings(seeds=[1]))
+    truth = examples.labels[TEST].tolist()
+    posteriors = np.exp(score.parts[0].outcome.logits.double().numpy())
+    posteriors /= posteriors.sum(axis=1, keepdims=True)
+    costs = [[sum(p[i] * distances[y, i] ** 2 for i in range(3)) for y in range(3)] for p in posteriors]
+    likely, by_loki = posteriors.argmax(axis=1), np.argmin(costs, axis=1)
+    assert (likely != by_loki).any()
+    expected = {
+        "mean_distance": np.mean([distances[pair] for pair in zip(truth, likely, strict=True)]),
+        "loki_accuracy": accuracy_score(truth, by_loki),
+        "loki_mean_distance": np.mean([distances[pair] for pair in zip(truth, by_loki, strict=True)]),
+    }
+    found = score.to_json(distances)
+    assert {kind: found[kind] for kind in expected} == pytest.approx(expected)
+    assert found.pop("parts")[0].items() >= {kind: found[kind] for kind in (*expected, "accuracy")}.items()
+    without = score.to_json()
+    assert without["accuracy"] == found["accuracy"] and not set(without) & set(expected)
+
+
 def test_features_are_standardised_by_the_training_part(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Examples] = []
     monkeypatch.setattr(

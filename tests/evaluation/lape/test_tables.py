@@ -46,6 +46,17 @@ def test_the_table_of_a_task_has_a_column_for_each_fraction() -> None:
     assert [len(row) for row in task_table(BIRDS)] == [5, 5, 5]
 
 
+def test_distances_have_columns_where_the_classes_have_them() -> None:
+    cell = {"mean": 0.5, "spread": 0.0625, "runs": 3}
+    kinds = ("accuracy", "balanced_accuracy", "mean_distance", "loki_accuracy", "loki_mean_distance")
+    far = {**BIRDS, "summary": {"ours": {"1": dict.fromkeys(kinds, cell)}}}
+    header, ours, them = task_table(far)
+    assert header[2:6] == ["balanced accuracy", "mean distance", "accuracy (Loki)", "mean distance (Loki)"]
+    assert ours[2:6] == ["50.0 ± 6.2", "0.50 ± 0.06", "50.0 ± 6.2", "0.50 ± 0.06"]
+    assert len(them) == len(header) == 8
+    assert "arXiv 2307.12226" in " ".join(captions([ESC, far])) and "Loki" not in " ".join(captions([ESC]))
+
+
 def test_captions_name_each_mode_and_protocol_once() -> None:
     lines = captions([ESC, BIRDS, ESC])
     assert lines[1:] == [

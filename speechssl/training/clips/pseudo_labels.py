@@ -1,0 +1,204 @@
+"""Pseudo-labels of a target's unlabelled recordings, to train on before the real labels (prediction pre-training).
+
+Training on a classifier's own predictions, and after that on the real labels: Guo, arXiv 2011.09031. Which predictions
+are kept is HAST's rule (Schröder and Heyer, arXiv 2406.09206): the classifier is confident, and the nearest neighbours
+in the space of its encoder vote for the same class. Here labelled recordings vote, each weighted by the inverse of its
+distance, so that a class with few of them can win; in HAST predictions do. As in HAST, the labelled recordings are
+trained on beside the kept ones, so no class is missing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from speechssl.audio import SAMPLE_RATE
+from speechssl.data.manifest import AUDIO, Manifest, write_manifest
+from speechssl.data.metadata import write_metadata
+from speechssl.data.tables import write_table
+from speechssl.errors import UserError
+from speechssl.files import read_json, write_text
+from speechssl.models.device import pick_device
+from speechssl.progress import progress
+from speechssl.training.clips.classes import metadata_file, read_classes
+from speechssl.training.clips.dataset import ClipDataset
+from speechssl.training.clips.finetune import BEST, Classifier, load_classifier
+from speechssl.training.clips.reader import HeldOutReader, Rows
+from speechssl.training.clips.settings import ClipDataSettings, PseudoLabelSettings
+from speechssl.training.dataset import AudioCache
+
+TABLE = "pseudo_labels.tsv"
+"""Every recording that had no class: its pseudo-label, what the neighbours vote, and whether it is kept."""
+
+KEPT, OUTVOTED, DOUBTFUL = "kept", "neighbours disagree", "not confident"
+"""Outcomes; a pseudo-label that has both faults is counted as outvoted."""
+
+Floats = npt.NDArray[np.float32]
+
+_BATCH = 32
+"""Clips encoded together. Changes no result beyond rounding."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Pseudo-labels of the unlabelled recordings, each `(unlabelled,)`."""
+
+    rows: Rows
+    """Their rows in the manifest."""
+    predicted: Rows
+    """Classes by the classifier: the pseudo-labels."""
+    voted: Rows
+    """Classes by the neighbours."""
+    confidence: Floats
+    """Probability of the predicted class."""
+    outcomes: list[str]
+    """`KEPT`, or why not."""
+
+
+def judge(vectors: Floats, posteriors: Floats, labels: Rows, neighbours: int, confidence: float) -> Judged:
+    """Return the pseudo-labels of all recordings without a label, and whether each is kept.
+
+    Args:
+        vectors: `(recordings, dim)` by the classifier's encoder.
+        posteriors: `(recordings, classes)` by the classifier.
+        labels: `(recordings,)`; -1 where no label is known. One at least is.
+        neighbours: how many vote at most.
+        confidence: a pseudo-label is kept where its probability is higher.
+    """
+    # Imported here: fine-tuning must not wait for scikit-learn.
+    from sklearn.neighbors import KNeighborsClassifier
+
+    known, rows = np.flatnonzero(labels >= 0), np.flatnonzero(labels < 0)
+    voters = KNeighborsClassifier(min(neighbours, len(known)), weights="distance", metric="cosine")
+    voted = voters.fit(vectors[known], labels[known]).predict(vectors[rows])
+    predicted, certainty = posteriors[rows].argmax(axis=1), posteriors[rows].max(axis=1)
+    outcomes = np.where(voted != predicted, OUTVOTED, np.where(certainty > confidence, KEPT, DOUBTFUL))
+    return Judged(rows, predicted, voted, certainty, outcomes.tolist())
+
+
+def pseudo_label(settings: PseudoLabelSettings) -> None:
+    """Label the unlabelled recordings of a manifest, and write what to train on.
+
+    In `settings.out`: `pseudo_labels.tsv`, and, under the manifest's own name and in `metadata.tsv`, the labelled
+    recordings and those whose pseudo-label is kept.
+
+    Raises:
+        UserError: there is nothing to label or nothing to vote, labels that the classifier does not know, or nothing
+            is kept (`pseudo_labels.tsv` is written then, and says why).
+    """
+    best = best_folder(settings.classifier)
+    model, classes = load_classifier(best)
+    run = read_json(best / "best.json")
+    data = ClipDataset(settings.manifest, ClipDataSettings(seconds=run["seconds"]), 0, AudioCache(0.0))
+    out, manifest = Path(settings.out), data.manifest
+    if out.resolve() == manifest.file.parent.resolve():
+        raise UserError(f"out={out} holds {manifest.file} itself, which would be written over: give another folder")
+    cells = read_classes(manifest, run["column"])
+    labels = _labels(cells, classes, manifest, run["column"])
+    found = judge(*_predict(model, data, settings), labels, settings.neighbours, settings.confidence)
+    _write_table(out / TABLE, found, manifest, classes)
+    kept = [number for number, outcome in enumerate(found.outcomes) if outcome == KEPT]
+    if not kept:
+        raise UserError(
+            f"none of {len(found.rows)} pseudo-labels is kept, {out / TABLE} says why: "
+            f"lower confidence={settings.confidence:g}, or fine-tune for longer"
+        )
+    for number in kept:
+        cells[found.rows[number]] = classes[found.predicted[number]]
+    _write_training_part(out, manifest, run["column"], cells)
+    _print(found, classes, out)
+
+
+def pseudo_label_inputs(settings: PseudoLabelSettings) -> Iterable[Path]:
+    """Return the files that decide the pseudo-labels."""
+    manifest = Path(settings.manifest)
+    yield from (manifest, manifest.with_name(AUDIO), manifest.with_name("metadata.tsv"))
+    best = best_folder(settings.classifier)
+    yield from (best / name for name in ("best.json", "encoder.safetensors", "classifier.safetensors"))
+
+
+def pseudo_label_outputs(settings: PseudoLabelSettings) -> Iterable[Path]:
+    """Return the files that are made."""
+    out = Path(settings.out)
+    return [out / TABLE, out / Path(settings.manifest).name, out / "metadata.tsv"]
+
+
+def best_folder(classifier: str) -> Path:
+    """Return the folder of a run's best classifier, given the run's folder or that folder itself."""
+    folder = Path(classifier)
+    return folder / BEST if (folder / BEST).is_dir() else folder
+
+
+def _labels(cells: list[str], classes: list[str], manifest: Manifest, column: str) -> Rows:
+    """Return the class of each recording, -1 where it is not known."""
+    strange = sorted(set(cells) - {"", *classes})
+    if strange:
+        raise UserError(
+            f"{metadata_file(manifest)} has a {column} that the classifier has not learned: {', '.join(strange)}; "
+            "fine-tune on all classes first"
+        )
+    count = len(cells) - cells.count("")
+    if count in (0, len(cells)):
+        raise UserError(
+            f"{count} of the {len(cells)} recordings of {manifest.file} have a {column}: "
+            "pseudo-labels need some that have one, and some that have none"
+        )
+    return np.array([classes.index(cell) if cell else -1 for cell in cells])
+
+
+@torch.inference_mode()
+def _predict(model: Classifier, data: ClipDataset, settings: PseudoLabelSettings) -> tuple[Floats, Floats]:
+    """Return the encoder's vector and the posterior of the middle of each recording."""
+    device = pick_device(settings.device)
+    model.to(device)
+    vectors, posteriors = [], []
+    with contextlib.closing(HeldOutReader(data, len(data), _BATCH, settings.workers)) as reader:
+        for [batch] in progress(reader, "predicting", "batch", total=-(-len(data) // _BATCH)):
+            pooled = model.pooled(batch.waveforms[0].to(device))
+            vectors.append(pooled.float().cpu())
+            posteriors.append(model.classify(pooled).softmax(dim=1).cpu())
+    return torch.cat(vectors).numpy(), torch.cat(posteriors).numpy()
+
+
+def _write_table(path: Path, found: Judged, manifest: Manifest, classes: list[str]) -> None:
+    each = zip(found.rows, found.predicted, found.voted, found.confidence, found.outcomes, strict=True)
+    write_table(
+        path,
+        ["path", "class", "vote", "confidence", "outcome"],
+        (
+            [manifest.paths[row], classes[predicted], classes[voted], f"{confidence:.4f}", outcome]
+            for row, predicted, voted, confidence, outcome in each
+        ),
+    )
+
+
+def _write_training_part(out: Path, manifest: Manifest, column: str, cells: list[str]) -> None:
+    """Write manifest and metadata of the recordings with a label, real or not."""
+    rows = [row for row, cell in enumerate(cells) if cell]
+    paths, samples = [manifest.paths[row] for row in rows], manifest.samples[rows].tolist()
+    write_manifest(out / manifest.file.name, manifest.root, zip(paths, samples, strict=True))
+    audio = manifest.file.with_name(AUDIO)
+    if audio.is_file():
+        write_text(out / AUDIO, audio.read_text(encoding="utf-8"))
+    table = [
+        {"path": path, "split": manifest.file.stem, "seconds": f"{length / SAMPLE_RATE:.3f}", column: cells[row]}
+        for row, path, length in zip(rows, paths, samples, strict=True)
+    ]
+    write_metadata(out / "metadata.tsv", [column], table)
+
+
+def _print(found: Judged, classes: list[str], out: Path) -> None:
+    counts = Counter(found.outcomes)
+    others = ", ".join(f"{counts[outcome]} {outcome}" for outcome in (OUTVOTED, DOUBTFUL))
+    print(f"pseudo-labels: {counts[KEPT]} of {len(found.rows)} recordings kept ({others}), listed in {out / TABLE}")
+    labelled = {place for place, outcome in zip(found.predicted, found.outcomes, strict=True) if outcome == KEPT}
+    without = [name for place, name in enumerate(classes) if place not in labelled]
+    if without:
+        print(f"pseudo-labels: classes without any: {', '.join(without)}")
