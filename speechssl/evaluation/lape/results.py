@@ -20,7 +20,6 @@
 from __future__ import annotations
 
 import dataclasses
-import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +35,7 @@ from speechssl.evaluation.lape.scores import KINDS, Confusion, Score
 from speechssl.evaluation.lape.settings import LapeSettings, Protocol
 from speechssl.evaluation.lape.splits import Division
 from speechssl.evaluation.loki import read_distances
+from speechssl.evaluation.spread import mean_and_spread
 from speechssl.files import write_json
 from speechssl.models.encoder import Encoder
 
@@ -137,14 +137,9 @@ def _summary(scores: Sequence[dict[str, Any]]) -> dict[str, dict[str, dict[str, 
     for fraction in sorted({score["label_fraction"] for score in scores}):
         alike = [score for score in scores if score["label_fraction"] == fraction]
         summary[f"{fraction:g}"] = {
-            kind: _mean_and_spread([score[kind] for score in alike]) for kind in KINDS if kind in alike[0]
+            kind: mean_and_spread([score[kind] for score in alike]) for kind in KINDS if kind in alike[0]
         }
     return summary
-
-
-def _mean_and_spread(values: Sequence[float]) -> dict[str, float]:
-    spread = statistics.stdev(values) if len(values) > 1 else 0.0
-    return {"mean": statistics.fmean(values), "spread": spread, "runs": len(values)}
 
 
 def _sparse(matrix: Confusion, classes: Sequence[str]) -> dict[str, dict[str, int]]:
