@@ -90,7 +90,8 @@ def _fits(option: Any, settings: Any) -> bool:
         return True
     # `in` says no to a key whose value is missing.
     known = list(settings) if isinstance(settings, DictConfig) else []
-    return all(key in known and _fits(option._get_node(key), settings._get_node(key)) for key in option)
+    keys = [key for key in option if key != "defaults"]  # hydra's own: other options that it is made of
+    return all(key in known and _fits(option._get_node(key), settings._get_node(key)) for key in keys)
 
 
 def field_docs(settings: type) -> dict[str, str]:
@@ -131,6 +132,7 @@ def _unknown_key(command: Command, overrides: list[str], error: Exception, whole
             fit = group_options(config, key)
             if option not in fit:
                 return UserError(f"{key}={option} is not for `speechssl {command.name}`; known here: {', '.join(fit)}")
+            known += _flat_keys(compose(command.config_name, [override]))
         if key not in known:
             hint = _owner(key, whole) or nearest(key, known)
             return UserError(f"unknown setting '{key}' of `speechssl {command.name}`{hint}")

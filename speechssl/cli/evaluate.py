@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from speechssl.cli.command import Command
+from speechssl.evaluation.lape.all_tasks import run_all_tasks
 from speechssl.evaluation.lape.run import lape_inputs, lape_outputs, run_lape
 from speechssl.evaluation.lape.settings import LapeSettings
 from speechssl.evaluation.run import evaluate_inputs, evaluate_outputs, run_evaluate
@@ -17,6 +18,8 @@ PROBES = Command(
         "data_dir=data/mine out_dir=exp/mine/evaluate encoders='{hubert: exp/mine/hubert-seed1}'",
         "data_dir=data/mine out_dir=exp/mine/evaluate "
         "encoders='{hubert: [exp/mine/hubert-seed1, exp/mine/hubert-seed2], other: models/hubert-base}'",
+        "data_dir=data/mine out_dir=exp/mine/evaluate encoders='{hubert: exp/mine/hubert-seed1, "
+        'wavlm: "s3prl:wavlm_local?ckpt=models/WavLM-Base.pt", wav2vec2: "hf:models/wav2vec2-base"}\'',
         "data_dir=data/asterisk test_dir=data/asterisk_voices phones_dirs=[data/flite] labels_dir=exp/mini/units "
         "mask=fast out_dir=exp/mini/evaluate encoders='{hubert: exp/mini/hubert-seed1}'",
         "benchmark=lape task=urbansound8k corpus_dir=/corpora/UrbanSound8K out_dir=exp/lape "
@@ -26,7 +29,7 @@ PROBES = Command(
     outputs=evaluate_outputs,
 )
 
-LAPE = Command(
+TASK_OF_LAPE = Command(
     name="evaluate",
     config="lape",
     summary="LAPE: one class a clip, by a linear head on frozen encoders or fine-tuned ones, side by side, over seeds.",
@@ -43,9 +46,22 @@ LAPE = Command(
         "encoders='{unfused: exp/unfused}'",
         "benchmark=lape task.name=birds task.clip_seconds=5 corpus_dir=~/birds out_dir=exp/lape "
         "encoders='{unfused: exp/unfused}'",
+        "benchmark=lape task=all corpus_dir=/corpora out_dir=exp/lape task.members.voxceleb1.folder=vox1 "
+        "encoders='{unfused: exp/unfused, fbank_s3prl: s3prl:fbank_no_cmvn}'",
     ),
     inputs=lape_inputs,
     outputs=lape_outputs,
 )
+
+
+def _run_lape(settings: LapeSettings) -> None:
+    """Run one task, or of `task=all` each as a command of its own, which is left out where its results are there."""
+    if settings.task.members:
+        run_all_tasks(settings, TASK_OF_LAPE.run_unless_done)
+    else:
+        run_lape(settings)
+
+
+LAPE = replace(TASK_OF_LAPE, run=_run_lape)
 
 COMMAND = replace(PROBES, choice="benchmark", variants={"probes": PROBES, "lape": LAPE})

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 
 from speechssl.errors import UserError, nearest
 from speechssl.evaluation.baselines import FilterbankEncoder
+from speechssl.evaluation.sources import is_own, load_source, source_files
 from speechssl.models.clip_encoder import ClipEncoder
 from speechssl.models.encoder import Encoder
 from speechssl.models.hubert import HubertEncoder
-from speechssl.models.load import load_encoder
 
 FBANK = "fbank"
 RANDOM = "random"
@@ -26,27 +27,34 @@ class Contestant:
     name: str
     """The row."""
     source: str
-    """A path, `fbank`, or `random seed N`."""
+    """What `load_source` takes, `fbank`, or `random seed N`."""
     like: str | None = None
     """The trained encoder that a random one has the configuration of."""
     seed: int = 0
     """Of a random encoder."""
     frame_rate: float = 50.0
     """Of filterbanks: frames a second."""
+    tunable: bool = True
+    """Whether it can be fine-tuned: encoders of ours can."""
 
     @property
     def path(self) -> str | None:
-        """The folder of a trained encoder."""
+        """Where a trained encoder is loaded from."""
         return None if self.name in (FBANK, RANDOM) else self.source
+
+    def files(self) -> Iterator[Path]:
+        """Yield the files that decide what a trained encoder is."""
+        if self.path is not None:
+            yield from source_files(self.path)
 
     def build(self) -> Encoder:
         """Load or make the encoder, in evaluation mode, on the CPU."""
         if self.path is not None:
-            return load_encoder(self.path)
+            return load_source(self.path)
         if self.name == FBANK:
             return FilterbankEncoder(self.frame_rate)
         assert self.like is not None
-        return random_encoder(load_encoder(self.like), self.seed)
+        return random_encoder(load_source(self.like), self.seed)
 
 
 def random_encoder(trained: Encoder, seed: int) -> Encoder:
@@ -69,22 +77,25 @@ def contestants(encoders: Any, baselines: Sequence[str], fbank_rate: float | Non
     """Return all encoders of all rows of the results, baselines first.
 
     Args:
-        encoders: `{name: path}` or `{name: [path, ...]}`, one path a seed.
-        baselines: `fbank`, and `random`: as many random encoders as the row of most seeds has paths, of the
+        encoders: `{name: source}` or `{name: [source, ...]}`, one source a seed; `load_source` says what one may be.
+        baselines: `fbank`, and `random`: as many random encoders as the row of most seeds has sources, of the
             configuration of the first trained encoder.
         fbank_rate: frames a second of `fbank`; default: those of the first trained encoder.
 
     Raises:
-        UserError: a path without an encoder, `random` without a trained encoder, or settings of another form.
+        UserError: a source without an encoder, `random` without a trained encoder of ours in the first place, or
+            settings of another form.
     """
     if not isinstance(encoders, Mapping):
-        raise UserError("encoders must name its encoders, e.g. encoders='{hubert: exp/hubert-seed1}'")
-    rows = {str(name): _paths(str(name), value) for name, value in encoders.items()}
-    first = next((row[0] for row in rows.values()), None)
-    # All are loaded once before the first is evaluated, which may take long: a wrong path is told now.
-    rates = [load_encoder(path).frame_rate for row in rows.values() for path in row]
+        raise UserError(
+            "encoders must name its encoders, e.g. encoders='{hubert: exp/hubert-seed1}'; "
+            """one with signs such as = or & in double quotes: '{hubert: "s3prl:hubert_local?ckpt=model.pt"}'"""
+        )
+    rows = {str(name): _sources(str(name), value) for name, value in encoders.items()}
+    trained = _look_at(rows)
+    first = next(iter(trained), None)
     if fbank_rate is None:
-        fbank_rate = rates[0] if rates else Contestant.frame_rate
+        fbank_rate = trained[first].frame_rate if first else Contestant.frame_rate
     seeds = max((len(row) for row in rows.values()), default=1)
     found: list[Contestant] = []
     for name in baselines:
@@ -93,20 +104,41 @@ def contestants(encoders: Any, baselines: Sequence[str], fbank_rate: float | Non
         if name in rows:
             raise UserError(f"encoders.{name} has the name of a baseline; give it another")
         if name == FBANK:
-            found.append(Contestant(name, name, frame_rate=fbank_rate))
+            found.append(Contestant(name, name, frame_rate=fbank_rate, tunable=False))
         elif first is None:
             raise UserError("the baseline random takes the configuration of a trained encoder; set baselines=[fbank]")
+        elif not trained[first].own:
+            raise UserError(
+                f"the baseline random takes the configuration of the first encoder, and {first} has none of ours: name "
+                "an encoder of speechssl first, or set baselines=[fbank]"
+            )
         else:
             found += [Contestant(name, f"{RANDOM} seed {seed}", first, seed) for seed in range(1, seeds + 1)]
     for name, row in rows.items():
-        found += [Contestant(name, path) for path in row]
+        found += [Contestant(name, source, tunable=trained[source].own) for source in row]
     if not found:
         raise UserError("nothing to evaluate: name an encoder, e.g. encoders='{hubert: exp/hubert-seed1}'")
     return found
 
 
-def _paths(name: str, value: Any) -> list[str]:
-    paths = list(value) if isinstance(value, (list, tuple)) else [value]
-    if not paths or not all(isinstance(path, str) and path for path in paths):
-        raise UserError(f"encoders.{name} must be a folder, or a list of folders, one a seed")
-    return paths
+class _Facts(NamedTuple):
+    """What must be known of a trained encoder before it is evaluated."""
+
+    frame_rate: float
+    own: bool
+
+
+def _look_at(rows: Mapping[str, list[str]]) -> dict[str, _Facts]:
+    """Load all once before the first is evaluated, which may take long: a wrong name is told now."""
+    found = {}
+    for source in dict.fromkeys(source for row in rows.values() for source in row):
+        encoder = load_source(source)
+        found[source] = _Facts(encoder.frame_rate, is_own(encoder))
+    return found
+
+
+def _sources(name: str, value: Any) -> list[str]:
+    sources = list(value) if isinstance(value, (list, tuple)) else [value]
+    if not sources or not all(isinstance(source, str) and source for source in sources):
+        raise UserError(f"encoders.{name} must be a folder, s3prl:NAME or hf:FOLDER, or a list of them, one a seed")
+    return sources

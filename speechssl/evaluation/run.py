@@ -62,9 +62,7 @@ def evaluate_inputs(settings: EvaluateSettings) -> Iterable[Path]:
     if settings.labels_dir:
         yield from sorted(Path(settings.labels_dir).glob("valid.km*"))
     for rival in contestants(settings.encoders, settings.baselines):
-        if rival.path is not None:
-            path = Path(rival.path)
-            yield from sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
+        yield from rival.files()
 
 
 def evaluate_outputs(settings: EvaluateSettings) -> Iterable[Path]:

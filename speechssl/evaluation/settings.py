@@ -62,8 +62,9 @@ class EvaluateSettings:
     out_dir: str = MISSING
     """Folder for `results.json` (every number) and `results.md` (the tables)."""
     encoders: Any = MISSING
-    """Trained encoders: `{name: FOLDER}`, or `{name: [FOLDER, FOLDER]}` with one folder a seed; whatever
-    `speechssl.load_encoder` takes."""
+    """Trained encoders: `{name: FOLDER}`, or `{name: [FOLDER, FOLDER]}` with one folder a seed: whatever
+    `speechssl.load_encoder` takes, `s3prl:NAME` (an upstream of s3prl, e.g. `"s3prl:hubert_local?ckpt=FILE"`), or
+    `hf:FOLDER` (a Hugging Face model)."""
     baselines: list[str] = field(default_factory=lambda: ["fbank", "random"])
     """What they stand beside: `fbank` (log-mel filterbanks), `random` (new ones of the first one's configuration)."""
     test_dir: str | None = None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from pathlib import Path
 
 import torch
@@ -42,16 +40,12 @@ def write(encoder: HubertEncoder, heads: dict[str, Tensor] | None, folder: Path)
 
 def hidden_states(folder: Path, waveforms: list[Tensor]) -> list[list[Tensor]]:
     """Return what s3prl's own `hubert_local` gives for each of `waveforms` `(samples,)`: `(1, frames, dim)` a layer."""
-    from speechssl.export.s3prl_patches import patch_torchaudio
+    from speechssl.s3prl_patches import guarded_s3prl
 
-    patch_torchaudio()
-    from s3prl.upstream.hubert.hubconf import hubert_local
-
-    # s3prl prints its whole configuration, and torch that s3prl's weight norm is old.
-    logging.getLogger("s3prl").setLevel(logging.WARNING)
     (path,) = files(folder)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
+    with guarded_s3prl():
+        from s3prl.upstream.hubert.hubconf import hubert_local
+
         upstream = hubert_local(ckpt=str(path)).eval()
     with torch.no_grad():
         return [list(upstream([waveform])["hidden_states"]) for waveform in waveforms]

@@ -27,15 +27,20 @@ def read_tasks(folder: Path) -> dict[str, TaskResults]:
     }
 
 
-def write_overview(folder: Path) -> None:
-    """Write the tables of all tasks that are there; `results.json` has what each measures, and its summary."""
+def write_overview(folder: Path, left_out: Sequence[dict[str, str]] = ()) -> None:
+    """Write the tables of all tasks that are there; `results.json` has what each measures, and its summary.
+
+    Args:
+        folder: with a folder a task.
+        left_out: `what` was asked for and is not there, and the `reason`.
+    """
     found = read_tasks(folder)
     tasks = list(found.values())
-    write_text(folder / "results.md", _page(tasks))
+    write_text(folder / "results.md", _page(tasks, left_out))
     write_text(folder / "results.tex", latex_table(overview_table(tasks), captions(tasks)))
     kept = ("mode", "protocol", "chosen", "task", "encoders", "summary")
     summaries = {name: {key: results[key] for key in kept} for name, results in found.items()}
-    write_json(folder / "results.json", {"benchmark": BENCHMARK, "tasks": summaries})
+    write_json(folder / "results.json", {"benchmark": BENCHMARK, "tasks": summaries, "left_out": list(left_out)})
 
 
 def task_text(results: TaskResults) -> str:
@@ -43,18 +48,24 @@ def task_text(results: TaskResults) -> str:
     return "\n".join([markdown_table(task_table(results)), "", *captions([results])])
 
 
-def _page(tasks: Sequence[TaskResults]) -> str:
+def left_out_lines(left_out: Sequence[dict[str, str]]) -> list[str]:
+    """Return a line for each thing that is missing from the tables."""
+    return [f"- left out: {item['what']}: {item['reason']}" for item in left_out]
+
+
+def _page(tasks: Sequence[TaskResults], left_out: Sequence[dict[str, str]]) -> str:
     lines = [
         "# LAPE: one class a clip",
         "",
         *captions(tasks),
         "",
         markdown_table(overview_table(tasks)),
+        *(f"\n{line}" for line in left_out_lines(left_out)),
     ]
     for results in tasks:
         lines += ["", f"## {results['task']['name']}, {MODES[results['mode']]}", "", task_text(results), ""]
         lines += [f"- {fact}" for fact in _facts(results)]
-        lines += [f"- left out: {item['what']}: {item['reason']}" for item in results["left_out"]]
+        lines += left_out_lines(results["left_out"])
     return "\n".join(lines) + "\n"
 
 

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 def run_lape(settings: LapeSettings) -> None:
     """Evaluate all encoders in one task, write its results and the table of all tasks in `out_dir`, and print it."""
-    rivals, left_out = _split_off_fbank(_rivals(settings), settings.mode)
+    rivals, left_out = choose_encoders(settings)
     task = settings.task
     source = data_folder(settings)
     data = read_task(source, task)
@@ -56,47 +56,52 @@ def run_lape(settings: LapeSettings) -> None:
 
 def lape_inputs(settings: LapeSettings) -> Iterable[Path]:
     """Yield the files that decide the results. The manifest is made where only the data set's own folder is given."""
-    rivals = _rivals(settings)
+    rivals, _ = choose_encoders(settings)
     folder = data_folder(settings)
     yield from sorted(folder.glob("*.tsv"))
     yield folder / AUDIO
     if settings.task.distances is not None:
         yield Path(settings.task.distances)
     for rival in rivals:
-        if rival.path is not None:
-            path = Path(rival.path)
-            yield from sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
+        yield from rival.files()
 
 
 def lape_outputs(settings: LapeSettings) -> Iterable[Path]:
-    """Return the files that are made."""
+    """Return the files that are made; none of `task=all`, whose tasks each have their own."""
+    if settings.task.members:
+        return []
     out = Path(settings.out_dir)
     own = [_results_folder(settings) / name for name in ("results.json", "confusion.json", "confusion.png")]
     return [*own, *(out / f"results.{ending}" for ending in ("json", "md", "tex"))]
 
 
-def _rivals(settings: LapeSettings) -> list[Contestant]:
-    """Return all encoders; filterbanks are not stacked, since the mean over time is all that is used of them."""
-    return contestants(settings.encoders, settings.baselines, FBANK_RATE)
+def choose_encoders(settings: LapeSettings) -> tuple[list[Contestant], list[dict[str, str]]]:
+    """Return the encoders, and what is left out since it cannot be fine-tuned.
 
+    Filterbanks are not stacked, since the mean over time is all that is used of them.
 
-def _results_folder(settings: LapeSettings) -> Path:
-    """Return the folder of the task's results, of which either mode has its own."""
-    folder = Path(settings.out_dir) / settings.task.name
-    return folder / FINETUNE if settings.mode is Mode.finetune else folder
-
-
-def _split_off_fbank(rivals: list[Contestant], mode: Mode) -> tuple[list[Contestant], list[dict[str, str]]]:
-    """Return the encoders that learn, and what is said of the others."""
-    if mode is Mode.linear:
+    Raises:
+        UserError: one cannot be loaded, or is to be fine-tuned and is none of ours; or none is left.
+    """
+    rivals = contestants(settings.encoders, settings.baselines, FBANK_RATE)
+    if settings.mode is Mode.linear:
         return rivals, []
     learning = [rival for rival in rivals if rival.name != FBANK]
     if not learning:
         raise UserError(
             "mode=finetune has nothing to fine-tune: name an encoder, e.g. encoders='{unfused: exp/unfused}'"
         )
+    for rival in learning:
+        if not rival.tunable:
+            raise UserError(f"mode=finetune: {rival.source} cannot be fine-tuned, since it is no encoder of speechssl")
     reason = "filterbanks have no weights, so they cannot be fine-tuned"
     return learning, [{"what": rival.name, "reason": reason} for rival in rivals if rival.name == FBANK]
+
+
+def _results_folder(settings: LapeSettings) -> Path:
+    """Return the folder of the task's results, of which either mode has its own."""
+    folder = Path(settings.out_dir) / settings.task.name
+    return folder / FINETUNE if settings.mode is Mode.finetune else folder
 
 
 def _finetune(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any
 
@@ -80,6 +80,10 @@ class LapeTask:
     header `class<TAB>NAME<TAB>...`, and a line `NAME<TAB>distance<TAB>...` a class."""
     note: str = ""
     """What of it is this project's choice."""
+    folder: str | None = None
+    """Where `task=all` finds the data set's own folder, below its `corpus_dir`; null: the task's name."""
+    members: dict[str, LapeTask] = field(default_factory=dict)
+    """`all` only: the tasks, each with the settings of its own file."""
 
 
 @dataclass
@@ -106,15 +110,17 @@ class LapeSettings:
     """Folder of the results: `<task>/results.json` (fine-tuned: `<task>/finetune/results.json`) has every number,
     `results.md` and `results.tex` the tables of all tasks whose results are in it."""
     encoders: Any = MISSING
-    """Trained encoders: `{name: FOLDER}`, or `{name: [FOLDER, FOLDER]}` with one folder a seed; whatever
-    `speechssl.load_encoder` takes."""
+    """Trained encoders: `{name: FOLDER}`, or `{name: [FOLDER, FOLDER]}` with one folder a seed: whatever
+    `speechssl.load_encoder` takes, `s3prl:NAME` (an upstream of s3prl, e.g. `"s3prl:hubert_local?ckpt=FILE"`), or
+    `hf:FOLDER` (a Hugging Face model). Only those of speechssl can be fine-tuned."""
     baselines: list[str] = field(default_factory=lambda: ["fbank", "random"])
     """What they stand beside: `fbank` (log-mel filterbanks, which cannot be fine-tuned), `random` (new ones of the
     first one's configuration: fine-tuned, that is supervised training from scratch)."""
     data_dir: str | None = None
     """Folder of `speechssl manifest`. Give either this or `corpus_dir`."""
     corpus_dir: str | None = None
-    """The data set's own folder; its manifest is made in `out_dir/manifests/<task>`."""
+    """The data set's own folder, with `task=all` the folder of all of them; manifests are made in
+    `out_dir/manifests/<task>`."""
     mode: Mode = Mode.linear
     """`linear`: encoders are frozen and a linear head learns; `finetune`: encoder and head learn together, from clips
     cut at random places, in runs as of `speechssl finetune` (`<task>/finetune/<encoder>/`), which resume."""
@@ -157,7 +163,10 @@ class LapeSettings:
         return self.protocol is Protocol.sound if self.standardise is None else self.standardise
 
     def __post_init__(self) -> None:
-        _check_task(self.task)
+        if self.task.members:
+            _check_all(self.task, self.corpus_dir)
+        else:
+            _check_task(self.task)
         if (self.data_dir is None) == (self.corpus_dir is None):
             raise UserError(
                 "give either data_dir (a folder of `speechssl manifest`) or corpus_dir (the data set's own)"
@@ -172,6 +181,24 @@ class LapeSettings:
             raise UserError("protocol=paper has no validation to choose a learning rate on; give one lr")
         if self.mode is Mode.finetune and self.standardise is not None:
             raise UserError("standardise is for mode=linear: fine-tuned encoders have no fixed features")
+
+
+def _check_all(task: LapeTask, corpus_dir: str | None) -> None:
+    if corpus_dir is None:
+        raise UserError("task=all needs corpus_dir, the folder that the data sets' own folders are in")
+    none_given = LapeTask(task.name, corpus="", column="", clip_seconds=0.0, members=task.members)
+    for setting in fields(task):
+        if getattr(task, setting.name) != getattr(none_given, setting.name):
+            raise UserError(
+                f"task.{setting.name} is each task's own: with task=all give task.members.NAME.{setting.name}"
+            )
+    for member in task.members.values():
+        _check_task(member)
+    names = [member.name for member in task.members.values()]
+    if len(set(names)) < len(names):
+        raise UserError(
+            f"task.members has two tasks of one name ({', '.join(names)}): their results would be in one folder"
+        )
 
 
 def _check_task(task: LapeTask) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,40 @@ def write_tones(folder: Path, each: int = EACH, noise: float = 0.1) -> Path:
 def write_manifests(audio: Path, out: Path) -> Path:
     make_manifests(ManifestSettings(CorpusSettings(name="folder", audio_dir=str(audio)), str(out), workers=1))
     return out
+
+
+def write_urbansound8k(root: Path) -> Path:
+    """Write the data set's own layout, with one clip of three classes in each fold."""
+    (root / "metadata").mkdir(parents=True)
+    with open(root / "metadata/UrbanSound8K.csv", "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["slice_file_name", "fsID", "start", "end", "salience", "fold", "classID", "class"])
+        for fold in range(1, 11):
+            (root / f"audio/fold{fold}").mkdir(parents=True)
+            for number, (name, pitch) in enumerate(PITCHES.items()):
+                file_name = f"{fold}-{number}.wav"
+                wave = tone(pitch, 0.2, 0.05, 10 * fold + number, rate=44100)
+                soundfile.write(root / f"audio/fold{fold}" / file_name, wave, 44100)
+                table.writerow([file_name, 100 * fold + number, 0, 0.2, 1, fold, number, name])
+    return root
+
+
+def write_tut_urban(root: Path) -> Path:
+    """Write the data set's own layout, with four clips of each location, and five locations a scene."""
+    (root / "audio").mkdir(parents=True)
+    (root / "evaluation_setup").mkdir()
+    table, lists = ["filename\tscene_label\tidentifier\tsource_label"], {"train": [], "evaluate": []}
+    for number, (scene, pitch) in enumerate(PITCHES.items()):
+        for location in range(5):
+            for segment in range(4):
+                path = f"audio/{scene}-paris-{5 * number + location}-{segment}-a.wav"
+                soundfile.write(root / path, tone(pitch, 0.2, 0.05, 100 * number + 10 * location + segment), 16000)
+                table.append(f"{path}\t{scene}\tparis-{5 * number + location}\ta")
+                lists["evaluate" if location == 4 else "train"].append(f"{path}\t{scene}")
+    (root / "meta.csv").write_text("\n".join(table) + "\n")
+    for name, lines in lists.items():
+        (root / f"evaluation_setup/fold1_{name}.txt").write_text("\n".join(lines) + "\n")
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import inspect
 import json
 from pathlib import Path
 
 import pytest
-import soundfile
 from omegaconf import OmegaConf
 
 from speechssl.cli.app import main
-from speechssl.cli.configuration import config_dir
+from speechssl.cli.configuration import compose_config, config_dir
+from speechssl.cli.evaluate import LAPE as LAPE_COMMAND
 from speechssl.data.corpora import CORPORA
 from speechssl.evaluation.lape.settings import LapeTask
-from tests.evaluation.lape.conftest import PITCHES, tone
+from tests.evaluation.lape.conftest import PITCHES, write_urbansound8k
 
 LAPE = {
     "speech_commands_v1": (1, "official"),
@@ -33,7 +32,8 @@ LAPE = {
 }
 """Seconds of a clip and split, as LAPE publishes them or this project chose."""
 OTHERS = ("esc10", "esc50")
-NAMES = [path.stem for path in sorted((config_dir() / "task").glob("*.yaml"))]
+ALL = "all"
+NAMES = [path.stem for path in sorted((config_dir() / "task").glob("*.yaml")) if path.stem != ALL]
 
 
 def task_named(name: str) -> LapeTask:
@@ -44,6 +44,14 @@ def test_all_tasks_of_lape_are_there() -> None:
     found = {name: task_named(name) for name in NAMES}
     assert {name: (task.clip_seconds, task.split.value) for name, task in found.items() if name in LAPE} == LAPE
     assert {*LAPE, *OTHERS, "folder"} <= set(NAMES)
+
+
+def test_task_all_is_each_task_of_lape_with_the_settings_of_its_file() -> None:
+    members = compose_config(LAPE_COMMAND, [f"task={ALL}"]).task.members
+    assert set(members) == set(LAPE)
+    assert {name: OmegaConf.to_object(member) for name, member in members.items()} == {
+        name: OmegaConf.to_object(task_named(name)) for name in LAPE
+    }
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -63,20 +71,7 @@ def test_a_task_has_columns_of_its_corpus(name: str) -> None:
 
 @pytest.fixture(scope="module")
 def urbansound8k(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The data set's own layout, with one clip of three classes in each fold."""
-    root = tmp_path_factory.mktemp("UrbanSound8K")
-    (root / "metadata").mkdir()
-    with open(root / "metadata/UrbanSound8K.csv", "w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["slice_file_name", "fsID", "start", "end", "salience", "fold", "classID", "class"])
-        for fold in range(1, 11):
-            (root / f"audio/fold{fold}").mkdir(parents=True)
-            for number, (name, pitch) in enumerate(PITCHES.items()):
-                file_name = f"{fold}-{number}.wav"
-                wave = tone(pitch, 0.2, 0.05, 10 * fold + number, rate=44100)
-                soundfile.write(root / f"audio/fold{fold}" / file_name, wave, 44100)
-                table.writerow([file_name, 100 * fold + number, 0, 0.2, 1, fold, number, name])
-    return root
+    return write_urbansound8k(tmp_path_factory.mktemp("UrbanSound8K"))
 
 
 def test_urbansound8k_from_its_own_folder(urbansound8k: Path, tmp_path: Path) -> None:

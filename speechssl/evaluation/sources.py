@@ -1,0 +1,45 @@
+"""What an encoder to evaluate may be given as: a path, `s3prl:NAME` or `hf:FOLDER`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from speechssl.evaluation import huggingface, s3prl_encoder
+from speechssl.models.clip_encoder import ClipEncoder
+from speechssl.models.encoder import Encoder
+from speechssl.models.hubert import HubertEncoder
+from speechssl.models.load import load_encoder
+
+
+def load_source(source: str) -> Encoder:
+    """Load an encoder, in evaluation mode, on the CPU.
+
+    Args:
+        source: whatever `speechssl.load_encoder` takes; `s3prl:NAME?option=value`, an upstream of s3prl; `hf:FOLDER`, a
+            Hugging Face model in a local folder.
+
+    Raises:
+        UserError: there is no such encoder, or it cannot be loaded.
+    """
+    if source.startswith(s3prl_encoder.PREFIX):
+        return s3prl_encoder.load_s3prl(source)
+    if source.startswith(huggingface.PREFIX):
+        return huggingface.load_huggingface(source)
+    return load_encoder(source)
+
+
+def source_files(source: str) -> Iterator[Path]:
+    """Yield the files that decide what an encoder is: its weights, at least."""
+    if source.startswith(s3prl_encoder.PREFIX):
+        yield from s3prl_encoder.s3prl_files(source)
+    elif source.startswith(huggingface.PREFIX):
+        yield from huggingface.huggingface_files(source)
+    else:
+        path = Path(source)
+        yield from sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
+
+
+def is_own(encoder: Encoder) -> bool:
+    """Return whether an encoder is one of ours: it can be fine-tuned, and made anew with random weights."""
+    return isinstance(encoder, HubertEncoder | ClipEncoder)

@@ -1,0 +1,226 @@
+"""Encoders of s3prl and of Hugging Face by name, against these libraries' own numbers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from torch import Tensor
+
+from speechssl.cli.app import main
+from speechssl.errors import UserError
+from speechssl.evaluation.encoders import contestants
+from speechssl.evaluation.lape.run import lape_inputs
+from speechssl.evaluation.lape.settings import LapeSettings, LapeTask
+from speechssl.evaluation.sources import load_source, source_files
+from speechssl.export import huggingface, s3prl
+from speechssl.models.encoder import EncoderOutput
+from speechssl.models.hubert import HubertEncoder
+from speechssl.models.hubert_config import size_config
+from speechssl.models.load import load_encoder
+from speechssl.models.save import save_encoder
+from speechssl.s3prl_patches import guarded_s3prl
+from tests.evaluation.lape.conftest import write_tones
+
+LAYERS = [[16, 10, 5], *([16, 3, 2] for _ in range(4)), *([16, 2, 2] for _ in range(2))]
+SMALL = {"conv_dim": [16] * 7, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+         "intermediate_size": 32, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}  # fmt: skip
+LENGTHS = torch.tensor([16_000, 9_500, 16_000])
+
+
+def noise(seed: int = 0) -> Tensor:
+    """Waveforms of `LENGTHS`, with other noise where nothing is valid."""
+    return 0.1 * torch.randn(3, 16_000, generator=torch.Generator().manual_seed(seed))
+
+
+def hubert() -> HubertEncoder:
+    torch.manual_seed(1)
+    return HubertEncoder(
+        size_config("base", conv_layers=LAYERS, num_layers=2, dim=16, ffn_dim=32, num_heads=2, conv_pos_groups=2)
+    ).eval()
+
+
+@pytest.fixture(scope="module")
+def hubert_pt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint as s3prl's `hubert_local` reads it."""
+    folder = tmp_path_factory.mktemp("s3prl")
+    s3prl.write(hubert(), None, folder)
+    return folder / "model.pt"
+
+
+@pytest.fixture(scope="module")
+def wav2vec2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as transformers saves it, of a model that wants normalised waveforms."""
+    folder = tmp_path_factory.mktemp("huggingface")
+    torch.manual_seed(2)
+    config = transformers.Wav2Vec2Config(**SMALL, feat_extract_norm="group")
+    transformers.Wav2Vec2Model(config).save_pretrained(folder, safe_serialization=True)
+    transformers.Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
+    return folder
+
+
+@torch.no_grad()
+def encode(source: str, waveforms: Tensor, lengths: Tensor) -> EncoderOutput:
+    return load_source(source)(waveforms, lengths)
+
+
+def assert_no_neighbour_matters(source: str) -> None:
+    """A recording gives the same alone, and pooled, as beside longer ones."""
+    encoder, waveforms = load_source(source), noise()
+    with torch.no_grad():
+        together, alone = encoder(waveforms, LENGTHS), encoder(waveforms[1:2, :9_500])
+        frames = int(encoder.frame_lengths(LENGTHS)[1])
+        assert int(together.lengths[1]) == int(alone.lengths[0]) == frames == alone.hidden_states[-1].shape[1]
+        torch.testing.assert_close(together.hidden_states[-1][1, :frames], alone.hidden_states[-1][0])
+        torch.testing.assert_close(encoder.pool(together)[1], alone.hidden_states[-1][0].mean(dim=0))
+
+
+def test_filterbanks_of_s3prl() -> None:
+    encoder = load_source("s3prl:fbank_no_cmvn")
+    assert (encoder.frame_rate, encoder.num_layers, encoder.dim, encoder.training) == (100.0, 0, 240, False)
+    with guarded_s3prl():
+        from s3prl.hub import fbank_no_cmvn
+
+        theirs = fbank_no_cmvn()([noise()[1, :9_500]])["hidden_states"][0]
+    ours = encode("s3prl:fbank_no_cmvn", noise(), LENGTHS)
+    # s3prl's tasks have a frame each 160 samples: the last one is repeated where the window does not reach.
+    assert ours.lengths.tolist() == [100, 60, 100] and theirs.shape[1] == 57
+    torch.testing.assert_close(ours.hidden_states[0][1, :57], theirs[0])
+    torch.testing.assert_close(ours.hidden_states[0][1, 57:60], theirs[0, -1:].expand(3, -1))
+    assert_no_neighbour_matters("s3prl:fbank_no_cmvn")
+
+
+def test_a_hubert_of_s3prl_gives_what_our_own_does(hubert_pt: Path) -> None:
+    source = f"s3prl:hubert_local?ckpt={hubert_pt}"
+    ours, theirs = hubert(), load_source(source)
+    assert (theirs.frame_rate, theirs.num_layers, theirs.dim) == (ours.frame_rate, ours.num_layers, ours.dim)
+    found = encode(source, noise(), LENGTHS)
+    for row, samples in enumerate(LENGTHS.tolist()):
+        with torch.no_grad():
+            alone = ours(noise()[row : row + 1, :samples]).hidden_states
+        for state, expected in zip(found.hidden_states, alone, strict=True):
+            frames = expected.shape[1]
+            assert int(found.lengths[row]) == -(-samples // 320) == frames + 1
+            torch.testing.assert_close(state[row, :frames], expected[0], rtol=1e-4, atol=1e-5)
+    assert list(source_files(source)) == [hubert_pt]
+    with pytest.raises(UserError, match="cannot encode 1000 samples"):
+        encode(source, noise()[:1, :1000], torch.tensor([1000]))
+
+
+def test_a_model_of_transformers_gives_what_transformers_says(wav2vec2: Path) -> None:
+    found = encode(f"hf:{wav2vec2}", noise(), LENGTHS)
+    model = transformers.AutoModel.from_pretrained(wav2vec2).eval()
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(wav2vec2)
+    for row, samples in enumerate(LENGTHS.tolist()):
+        inputs = extractor(noise()[row, :samples].numpy(), sampling_rate=16_000, return_tensors="pt").input_values
+        with torch.no_grad():
+            expected = model(inputs, output_hidden_states=True).hidden_states
+        assert len(found.hidden_states) == len(expected) == 3
+        for state, theirs in zip(found.hidden_states, expected, strict=True):
+            assert int(found.lengths[row]) == theirs.shape[1]
+            torch.testing.assert_close(state[row, : theirs.shape[1]], theirs[0], rtol=1e-4, atol=1e-5)
+    encoder = load_source(f"hf:{wav2vec2}")
+    assert (encoder.frame_rate, encoder.num_layers, encoder.dim) == (50.0, 2, 16)
+    assert int(encoder.frame_lengths(torch.tensor([399]))) == 0
+    assert_no_neighbour_matters(f"hf:{wav2vec2}")
+    names = {"config.json", "preprocessor_config.json", "model.safetensors"}
+    assert {path.name for path in source_files(f"hf:{wav2vec2}")} == names
+
+
+def test_a_hubert_of_hugging_face_is_one_of_ours(tmp_path: Path) -> None:
+    huggingface.write(hubert(), None, tmp_path)
+    assert isinstance(load_source(f"hf:{tmp_path}"), HubertEncoder)
+    (rival,) = contestants({"mine": f"hf:{tmp_path}"}, [])
+    assert rival.tunable and rival.source == f"hf:{tmp_path}"
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("s3prl:fbnk", "s3prl has no upstream 'fbnk'; did you mean 'fbank'?"),
+        ("s3prl:Path", "s3prl has no upstream 'Path'"),
+        ("s3prl:hubert_local", "s3prl cannot build s3prl:hubert_local: TypeError: .*'ckpt'"),
+        ("s3prl:hubert_local?ckpt=gone.pt", "gone.pt does not exist"),
+        ("s3prl:hubert_local?ckpt", "'ckpt' is no option; give key=value"),
+        ("s3prl:hubert_url?ckpt=https://example.org/x.pt", "https://example.org/x.pt does not exist"),
+        ("s3prl:hubert?refresh=true", "nothing is downloaded here"),
+        ("s3prl:wavlm_base_plus", "s3prl:wavlm_base_plus: s3prl would download https://"),
+        ("s3prl:hf_hubert_custom", "give it as hf:FOLDER"),
+        ("s3prl:espnet_hubert_local?ckpt={folder}", "s3prl cannot build .*: AssertionError: ESPnet is not installed"),
+        ("hf:facebook/hubert-base-ls960", "facebook/hubert-base-ls960 has no config.json"),
+        ("hf:{folder}", "model of the type 'whisper'"),
+    ],
+)
+def test_a_mistake_is_one_line(source: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "whisper"}')
+    (tmp_path / "preprocessor_config.json").write_text("{}")
+    with pytest.raises(UserError, match=message) as caught:
+        load_source(source.format(folder=tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_checkpoints_that_cannot_be_trusted_are_not_read(tmp_path: Path, wav2vec2: Path) -> None:
+    torch.save({"model": tmp_path}, tmp_path / "path.pt")
+    with pytest.raises(UserError, match=r"holds the object pathlib\.\w+ that cannot be read without running code"):
+        load_source(f"s3prl:wavlm_local?ckpt={tmp_path / 'path.pt'}")
+    # transformers' older format is a pickle.
+    state = transformers.AutoModel.from_pretrained(wav2vec2).state_dict()
+    for name in ("config.json", "preprocessor_config.json"):
+        (tmp_path / name).write_text((wav2vec2 / name).read_text())
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    with pytest.raises(UserError, match=r"cannot be loaded by transformers: .*safetensors"):
+        load_source(f"hf:{tmp_path}")
+    del state["encoder.layers.1.attention.k_proj.weight"]
+    transformers.AutoModel.from_pretrained(wav2vec2).save_pretrained(tmp_path / "part", state_dict=state)
+    (tmp_path / "part/preprocessor_config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"lacks 1 parameters, the first is encoder\.layers\.1\.attention\.k_proj"):
+        load_source(f"hf:{tmp_path / 'part'}")
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, wav2vec2: Path) -> None:
+    for package in ("s3prl", "transformers"):
+        for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=r"needs the package 's3prl\S*': pip install 'speechssl\[superb\]'"):
+        load_source("s3prl:fbank")
+    with pytest.raises(UserError, match=r"needs the package 'transformers': pip install 'speechssl\[export\]'"):
+        load_source(f"hf:{wav2vec2}")
+
+
+def test_random_needs_an_encoder_of_ours_in_the_first_place(tmp_path: Path) -> None:
+    save_encoder(tmp_path / "own", hubert())
+    own, other = str(tmp_path / "own"), "s3prl:fbank"
+    with pytest.raises(UserError, match="random takes the configuration of the first encoder, and s3prl:fbank"):
+        contestants({"other": other, "own": own}, ["random"])
+    found = contestants({"own": own, "other": other}, ["fbank", "random"])
+    assert [(rival.name, rival.tunable) for rival in found] == [
+        ("fbank", False), ("random", True), ("own", True), ("other", False),
+    ]  # fmt: skip
+    assert isinstance(found[1].build(), HubertEncoder) and load_encoder(own).dim == 16
+
+
+def test_lape_scores_them_and_says_what_they_are(
+    tmp_path: Path, hubert_pt: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tones = write_tones(tmp_path / "tones")
+    source = f"s3prl:hubert_local?ckpt={hubert_pt}"
+    given = ["evaluate", "benchmark=lape", f"corpus_dir={tones}", f"out_dir={tmp_path / 'out'}", "task.name=tones"]
+    given += ["task.column=class", "task.clip_seconds=0.5", "baselines=[]", "seeds=[1]", "workers=1", "epochs=6"]
+    given += [f'encoders={{fbank_s3prl: s3prl:fbank_no_cmvn, hubert: "{source}"}}', "lr=[3e-2]"]
+    assert main(given) == 0
+    results = json.loads((tmp_path / "out/tones/results.json").read_text())
+    assert [row["sources"] for row in results["encoders"]] == [["s3prl:fbank_no_cmvn"], [source]]
+    assert results["summary"]["fbank_s3prl"]["1"]["accuracy"]["mean"] > 0.9
+    capsys.readouterr()
+    assert main([*given, "mode=finetune"]) == 1
+    assert "mode=finetune: s3prl:fbank_no_cmvn cannot be fine-tuned" in capsys.readouterr().err
+    assert main([*given, "encoders={hubert: {fbank: s3prl:fbank}}"]) == 1
+    assert "encoders.hubert must be a folder, s3prl:NAME or hf:FOLDER" in capsys.readouterr().err
+    task = LapeTask(name="tones", corpus="folder", column="class", clip_seconds=0.5)
+    settings = LapeSettings(task, str(tmp_path), {"hubert": source}, [], data_dir=str(tmp_path / "out/manifests/tones"))
+    assert hubert_pt in list(lape_inputs(settings))
