@@ -32,6 +32,8 @@ CLIPS = {
 """Files that the recipes of clips leave -> what they hold."""
 LAPE = "lape"
 """Folder of the results, and name of the benchmark in them."""
+LAPE_OVERVIEW = "lape/results.json"
+"""What the results of all tasks are summed up in; it has tasks that were asked for and could not be done, too."""
 LAPE_KEYS = ("mode", "protocol", "chosen", "settings", "task", "encoders", "summary", "left_out")
 """What a `results.json` of LAPE has (`speechssl.evaluation.lape.results`), and the report shows."""
 
@@ -88,6 +90,8 @@ class Findings:
     """PNG files of the topics stage."""
     lape: list[LapeResults] = field(default_factory=list)
     """One a task and mode, linear before fine-tuned."""
+    lape_left_out: list[JsonObject] = field(default_factory=list)
+    """Whole tasks: `what` is not there, and the `reason`."""
     clusters: dict[str, JsonObject] = field(default_factory=dict)
     """Folder of clusters -> its `quality.json`."""
     runs: list[Run] = field(default_factory=list)
@@ -104,7 +108,7 @@ def input_files(exp: Path) -> list[Path]:
     """Return the files of an experiment that the report reads, in a fixed order."""
     confusion = ("confusion.json", "confusion.png")
     files = [
-        *(path for pattern in (*SPEECH, *CLIPS, "run.sh") for path in _matching(exp, pattern)),
+        *(path for pattern in (*SPEECH, *CLIPS, LAPE_OVERVIEW, "run.sh") for path in _matching(exp, pattern)),
         *(path.with_name(name) for path in _lape_files(exp) for name in confusion),
         *(folder / name for folder in _run_folders(exp) for name in ("config.yaml", *map(_metrics, SPLITS))),
         *_export_checks(exp),
@@ -126,6 +130,7 @@ def read_findings(exp: Path) -> Findings:
         found.command = _command((exp / "run.sh").read_text(encoding="utf-8", errors="replace"))
     found.pictures = _matching(exp, "topics/*.png")
     found.lape = [each for each in map(_read_lape, _lape_files(exp)) if each.values.get("benchmark") == LAPE]
+    found.lape_left_out = _object_if_there(exp / LAPE_OVERVIEW).get("left_out", [])
     folders = sorted((path.parent for path in _matching(exp, f"{CLUSTERS}/quality.json")), key=_by_seed)
     found.clusters = {folder.name: _object(folder / "quality.json") for folder in folders}
     found.exports = _exports(exp)

@@ -226,12 +226,13 @@ def _mistakes(matrix: dict[str, dict[str, int]]) -> Iterator[str]:
 
 
 def _left_out_table(found: Findings) -> Table | None:
-    rows = [
+    rows = [TableRow(str(item["what"]), [Cell(str(item["reason"]))]) for item in found.lape_left_out]
+    rows += [
         TableRow(f"{_title(each.values)}: {item['what']}", [Cell(str(item["reason"]))])
         for each in found.lape
         for item in each.values["left_out"]
     ]
-    source = f"{found.exp}/lape/<task>/results.json"
+    source = f"{found.exp}/lape/results.json and {found.exp}/lape/<task>/results.json"
     return Table("Left out", source, "what", [Column("why", number=False)], rows) if rows else None
 
 

@@ -238,7 +238,8 @@ def clip_exp(tmp_path: Path) -> Path:
     write(folder / "clusters-seed1/quality.json", cluster_quality([30, 5, 0, 40], 0.62, {"2": 0.11, "4": 0.23}))
     write(folder / "clusters-seed2/quality.json", cluster_quality([40, 35], 0.48, {}))
     write_languages(folder / "lape")
+    missing = [{"what": "nsynth", "reason": "no folder nsynth"}]
     write_birds(folder / "lape")
-    write(folder / "lape/results.json", {"benchmark": "lape", "tasks": {}})
+    write(folder / "lape/results.json", {"benchmark": "lape", "tasks": {}, "left_out": missing})
     write(folder / "run.sh", "#!/usr/bin/env bash\ncd /home/me && bash recipes/lape/unfused/run.sh --seeds 2\n")
     return folder
