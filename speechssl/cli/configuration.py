@@ -7,6 +7,7 @@ import dataclasses
 import inspect
 import re
 import textwrap
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +49,24 @@ def compose_config(whole: Command, overrides: list[str]) -> DictConfig:
     command, overrides = whole.chosen(overrides)
     ConfigStore.instance().store(name=f"{command.config_name}_schema", node=command.settings)
     GlobalHydra.instance().clear()
-    overrides = [_readable(override) for override in overrides]
+    texts = [override for override in overrides if _sets_text(command, override)]
+    overrides = [_readable(override) for override in overrides if override not in texts]
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         try:
-            return compose(command.config_name, overrides)
+            config = compose(command.config_name, overrides)
         except MissingConfigException as error:
             raise _unknown_option(command, error) from error
         except (ConfigCompositionException, HydraException, OmegaConfBaseException) as error:
             raise _unknown_key(command, overrides, error, whole) from error
+    for key, _, value in (text.partition("=") for text in texts):
+        config[key] = value
+    return config
+
+
+def _sets_text(command: Command, override: str) -> bool:
+    """Return whether an override sets a text that has the name of a group: hydra would look for an option of it."""
+    key = override.partition("=")[0]
+    return typing.get_type_hints(command.settings).get(key) is str and (config_dir() / key).is_dir()
 
 
 def _readable(override: str) -> str:
@@ -81,7 +92,8 @@ def group_options(config: DictConfig, group: str) -> list[str]:
         group: name of a setting that has a folder of options.
     """
     files = sorted((config_dir() / group).glob("*.yaml"))
-    return [file.stem for file in files if _fits(OmegaConf.load(file), config[group])]
+    settings = None if OmegaConf.is_missing(config, group) else config[group]
+    return [file.stem for file in files if _fits(OmegaConf.load(file), settings)]
 
 
 def _fits(option: Any, settings: Any) -> bool:

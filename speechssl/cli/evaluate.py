@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 from speechssl.cli.command import Command
+from speechssl.evaluation.hear.run import hear_inputs, hear_outputs, run_hear
+from speechssl.evaluation.hear.settings import HearSettings
 from speechssl.evaluation.lape.all_tasks import run_all_tasks
 from speechssl.evaluation.lape.run import lape_inputs, lape_outputs, run_lape
 from speechssl.evaluation.lape.settings import LapeSettings
@@ -64,4 +66,21 @@ def _run_lape(settings: LapeSettings) -> None:
 
 LAPE = replace(TASK_OF_LAPE, run=_run_lape)
 
-COMMAND = replace(PROBES, choice="benchmark", variants={"probes": PROBES, "lape": LAPE})
+HEAR = Command(
+    name="evaluate",
+    config="hear",
+    summary="HEAR: whole recordings or events in time, by a small network on frozen encoders side by side, over seeds.",
+    settings=HearSettings,
+    run=run_hear,
+    examples=(
+        "benchmark=hear task=esc50 corpus_dir=/corpora/hear out_dir=exp/hear encoders='{unfused: exp/unfused}'",
+        "benchmark=hear task=dcase2016_task2 corpus_dir=/corpora/hear out_dir=exp/hear "
+        "encoders='{hubert: [exp/mini/hubert-seed1, exp/mini/hubert-seed2]}'",
+        "benchmark=hear task=speech_commands-v0.0.2-full corpus_dir=/corpora/hear out_dir=exp/hear "
+        "encoders='{unfused: exp/unfused}'",
+    ),
+    inputs=hear_inputs,
+    outputs=hear_outputs,
+)
+
+COMMAND = replace(PROBES, choice="benchmark", variants={"probes": PROBES, "lape": LAPE, "hear": HEAR})

@@ -25,10 +25,10 @@ def command_help(whole: Command, arguments: Sequence[str] = ()) -> str:
     if whole.variants:
         lines += ["", f"each {whole.choice} has settings of its own:"]
         lines += [f"  {whole.choice}={name} --help  {variant.summary}" for name, variant in whole.variants.items()]
-    groups = [name for name in map(str, config) if (configuration.config_dir() / name).is_dir()]
-    if groups:
+    groups = {name: configuration.group_options(config, name) for name in map(str, config)}
+    if any(groups.values()):
         lines += ["", "groups:"]
-        lines += [f"  {group}={'|'.join(configuration.group_options(config, group))}" for group in groups]
+        lines += [f"  {group}={'|'.join(options)}" for group, options in groups.items() if options]
     lines += ["", "settings:", *_settings(command.settings, config, "")]
     return "\n".join(lines)
 

@@ -23,7 +23,7 @@ from speechssl.cli.configuration import compose_config, config_dir, field_docs, 
 from speechssl.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
-BENCHMARKS = ("lape",)
+BENCHMARKS = ("lape", "hear")
 CONFIGURED = [name for name in COMMANDS if name != "doctor"] + [f"evaluate benchmark={name}" for name in BENCHMARKS]
 
 
@@ -185,6 +185,28 @@ def test_a_mistake_in_a_variant_is_one_line_that_names_it(
     with pytest.raises(UserError) as caught:
         load_settings(with_variants, overrides)
     assert str(caught.value).startswith(message)
+
+
+@dataclass
+class Labelled:
+    """Settings with a text that has the name of a group of other commands."""
+
+    body: str = MISSING
+    """No group here."""
+
+
+def test_a_text_may_have_the_name_of_a_group_of_another_command(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "text.yaml").write_text("defaults: [text_schema, _self_]\n")
+    text = Command("sample", "Texts.", Labelled, lambda settings: None, (), config="text")
+    both = dataclasses.replace(command, choice="way", variants={"first": command, "text": text})
+    for value in ("wide", "nothing of the group", "a=[b"):
+        assert load_settings(both, ["way=text", f"body={value}"]) == Labelled(value)
+    assert load_settings(both, ["out=x", "body=wide"]).body == Inner(64)
+    assert group_options(compose_config(text, []), "body") == []
+    with pytest.raises(UserError, match="missing setting body: give it as body=VALUE"):
+        load_settings(both, ["way=text"])
+    with pytest.raises(UserError, match="unknown setting 'bdoy' of `speechssl sample`; did you mean 'body'"):
+        load_settings(both, ["way=text", "body=wide", "bdoy=x"])
 
 
 def test_overrides_become_a_typed_object(command: Command) -> None:

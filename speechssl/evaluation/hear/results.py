@@ -1,0 +1,115 @@
+"""What one task gave: `<task>/results.json`.
+
+It holds
+
+- `benchmark`: `hear`; `speechssl`: version; `settings`: those of the run; `seconds`: how long it took
+- `protocol`: in words, how the reported networks were chosen
+- `task`: `name`, `folder`, `sample_rate` (of the audio that was read), `kind` (`scene` or `event`), `prediction`
+  (`multiclass` or `multilabel`), `scores` (names; the first one decides), `classes` (how many), `recordings`,
+  `seconds`, `chosen_on` (`score` or `loss`), `split_mode`, and `divisions`: of each its `name`, the numbers of
+  recordings in `train`, `valid` and `test`, and for scenes how many classes no recording of its test part has
+  (`absent_classes`)
+- `encoders`: a list with one entry a row of the tables: `name`, `frame_rate`, `dim`, `parameters`, `sources`
+- `scores`: row -> a list with one :class:`speechssl.evaluation.hear.scores.Score` a source and seed
+- `summary`: row -> score -> `mean`, `spread` (sample standard deviation over sources and seeds; 0 for one) and `runs`;
+  null where a run has none
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+from speechssl import __version__
+from speechssl.evaluation.encoders import Contestant
+from speechssl.evaluation.hear.data import Division, TaskData
+from speechssl.evaluation.hear.scores import Score
+from speechssl.evaluation.hear.settings import HearSettings
+from speechssl.evaluation.spread import mean_and_spread
+from speechssl.files import write_json
+from speechssl.models.encoder import Encoder
+
+BENCHMARK = "hear"
+PROTOCOL = (
+    "hidden layers, learning rate, epoch and postprocessing chosen on the validation part of each division, the test "
+    "part read once after that"
+)
+
+
+class HearResults:
+    """Collects what was measured in one task."""
+
+    def __init__(self, settings: HearSettings, data: TaskData) -> None:
+        self._settings = settings
+        self._data = data
+        self._started = time.monotonic()
+        self._encoders: dict[str, dict[str, Any]] = {}
+        self._scores: dict[str, list[dict[str, Any]]] = {}
+
+    def add(self, rival: Contestant, encoder: Encoder, score: Score) -> None:
+        """Note one score of an encoder."""
+        facts = {
+            "name": rival.name,
+            "frame_rate": encoder.frame_rate,
+            "dim": encoder.dim,
+            "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
+            "sources": [],
+        }
+        row = self._encoders.setdefault(rival.name, facts)
+        if rival.source not in row["sources"]:
+            row["sources"].append(rival.source)
+        self._scores.setdefault(rival.name, []).append({"source": rival.source, **score.to_json()})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all that is known, see the module's docstring."""
+        return {
+            "benchmark": BENCHMARK,
+            "speechssl": __version__,
+            "settings": dataclasses.asdict(self._settings),
+            "seconds": round(time.monotonic() - self._started, 1),
+            "protocol": PROTOCOL,
+            "task": self._task(),
+            "encoders": list(self._encoders.values()),
+            "scores": self._scores,
+            "summary": {name: _summary(scores) for name, scores in self._scores.items()},
+        }
+
+    def write(self, folder: Path) -> None:
+        """Write the results of the task into its folder."""
+        write_json(folder / "results.json", self.to_json())
+
+    def _task(self) -> dict[str, Any]:
+        data, metadata = self._data, self._data.metadata
+        return {
+            "name": self._settings.task,
+            "folder": str(metadata.folder),
+            "sample_rate": data.sample_rate,
+            "kind": "event" if metadata.events else "scene",
+            "prediction": "multilabel" if metadata.multilabel else "multiclass",
+            "scores": metadata.scores,
+            "classes": len(data.classes),
+            "recordings": len(data.recordings),
+            "seconds": round(sum(recording.seconds for recording in data.recordings), 1),
+            "chosen_on": "loss" if metadata.choose_on_loss else "score",
+            "split_mode": metadata.split_mode,
+            "divisions": [self._division(division) for division in data.divisions],
+        }
+
+    def _division(self, division: Division) -> dict[str, Any]:
+        sizes = {part: len(getattr(division, part)) for part in ("train", "valid", "test")}
+        facts: dict[str, Any] = {"name": division.name, **sizes}
+        if not self._data.metadata.events:
+            tested = {label for row in division.test for label in self._data.labels[row]}
+            facts["absent_classes"] = len(self._data.classes) - len(tested)
+        return facts
+
+
+def _summary(scores: list[dict[str, Any]]) -> dict[str, dict[str, float] | None]:
+    summary: dict[str, dict[str, float] | None] = {}
+    for name in scores[0]:
+        if name not in ("source", "seed", "parts"):
+            values = [score[name] for score in scores]
+            summary[name] = None if None in values else mean_and_spread(values)
+    return summary

@@ -1,0 +1,90 @@
+"""`speechssl evaluate benchmark=hear`: one task, all encoders side by side."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from speechssl.evaluation.encoders import Contestant, contestants
+from speechssl.evaluation.hear.data import VOCABULARY, Metadata, TaskData, read_metadata, read_task
+from speechssl.evaluation.hear.features import Reader, frame_states, scene_vectors
+from speechssl.evaluation.hear.folders import METADATA, task_folder
+from speechssl.evaluation.hear.overview import require_own_folder, task_text, write_overview
+from speechssl.evaluation.hear.results import HearResults
+from speechssl.evaluation.hear.scores import score_task
+from speechssl.evaluation.hear.settings import HearSettings
+from speechssl.evaluation.hear.tasks import EventTask, SceneTask, Task
+from speechssl.models.device import pick_device
+from speechssl.models.encoder import Encoder
+from speechssl.progress import progress
+
+SCENE_FBANK_RATE = 100.0
+"""Frames a second of the baseline `fbank` where its mean over time is all that is used; for events it has the rate of
+the first trained encoder."""
+
+logger = logging.getLogger(__name__)
+
+
+def run_hear(settings: HearSettings) -> None:
+    """Evaluate all encoders in one task, write its results and the table of all tasks in `out_dir`, and print it."""
+    metadata = read_metadata(task_folder(settings.corpus_dir, settings.task))
+    rivals = _rivals(settings, metadata)
+    out = Path(settings.out_dir)
+    require_own_folder(out)
+    data = read_task(metadata, settings.workers)
+    results = HearResults(settings, data)
+    reader = Reader(data.recordings, settings.batch_seconds, settings.workers)
+    for rival in rivals:
+        _evaluate(rival, data, reader, settings, results)
+    folder = out / settings.task
+    results.write(folder)
+    write_overview(out)
+    print(task_text(results.to_json()))
+    print(f"hear: {settings.task} in {folder}, all tasks in {out / 'results.md'}")
+
+
+def hear_inputs(settings: HearSettings) -> Iterable[Path]:
+    """Yield the files that decide the results; of the audio, its names."""
+    metadata = read_metadata(task_folder(settings.corpus_dir, settings.task))
+    names = [METADATA, VOCABULARY, *(f"{split}.json" for split in metadata.splits)]
+    yield from (metadata.folder / name for name in names)
+    for rival in _rivals(settings, metadata):
+        yield from rival.files()
+
+
+def hear_outputs(settings: HearSettings) -> Iterable[Path]:
+    """Return the files that are made."""
+    out = Path(settings.out_dir)
+    return [out / settings.task / "results.json", *(out / f"results.{ending}" for ending in ("json", "md", "tex"))]
+
+
+def _rivals(settings: HearSettings, metadata: Metadata) -> list[Contestant]:
+    return contestants(settings.encoders, settings.baselines, None if metadata.events else SCENE_FBANK_RATE)
+
+
+def _evaluate(rival: Contestant, data: TaskData, reader: Reader, settings: HearSettings, results: HearResults) -> None:
+    """Encode all recordings once, then train and score all networks on what came out."""
+    started = time.monotonic()
+    encoder = rival.build()
+    task = _task(encoder, data, reader, settings, rival.source)
+    encoded = time.monotonic()
+    scores = score_task(task, data.divisions, data.metadata, settings)
+    for score in progress(scores, f"networks on {rival.source}", "seed", len(settings.seeds)):
+        results.add(rival, encoder, score)
+    logger.info(
+        "%s (%s): encoding %.1f s, networks %.1f s",
+        rival.name,
+        rival.source,
+        encoded - started,
+        time.monotonic() - encoded,
+    )
+
+
+def _task(encoder: Encoder, data: TaskData, reader: Reader, settings: HearSettings, source: str) -> Task:
+    device = pick_device(settings.device)
+    if data.metadata.events:
+        states = frame_states(encoder, data.recordings, reader, device, source)
+        return EventTask(data, states, encoder.frame_rate)
+    return SceneTask(data, scene_vectors(encoder, data.recordings, reader, device, source))

@@ -1,0 +1,78 @@
+"""Settings of `speechssl evaluate benchmark=hear`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+from speechssl.errors import UserError
+
+
+@dataclass
+class HearSettings:
+    """Frozen encoders side by side, in one task of HEAR: a shallow network on each, with hear-eval-kit's numbers."""
+
+    task: str = MISSING
+    """One of the sixteen tasks by its name, e.g. `esc50` (a wrong one lists them), or the folder of any other task in
+    HEAR's format, e.g. `speech_commands-v0.0.2-full`."""
+    corpus_dir: str = MISSING
+    """Where HEAR's archives are unpacked (the folder with the tasks' folders, or the one with `hear-2021.0.6`), or the
+    task's own folder: the one with `task_metadata.json`."""
+    out_dir: str = MISSING
+    """Folder of the results: `<task>/results.json` has every number, `results.md` and `results.tex` the tables of all
+    tasks whose results are in it."""
+    encoders: Any = MISSING
+    """Trained encoders: `{name: FOLDER}`, or `{name: [FOLDER, FOLDER]}` with one folder a seed: whatever
+    `speechssl.load_encoder` takes, `s3prl:NAME` or `hf:FOLDER`. A recording is what the encoder pools; in an event task
+    a frame is its last hidden state."""
+    baselines: list[str] = field(default_factory=lambda: ["fbank", "random"])
+    """What they stand beside: `fbank` (log-mel filterbanks), `random` (new ones of the first one's configuration)."""
+    seeds: list[int] = field(default_factory=lambda: [1, 2, 3])
+    """Each trains a network of its own: initial weights, dropout and order of the examples."""
+    hidden_layers: list[int] = field(default_factory=lambda: [1, 2])
+    """Numbers of hidden layers to choose from on validation; 0 is a linear network."""
+    lr: list[float] = field(default_factory=lambda: [3.2e-3, 1e-3, 3.2e-4, 1e-4])
+    """Learning rates of Adam to choose from on validation."""
+    hidden_dim: int = 1024
+    """Width of a hidden layer."""
+    dropout: float = 0.1
+    """Part of a hidden layer that is dropped in training."""
+    batch_size: int = 1024
+    """Examples (recordings, or frames of an event task) in an update."""
+    epochs: int | None = None
+    """Passes over the training part at most. Null: what the task's metadata say (MAESTRO: 50), else 500."""
+    check_every: int | None = None
+    """Epochs between looks at the validation part. Null: what the task's metadata say (MAESTRO: 1), else 3, and 10 for
+    events, whose score takes long."""
+    patience: int = 20
+    """Looks without a better result after which training ends."""
+    device: str = "auto"
+    """Where encoders and networks run: `cpu`, `cuda`, or `auto`."""
+    batch_seconds: float = 60.0
+    """Seconds of audio in a batch of the encoder. Changes no result beyond rounding."""
+    workers: int = 0
+    """Threads that decode; 0 is one a core. Changes no result."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"\w[\w.-]*", self.task):
+            raise UserError(f"task={self.task} is no name of a task or its folder; give e.g. task=esc50")
+        for name in ("hidden_dim", "epochs", "check_every", "patience", "batch_seconds"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise UserError(f"{name}={value} must be more than 0")
+        if self.batch_size < 2:
+            raise UserError(f"batch_size={self.batch_size} must be 2 or more: a batch is normalised")
+        if self.workers < 0 or not 0 <= self.dropout < 1:
+            raise UserError("workers must be 0 or more, and dropout from 0 to below 1")
+        _require_list("lr", self.lr, all(lr > 0 for lr in self.lr), "above 0")
+        _require_list("seeds", self.seeds, all(seed >= 0 for seed in self.seeds), "0 or more")
+        _require_list("hidden_layers", self.hidden_layers, all(n >= 0 for n in self.hidden_layers), "0 or more")
+
+
+def _require_list(name: str, values: Sequence[float], fit: bool, which: str) -> None:
+    if not values or not fit or len(set(values)) < len(values):
+        raise UserError(f"{name}={list(values)} must list different numbers {which}")

@@ -1,0 +1,191 @@
+"""The command as a user meets it, on tasks of each kind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from speechssl.cli.app import main
+from tests.evaluation.hear.conftest import FOLDS
+
+FAST = ["hidden_dim=32", "epochs=60", "check_every=5", "hidden_layers=[0,1]", "lr=[3e-2]", "batch_size=64", "workers=1"]
+TONES, CHORDS, BEEPS = "tones-v1-full", "chords-v1-full", "beeps-v1-full"
+
+
+def hear(root: Path, out: Path, encoder: Path, task: str, *settings: str) -> dict:
+    given = ["benchmark=hear", f"task={task}", f"corpus_dir={root}", f"out_dir={out}", f"encoders={{tiny: {encoder}}}"]
+    assert main(["evaluate", *given, *FAST, *settings]) == 0
+    return json.loads((out / task / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("results")
+
+
+@pytest.fixture(scope="module")
+def tones(out: Path, tasks: Path, encoder_dir: Path) -> dict:
+    return hear(tasks, out, encoder_dir, TONES, "seeds=[1,2]")
+
+
+@pytest.fixture(scope="module")
+def beeps(out: Path, tasks: Path, encoder_dir: Path) -> dict:
+    return hear(tasks, out, encoder_dir, BEEPS, "seeds=[1]", "baselines=[fbank]")
+
+
+def test_encoders_stand_side_by_side_for_every_seed_and_fold(tones: dict) -> None:
+    assert [row["name"] for row in tones["encoders"]] == ["fbank", "random", "tiny"]
+    assert tones["encoders"][0]["dim"] == 80
+    for name in ("fbank", "random", "tiny"):
+        scores = tones["scores"][name]
+        assert [score["seed"] for score in scores] == [1, 2]
+        for score in scores:
+            assert [part["name"] for part in score["parts"]] == list(FOLDS)
+            assert score["top1_acc"] == pytest.approx(np.mean([part["top1_acc"] for part in score["parts"]]))
+        accuracies = [score["top1_acc"] for score in scores]
+        assert tones["summary"][name]["top1_acc"] == {
+            "mean": pytest.approx(np.mean(accuracies)),
+            "spread": pytest.approx(np.std(accuracies, ddof=1)),
+            "runs": 2,
+        }
+
+
+def test_tones_are_told_apart_from_filterbanks(tones: dict) -> None:
+    assert tones["summary"]["fbank"]["top1_acc"]["mean"] > 0.9 and tones["summary"]["fbank"]["mAP"]["mean"] > 0.9
+    assert tones["task"]["kind"] == "scene" and tones["task"]["recordings"] == 36
+    assert tones["task"]["divisions"][0] == {
+        "name": "fold00",
+        "train": 12,
+        "valid": 12,
+        "test": 12,
+        "absent_classes": 0,
+    }
+
+
+def test_notes_of_a_chord_are_found(tmp_path: Path, tasks: Path, encoder_dir: Path) -> None:
+    results = hear(tasks, tmp_path, encoder_dir, CHORDS, "seeds=[1]", "baselines=[fbank]")
+    assert results["task"]["prediction"] == "multilabel"
+    assert results["summary"]["fbank"]["mAP"]["mean"] > 0.9
+    assert [part["name"] for part in results["scores"]["fbank"][0]["parts"]] == ["test"]
+
+
+def test_beeps_are_found_in_time(beeps: dict) -> None:
+    scores = beeps["summary"]["fbank"]
+    assert beeps["task"]["kind"] == "event"
+    assert scores["event_onset_200ms_fms"]["mean"] > 0.8
+    assert scores["event_onset_200ms_fms_precision"]["mean"] > 0.8 > 0.3 > scores["segment_1s_er"]["mean"]
+    (part,) = beeps["scores"]["fbank"][0]["parts"]
+    assert part["chosen"]["median_filter_ms"] == 250 and part["chosen"]["min_duration"] in (125, 250)
+    # Frames of the encoder that it stands beside: two windows of 10 ms each.
+    assert beeps["encoders"][0]["dim"] == 160 and beeps["encoders"][0]["frame_rate"] == 50
+
+
+def spoil(task: Path, file: str) -> None:
+    """Give every recording of a part the labels of another one."""
+    entries = json.loads((task / file).read_text())
+    values, half = list(entries.values()), len(entries) // 2
+    (task / file).write_text(json.dumps(dict(zip(entries, values[half:] + values[:half], strict=True))))
+
+
+@pytest.mark.parametrize("task", [CHORDS, BEEPS])
+def test_nothing_is_chosen_by_the_labels_of_the_test_part(
+    tmp_path: Path, tasks: Path, encoder_dir: Path, task: str
+) -> None:
+    """With other labels on the test part, only its scores are others."""
+    given = ("seeds=[1]", "baselines=[fbank]")
+    before = hear(tasks, tmp_path / "before", encoder_dir, task, *given)
+    root = Path(shutil.copytree(tasks, tmp_path / "spoiled"))
+    spoil(root / task, "test.json")
+    after = hear(root, tmp_path / "after", encoder_dir, task, *given)
+    for name in ("fbank", "tiny"):
+        old, new = (results["scores"][name][0]["parts"][0] for results in (before, after))
+        assert old["chosen"] == new["chosen"]
+    first = before["task"]["scores"][0]
+    assert after["summary"]["fbank"][first]["mean"] < before["summary"]["fbank"][first]["mean"] - 0.2
+
+
+def test_a_fold_is_not_looked_at_before_it_is_tested(
+    tmp_path: Path, tasks: Path, encoder_dir: Path, tones: dict
+) -> None:
+    root = Path(shutil.copytree(tasks, tmp_path / "spoiled"))
+    spoil(root / TONES, "fold00.json")
+    spoiled = hear(root, tmp_path / "out", encoder_dir, TONES, "seeds=[1]", "baselines=[fbank]")
+    for name in ("fbank", "tiny"):
+        old, new = (results["scores"][name][0]["parts"] for results in (tones, spoiled))
+        assert old[0]["chosen"] == new[0]["chosen"]
+    assert spoiled["scores"]["fbank"][0]["parts"][0]["top1_acc"] < 0.7
+
+
+def test_numbers_depend_neither_on_batches_and_threads_nor_on_file_order(
+    tmp_path: Path, tasks: Path, encoder_dir: Path, tones: dict
+) -> None:
+    root = Path(shutil.copytree(tasks, tmp_path / "tasks"))
+    for fold in FOLDS:
+        entries = json.loads((root / TONES / f"{fold}.json").read_text())
+        (root / TONES / f"{fold}.json").write_text(json.dumps(dict(reversed(entries.items()))))
+    again = hear(root, tmp_path / "out", encoder_dir, TONES, "seeds=[2]", "batch_seconds=0.7", "workers=3")
+    for name in ("fbank", "tiny"):
+        (old,), (new,) = ([s for s in results["scores"][name] if s["seed"] == 2] for results in (tones, again))
+        assert new["top1_acc"] == old["top1_acc"] and new["mAP"] == pytest.approx(old["mAP"], abs=1e-3)
+
+
+def test_all_tasks_are_in_one_table(out: Path, tones: dict, beeps: dict, capsys: pytest.CaptureFixture[str]) -> None:
+    page, latex = (out / "results.md").read_text(), (out / "results.tex").read_text()
+    header = next(line for line in page.splitlines() if line.startswith("| encoder"))
+    assert f"{BEEPS} (event_onset_200ms_fms)" in header and f"{TONES} (top1_acc)" in header
+    assert "chosen on the validation part of each division" in page and r"event\_onset\_200ms\_fms" in latex
+    assert "fold01: 12 recordings to learn from, 12 to choose on, 12 tested" in page
+    found = json.loads((out / "results.json").read_text())
+    assert found["benchmark"] == "hear" and set(found["tasks"]) == {TONES, BEEPS}
+    assert found["tasks"][TONES]["summary"] == tones["summary"]
+
+
+def test_the_same_command_is_left_out_until_a_label_changes(
+    tmp_path: Path, tasks: Path, encoder_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = Path(shutil.copytree(tasks, tmp_path / "tasks"))
+    given = ("seeds=[1]", "baselines=[fbank]", "epochs=5")
+    once = hear(root, tmp_path / "out", encoder_dir, CHORDS, *given)
+    assert "| fbank " in capsys.readouterr().out
+    assert hear(root, tmp_path / "out", encoder_dir, CHORDS, *given) == once
+    assert "evaluate: done before and unchanged" in capsys.readouterr().out
+    spoil(root / CHORDS, "train.json")
+    assert hear(root, tmp_path / "out", encoder_dir, CHORDS, *given) != once
+
+
+def test_results_of_another_benchmark_are_not_replaced(
+    tmp_path: Path, tasks: Path, encoder_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "results.json").write_text('{"benchmark": "lape"}')
+    given = ["benchmark=hear", f"task={TONES}", f"corpus_dir={tasks}", f"encoders={{tiny: {encoder_dir}}}"]
+    assert main(["evaluate", *given, f"out_dir={tmp_path}"]) == 1
+    assert f"out_dir={tmp_path} has results of another benchmark" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["task=esc50", "encoders={}"], "task=esc50 is not in corpus_dir="),
+        (["task=esc5", "encoders={}"], "did you mean 'esc50'? (known: beijing_opera, "),
+        (["encoders={}"], "missing setting task: give it as task=VALUE"),
+        (["task=esc50", "epoch=3"], "unknown setting 'epoch' of `speechssl evaluate`; did you mean 'epochs'?"),
+        (["task=tones-v1-full", "encoders={tiny: gone}"], "gone does not exist"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    tasks: Path, tmp_path: Path, settings: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["benchmark=hear", f"corpus_dir={tasks}", f"out_dir={tmp_path / 'out'}"]
+    assert main(["evaluate", *given, *settings]) == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+def test_help_has_the_settings_of_hear_and_no_group(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "benchmark=hear", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "  task=(required)" in shown and "  patience=20" in shown and "groups:" not in shown
