@@ -42,7 +42,7 @@ class AudioNTT(Backbone):
             self.features.append(nn.MaxPool2d(2))
             self.features.append(nn.ReLU(inplace=True))
         # Batch norm and maxima take half the time where the channels of a point lie side by side.
-        self.features.to(memory_format=torch.channels_last)
+        self.features.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.fc = nn.Sequential(
             nn.Linear(self.tap_dims[-1], dim),
             nn.ReLU(inplace=True),
