@@ -157,6 +157,4 @@ def _require_harmless(source: Any) -> None:
 def _refuse_download(filepath: Path, url: str, refresh: bool = False, new_enough_secs: float = 2.0) -> None:
     """Stand for s3prl's download of one file, which keeps what it has."""
     if not filepath.is_file():
-        raise UserError(
-            f"s3prl would download {url}; download it yourself, and give it as ckpt=FILE of a local upstream"
-        )
+        raise UserError(f"s3prl would download {url}; download it yourself, and save it as {filepath}")

@@ -109,8 +109,9 @@ def test_nothing_is_downloaded_but_what_is_there_is_used(monkeypatch, tmp_path):
         monkeypatch.setattr(download, "_download_url_to_file", lambda *_: pytest.fail("downloads"))
         monkeypatch.setattr(download, "_download_url_to_file_requests", lambda *_: pytest.fail("downloads"))
         monkeypatch.setattr(download, "_download_dir", tmp_path)
-        with pytest.raises(UserError, match=r"would download https://\S+hubert_base_ls960.pt; download it yourself"):
+        with pytest.raises(UserError, match=r"would download https://\S+hubert_base_ls960.pt; .* save it as") as caught:
             hub.hubert()
+        assert Path(str(caught.value).rpartition(" save it as ")[2]).parent == tmp_path
         url = "https://example.org/model.pt"
         Path(download._urls_to_filepaths(url, download=False)).touch()
         assert Path(download._urls_to_filepaths(url)).parent == tmp_path

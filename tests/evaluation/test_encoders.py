@@ -224,3 +224,15 @@ def test_lape_scores_them_and_says_what_they_are(
     task = LapeTask(name="tones", corpus="folder", column="class", clip_seconds=0.5)
     settings = LapeSettings(task, str(tmp_path), {"hubert": source}, [], data_dir=str(tmp_path / "out/manifests/tones"))
     assert hubert_pt in list(lape_inputs(settings))
+
+
+def test_probes_take_recordings_of_all_lengths(tmp_path: Path, corpus: Path) -> None:
+    """And filterbanks get the frame rate of the first encoder."""
+    given = ["evaluate", f"data_dir={corpus}", f"out_dir={tmp_path}", "baselines=[fbank]", "probe.columns=[language]"]
+    given += ["encoders={other: s3prl:fbank_no_cmvn}", "probe.min_class_count=3", "rank_frames=200"]
+    assert main([*given, "retrieval.queries=5"]) == 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["encoders"]["other"]["sources"] == ["s3prl:fbank_no_cmvn"]
+    assert {row["frame_rate"] for row in results["encoders"].values()} == {100.0}
+    # The same sentence in another voice is heard by filterbanks, whoever computes them.
+    assert results["summary"]["other"]["retrieval"]["best"]["mean"] > 0.5 > results["tasks"]["retrieval"]["chance"]
