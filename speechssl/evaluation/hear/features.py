@@ -65,7 +65,7 @@ def frame_states(
 ) -> list[Tensor]:
     """Return the last hidden state of every recording: `(frames, dim)` each, float32, on the CPU.
 
-    An hour of 50 frames a second and 768 numbers each takes 550 MB.
+    An hour of 50 frames a second and 768 numbers each takes 550 MB, and twice that while they are joined.
 
     Raises:
         UserError: a recording has fewer than two frames, or a state is not finite.

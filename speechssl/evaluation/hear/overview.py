@@ -43,8 +43,10 @@ def write_overview(folder: Path) -> None:
 
 
 def task_table(results: TaskResults) -> list[list[str]]:
-    """Return the table of one task: a line an encoder, a column a score."""
-    names = list(dict.fromkeys(name for summary in results["summary"].values() for name in summary))
+    """Return the table of one task: a line an encoder, a column a score, the one that decides in front."""
+    known = {name for summary in results["summary"].values() for name in summary}
+    parts = [f"{score}{part}" for score in results["task"]["scores"] for part in ("", "_precision", "_recall")]
+    names = [name for name in parts if name in known]
     rows = [["encoder", *names, "parameters", "width"]]
     for facts in results["encoders"]:
         cells = [_cell(results["summary"][facts["name"]].get(name)) for name in names]

@@ -24,10 +24,21 @@ def number(mean: float, runs: int = 3) -> dict[str, float]:
 
 
 PITCH = results_of(
-    "pitch", ["pitch_acc", "d_prime"], {"fbank": {"pitch_acc": number(0.5, runs=1), "d_prime": number(2.25)}}
+    "pitch", ["pitch_acc", "d_prime"], {"fbank": {"d_prime": number(2.25), "pitch_acc": number(0.5, runs=1)}}
 )
 SOUNDS = results_of(
     "sounds", ["segment_1s_er"], {"fbank": {"segment_1s_er": number(1.2)}, "hubert": {"segment_1s_er": None}}
+)
+NOTES = results_of(
+    "notes",
+    ["event_onset_50ms_fms", "event_onset_200ms_fms"],
+    {
+        "fbank": {
+            f"event_onset_{ms}ms_fms{part}": number(0.5, runs=1)
+            for ms in (200, 50)
+            for part in ("", "_recall", "_precision")
+        }
+    },
 )
 
 
@@ -35,6 +46,14 @@ def test_a_task_has_a_column_a_score() -> None:
     assert task_table(PITCH) == [
         ["encoder", "pitch_acc", "d_prime", "parameters", "width"],
         ["fbank", "0.500", "2.250 ± 0.010", "94 371 712", "768"],
+    ]
+
+
+def test_precision_and_recall_stand_behind_their_f_measure() -> None:
+    first, second = "event_onset_50ms_fms", "event_onset_200ms_fms"
+    assert task_table(NOTES)[0][1:-2] == [
+        *(first, f"{first}_precision", f"{first}_recall"),
+        *(second, f"{second}_precision", f"{second}_recall"),
     ]
 
 
