@@ -16,6 +16,7 @@ from speechssl.errors import UserError
 from speechssl.evaluation.encoders import contestants
 from speechssl.evaluation.lape.run import lape_inputs
 from speechssl.evaluation.lape.settings import LapeSettings, LapeTask
+from speechssl.evaluation.s3prl_encoder import S3prlEncoder
 from speechssl.evaluation.sources import load_source, source_files
 from speechssl.export import huggingface, s3prl
 from speechssl.models.encoder import EncoderOutput
@@ -136,6 +137,28 @@ def test_a_hubert_of_hugging_face_is_one_of_ours(tmp_path: Path) -> None:
     assert isinstance(load_source(f"hf:{tmp_path}"), HubertEncoder)
     (rival,) = contestants({"mine": f"hf:{tmp_path}"}, [])
     assert rival.tunable and rival.source == f"hf:{tmp_path}"
+
+
+def test_hidden_states_of_another_shape_are_left_out_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    class Uneven:
+        """As a `S3PRLUpstream` whose first hidden state is narrower, and whose second has twice the frames."""
+
+        downsample_rates, hidden_sizes = [320, 160, 320, 320], [4, 8, 8, 8]
+
+        def __call__(self, waveforms: Tensor, lengths: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+            shapes = [
+                (-(-waveforms.shape[1] // rate), size)
+                for rate, size in zip(self.downsample_rates, self.hidden_sizes, strict=True)
+            ]
+            return [torch.full((len(waveforms), *shape), float(n)) for n, shape in enumerate(shapes)], []
+
+    encoder = S3prlEncoder(Uneven(), "s3prl:uneven")
+    assert caplog.messages == [
+        "s3prl:uneven: hidden states 0, 1 of 4 have another width or frame rate than the last one and are left out"
+    ]
+    output = encoder(noise(), LENGTHS)
+    assert (encoder.num_layers, encoder.dim, encoder.frame_rate) == (1, 8, 50.0)
+    assert [float(state[0, 0, 0]) for state in output.hidden_states] == [2.0, 3.0]
 
 
 @pytest.mark.parametrize(

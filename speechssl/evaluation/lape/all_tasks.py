@@ -15,6 +15,8 @@ from speechssl.evaluation.lape.settings import LapeSettings
 from speechssl.evaluation.lape.tables import captions, overview_table
 from speechssl.evaluation.markdown import markdown_table
 
+_OTHER_NAMES = "a folder of another name is given as task.members.TASK.folder=NAME"
+
 logger = logging.getLogger(__name__)
 
 
@@ -34,20 +36,9 @@ def run_all_tasks(settings: LapeSettings, run_task: Callable[[LapeSettings], Non
         raise UserError("task=all runs in one process; give torchrun one task at a time")
     # What is wrong with an encoder would be wrong in every task.
     choose_encoders(settings)
-    tasks, left_out = find_tasks(settings)
-    failed = {}
-    for each in tasks:
-        name = each.task.name
-        logger.info("lape: %s in %s", name, each.corpus_dir)
-        try:
-            run_task(each)
-        except UserError as error:
-            failed[name] = str(error)
-        except Exception as error:
-            logger.exception("lape: %s failed", name)
-            failed[name] = " ".join(f"{type(error).__name__}: {error}".split())
-    left_out += [{"what": name, "reason": f"failed: {reason}"} for name, reason in failed.items()]
-    _show(Path(settings.out_dir), left_out)
+    tasks, missing = find_tasks(settings)
+    failed = _run_each(tasks, run_task)
+    _show(Path(settings.out_dir), missing, failed)
     if failed:
         reasons = "; ".join(f"{name} ({reason})" for name, reason in failed.items())
         raise UserError(f"{len(failed)} of {len(tasks)} tasks failed: {reasons}")
@@ -61,23 +52,40 @@ def find_tasks(settings: LapeSettings) -> tuple[list[LapeSettings], list[dict[st
     """
     root = Path(str(settings.corpus_dir)).expanduser()
     found, left_out = [], []
-    for key, task in settings.task.members.items():
+    for task in settings.task.members.values():
         folder = root / (task.folder or task.name)
         if folder.is_dir():
             found.append(dataclasses.replace(settings, task=task, corpus_dir=str(folder)))
         else:
-            reason = f"no folder {folder} (task.members.{key}.folder=NAME names another)"
-            left_out.append({"what": task.name, "reason": reason})
+            left_out.append({"what": task.name, "reason": f"no folder {folder}"})
     if not found:
         names = dict.fromkeys(task.folder or task.name for task in settings.task.members.values())
-        raise UserError(f"corpus_dir={root} has none of the data sets' folders: {', '.join(names)}")
+        raise UserError(f"corpus_dir={root} has none of the data sets' folders: {', '.join(names)}; {_OTHER_NAMES}")
     return found, left_out
 
 
-def _show(out: Path, left_out: list[dict[str, str]]) -> None:
-    """Write the overview, and print its table."""
+def _run_each(tasks: list[LapeSettings], run_task: Callable[[LapeSettings], None]) -> dict[str, str]:
+    """Run the tasks; return why some failed, by their names."""
+    failed = {}
+    for each in tasks:
+        name = each.task.name
+        logger.info("lape: %s in %s", name, each.corpus_dir)
+        try:
+            run_task(each)
+        except UserError as error:
+            failed[name] = str(error)
+        except Exception as error:
+            logger.exception("lape: %s failed", name)
+            failed[name] = " ".join(f"{type(error).__name__}: {error}".split())
+    return failed
+
+
+def _show(out: Path, missing: list[dict[str, str]], failed: dict[str, str]) -> None:
+    """Write the overview, and print its table and what is not in it."""
+    left_out = [*missing, *({"what": name, "reason": f"failed: {reason}"} for name, reason in failed.items())]
     write_overview(out, left_out)
     tasks = list(read_tasks(out).values())
     if tasks:
         print("\n".join([markdown_table(overview_table(tasks)), "", *captions(tasks)]))
-    print("\n".join([*left_out_lines(left_out), f"lape: all tasks in {out / 'results.md'}"]))
+    hint = [f"({_OTHER_NAMES})"] if missing else []
+    print("\n".join([*left_out_lines(left_out), *hint, f"lape: all tasks in {out / 'results.md'}"]))

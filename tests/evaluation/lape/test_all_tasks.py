@@ -45,7 +45,8 @@ def test_what_is_there_is_evaluated_and_what_is_not_is_listed(
     told = capsys.readouterr()
     assert "1 of 3 tasks failed: voxforge (" in told.err and "has no folder of a language" in told.err
     assert told.err.strip().splitlines()[-1].startswith("speechssl evaluate: 1 of 3")
-    assert f"- left out: voxceleb1: no folder {root / 'VoxCeleb1'}" in told.out
+    assert f"- left out: voxceleb1: no folder {root / 'VoxCeleb1'}\n" in told.out
+    assert told.out.count("task.members.TASK.folder=NAME") == 1
     found = overview(out)
     assert set(found["tasks"]) == {"tut_urban_2018", "urbansound8k"}
     left_out = {item["what"]: item["reason"] for item in found["left_out"]}
