@@ -178,8 +178,14 @@ def test_recordings_without_a_frame_are_named(tmp_path: Path) -> None:
         label(units, units, manifest)
 
 
+def test_no_more_frames_are_fitted_than_the_clusters_need(tmp_path: Path, manifest: Path) -> None:
+    fit(tmp_path, manifest, k=4, frames_a_cluster=50)
+    assert json.loads((tmp_path / "kmeans.json").read_text())["frames"] == 200
+
+
 @pytest.mark.parametrize(
-    "wrong", [{"fraction": 0.0}, {"fraction": 1.5}, {"k": 0}, {"threads": -1}, {"memory_megabytes": 0}, {"n_init": 0}]
+    "wrong",
+    [{"fraction": 0.0}, {"fraction": 1.5}, {"k": 0}, {"threads": -1}, {"memory_megabytes": 0}, {"frames_a_cluster": 0}],
 )
 def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(UserError, match=next(iter(wrong))):
