@@ -33,9 +33,9 @@ class KMeansSettings(ClusteringSettings):
     """Fraction of the audio to fit on, in whole recordings. By default a tenth, but at least one hour and at most a
     hundred."""
     frames_a_cluster: int = 4000
-    """Fitted frames are at most this many times `k` (this project's choice: with more, the inertia on other audio would
-    be less than a four-thousandth lower). If the sample has more, an equal share of every recording's frames is kept,
-    at random."""
+    """Fitted frames are at most this many times `k` (this project's choice: a sample costs about one part in as many of
+    the inertia, less than two fits with other seeds differ by). If the sample has more, an equal share of every
+    recording's frames is kept, at random."""
     memory_megabytes: int = 1024
     """Memory for the fitted frames, of all processes together, which may allow fewer frames still."""
     device: str = "auto"
