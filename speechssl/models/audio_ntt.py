@@ -41,8 +41,8 @@ class AudioNTT(Backbone):
             # The other way round in the paper, with the same result from four times as many numbers.
             self.features.append(nn.MaxPool2d(2))
             self.features.append(nn.ReLU(inplace=True))
-        # Batch norm and maxima take half the time where the channels of a point lie side by side.
-        self.features.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        _lay_channels_side_by_side(self)
+        self.register_load_state_dict_post_hook(_lay_channels_side_by_side)
         self.fc = nn.Sequential(
             nn.Linear(self.tap_dims[-1], dim),
             nn.ReLU(inplace=True),
@@ -66,3 +66,11 @@ class AudioNTT(Backbone):
     def pool(self, frames: Tensor) -> Tensor:
         """Return `(batch, dim)`: the maximum over time and the mean over time, added."""
         return frames.amax(dim=1) + frames.mean(dim=1)
+
+
+def _lay_channels_side_by_side(backbone: AudioNTT, *_: object) -> None:
+    """Lay out the weights so that the channels of a point lie side by side: batch norm and maxima take half the time.
+
+    Weights that are loaded bring a layout of their own, and with another one results would differ by rounding.
+    """
+    backbone.features.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

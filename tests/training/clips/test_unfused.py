@@ -154,7 +154,7 @@ def test_two_processes_are_one_with_twice_the_batch(data, sounds, tmp_path):
     clusters = [f"encoder={tmp_path}/first", "k=3", "components=4", f"out={tmp_path}/clusters"]
     assert main(["cluster", manifests, *clusters]) == 0
     off = ["model.audio_ntt_dropout=0", "augment.mixup_exp.enabled=false", "augment.random_resize_crop.enabled=false"]
-    settings = [*data, *SMALL, *off, f"clusters={tmp_path}/clusters", "schedule.epochs=2", "optim.lr=0.01"]
+    settings = [*data, *SMALL, *off, f"clusters={tmp_path}/clusters", "schedule.epochs=2", "optim.lr=0.001"]
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     for name, start in (("alone", []), ("both", launcher)):
         run = command("distill", *settings, f"out={tmp_path}/{name}")
