@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,11 +131,21 @@ class _Facts(NamedTuple):
 
 def _look_at(rows: Mapping[str, list[str]]) -> dict[str, _Facts]:
     """Load all once before the first is evaluated, which may take long: a wrong name is told now."""
-    found = {}
-    for source in dict.fromkeys(source for row in rows.values() for source in row):
-        encoder = load_source(source)
-        found[source] = _Facts(encoder.frame_rate, is_own(encoder))
-    return found
+    sources = dict.fromkeys(source for row in rows.values() for source in row)
+    return {source: _facts(source, _state(source)) for source in sources}
+
+
+@functools.lru_cache(maxsize=256)
+def _facts(source: str, state: tuple[tuple[str, int, int], ...]) -> _Facts:
+    """Load an encoder; not again while its files are as they were: one command asks for each task, twice."""
+    encoder = load_source(source)
+    return _Facts(encoder.frame_rate, is_own(encoder))
+
+
+def _state(source: str) -> tuple[tuple[str, int, int], ...]:
+    """Return what changes when a file of an encoder does."""
+    found = [(file, file.stat()) for file in source_files(source) if file.is_file()]
+    return tuple((str(file), stat.st_mtime_ns, stat.st_size) for file, stat in found)
 
 
 def _sources(name: str, value: Any) -> list[str]:

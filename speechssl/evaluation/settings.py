@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,3 +111,9 @@ class EvaluateSettings:
             raise UserError("probe.folds, probe.min_class_count and retrieval.candidates must be 2 or more")
         if not self.probe.regularisation or min(self.probe.regularisation) <= 0:
             raise UserError("probe.regularisation must list at least one weight, all above 0")
+
+
+def require_list(name: str, values: Sequence[float], fit: bool, which: str) -> None:
+    """Raise a `UserError` unless there are values, all different, that `fit`: `which` says what does."""
+    if not values or not fit or len(set(values)) < len(values):
+        raise UserError(f"{name}={list(values)} must list different numbers {which}")

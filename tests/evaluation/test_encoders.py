@@ -19,7 +19,7 @@ from speechssl.evaluation.lape.settings import LapeSettings, LapeTask
 from speechssl.evaluation.s3prl_encoder import S3prlEncoder
 from speechssl.evaluation.sources import load_source, source_files
 from speechssl.export import huggingface, s3prl
-from speechssl.models.encoder import EncoderOutput
+from speechssl.models.encoder import Encoder, EncoderOutput
 from speechssl.models.hubert import HubertEncoder
 from speechssl.models.hubert_config import size_config
 from speechssl.models.load import load_encoder
@@ -259,3 +259,22 @@ def test_probes_take_recordings_of_all_lengths(tmp_path: Path, corpus: Path) -> 
     assert {row["frame_rate"] for row in results["encoders"].values()} == {100.0}
     # The same sentence in another voice is heard by filterbanks, whoever computes them.
     assert results["summary"]["other"]["retrieval"]["best"]["mean"] > 0.5 > results["tasks"]["retrieval"]["chance"]
+
+
+def test_an_encoder_is_looked_at_again_only_where_a_file_of_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_encoder(tmp_path / "encoder", hubert())
+    loaded = []
+
+    def load(source: str) -> Encoder:
+        loaded.append(source)
+        return load_source(source)
+
+    monkeypatch.setattr("speechssl.evaluation.encoders.load_source", load)
+    for _ in range(3):
+        contestants({"one": str(tmp_path)}, ["fbank"])
+    assert loaded == [str(tmp_path)]
+    save_encoder(tmp_path / "encoder", hubert())
+    contestants({"one": str(tmp_path)}, ["fbank"])
+    assert loaded == [str(tmp_path)] * 2

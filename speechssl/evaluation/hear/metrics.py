@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
+from scipy.special import ndtri
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -42,7 +42,7 @@ def roc_area(predictions: Matrix, targets: Matrix) -> float:
 
 def d_prime(predictions: Matrix, targets: Matrix) -> float:
     """Return the mean of the classes' sqrt(2) Phi^-1(area under the ROC curve)."""
-    return float(np.mean(np.sqrt(2.0) * norm.ppf(_roc_areas(predictions, targets))))
+    return float(np.mean(np.sqrt(2.0) * ndtri(_roc_areas(predictions, targets))))
 
 
 def _roc_areas(predictions: Matrix, targets: Matrix) -> npt.NDArray[np.float64]:

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from speechssl.errors import UserError
 from speechssl.evaluation.hear.results import BENCHMARK
-from speechssl.evaluation.lape.tables import latex_table
+from speechssl.evaluation.latex import latex_table
 from speechssl.evaluation.markdown import markdown_table
 from speechssl.files import read_json, write_json, write_text
 
@@ -20,13 +19,6 @@ def read_tasks(folder: Path) -> dict[str, TaskResults]:
     """Return the content of every `<task>/results.json` of HEAR by its folder's name."""
     found = {file.parent.name: read_json(file) for file in sorted(folder.glob("*/results.json"))}
     return {name: results for name, results in found.items() if results.get("benchmark") == BENCHMARK}
-
-
-def require_own_folder(folder: Path) -> None:
-    """Raise a `UserError` where a folder has the table of another benchmark, which ours would replace."""
-    file = folder / "results.json"
-    if file.is_file() and read_json(file).get("benchmark") != BENCHMARK:
-        raise UserError(f"out_dir={folder} has results of another benchmark; give one of its own")
 
 
 def write_overview(folder: Path) -> None:

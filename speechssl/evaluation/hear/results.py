@@ -17,12 +17,10 @@ It holds
 
 from __future__ import annotations
 
-import dataclasses
-import time
 from pathlib import Path
 from typing import Any
 
-from speechssl import __version__
+from speechssl.evaluation.benchmark import EncoderScores
 from speechssl.evaluation.encoders import Contestant
 from speechssl.evaluation.hear.data import Division, TaskData
 from speechssl.evaluation.hear.scores import Score
@@ -44,36 +42,19 @@ class HearResults:
     def __init__(self, settings: HearSettings, data: TaskData) -> None:
         self._settings = settings
         self._data = data
-        self._started = time.monotonic()
-        self._encoders: dict[str, dict[str, Any]] = {}
-        self._scores: dict[str, list[dict[str, Any]]] = {}
+        self._rows = EncoderScores(BENCHMARK, settings)
 
     def add(self, rival: Contestant, encoder: Encoder, score: Score) -> None:
         """Note one score of an encoder."""
-        facts = {
-            "name": rival.name,
-            "frame_rate": encoder.frame_rate,
-            "dim": encoder.dim,
-            "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
-            "sources": [],
-        }
-        row = self._encoders.setdefault(rival.name, facts)
-        if rival.source not in row["sources"]:
-            row["sources"].append(rival.source)
-        self._scores.setdefault(rival.name, []).append({"source": rival.source, **score.to_json()})
+        self._rows.add(rival, encoder, score.to_json())
 
     def to_json(self) -> dict[str, Any]:
         """Return all that is known, see the module's docstring."""
         return {
-            "benchmark": BENCHMARK,
-            "speechssl": __version__,
-            "settings": dataclasses.asdict(self._settings),
-            "seconds": round(time.monotonic() - self._started, 1),
+            **self._rows.to_json(),
             "protocol": PROTOCOL,
             "task": self._task(),
-            "encoders": list(self._encoders.values()),
-            "scores": self._scores,
-            "summary": {name: _summary(scores) for name, scores in self._scores.items()},
+            "summary": {name: _summary(scores) for name, scores in self._rows.scores.items()},
         }
 
     def write(self, folder: Path) -> None:

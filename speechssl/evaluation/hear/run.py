@@ -7,12 +7,13 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from speechssl.evaluation.benchmark import require_own_folder
 from speechssl.evaluation.encoders import Contestant, contestants
 from speechssl.evaluation.hear.data import VOCABULARY, Metadata, TaskData, read_metadata, read_task
 from speechssl.evaluation.hear.features import Reader, frame_states, scene_vectors
 from speechssl.evaluation.hear.folders import METADATA, task_folder
-from speechssl.evaluation.hear.overview import require_own_folder, task_text, write_overview
-from speechssl.evaluation.hear.results import HearResults
+from speechssl.evaluation.hear.overview import task_text, write_overview
+from speechssl.evaluation.hear.results import BENCHMARK, HearResults
 from speechssl.evaluation.hear.scores import score_task
 from speechssl.evaluation.hear.settings import HearSettings
 from speechssl.evaluation.hear.tasks import EventTask, SceneTask, Task
@@ -32,7 +33,7 @@ def run_hear(settings: HearSettings) -> None:
     metadata = read_metadata(task_folder(settings.corpus_dir, settings.task))
     rivals = _rivals(settings, metadata)
     out = Path(settings.out_dir)
-    require_own_folder(out)
+    require_own_folder(out, BENCHMARK)
     data = read_task(metadata, settings.workers)
     results = HearResults(settings, data)
     reader = Reader(data.recordings, settings.batch_seconds, settings.workers)

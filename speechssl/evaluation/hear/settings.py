@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import MISSING
 
 from speechssl.errors import UserError
+from speechssl.evaluation.settings import require_list
 
 
 @dataclass
@@ -68,11 +68,6 @@ class HearSettings:
             raise UserError(f"batch_size={self.batch_size} must be 2 or more: a batch is normalised")
         if self.workers < 0 or not 0 <= self.dropout < 1:
             raise UserError("workers must be 0 or more, and dropout from 0 to below 1")
-        _require_list("lr", self.lr, all(lr > 0 for lr in self.lr), "above 0")
-        _require_list("seeds", self.seeds, all(seed >= 0 for seed in self.seeds), "0 or more")
-        _require_list("hidden_layers", self.hidden_layers, all(n >= 0 for n in self.hidden_layers), "0 or more")
-
-
-def _require_list(name: str, values: Sequence[float], fit: bool, which: str) -> None:
-    if not values or not fit or len(set(values)) < len(values):
-        raise UserError(f"{name}={list(values)} must list different numbers {which}")
+        require_list("lr", self.lr, all(lr > 0 for lr in self.lr), "above 0")
+        require_list("seeds", self.seeds, all(seed >= 0 for seed in self.seeds), "0 or more")
+        require_list("hidden_layers", self.hidden_layers, all(n >= 0 for n in self.hidden_layers), "0 or more")

@@ -8,7 +8,8 @@ from typing import Any
 
 from speechssl.evaluation.lape.results import BENCHMARK
 from speechssl.evaluation.lape.settings import Mode
-from speechssl.evaluation.lape.tables import MODES, TaskResults, captions, latex_table, overview_table, task_table
+from speechssl.evaluation.lape.tables import MODES, TaskResults, captions, overview_table, task_table
+from speechssl.evaluation.latex import latex_table
 from speechssl.evaluation.markdown import markdown_table
 from speechssl.files import read_json, write_json, write_text
 
@@ -75,7 +76,10 @@ def _facts(results: TaskResults) -> Iterator[str]:
         f"{len(task['classes'])} classes ({task['column']}) of corpus {task['corpus']}: {task['clips']} clips of "
         f"{task['clip_seconds']:g} s, {task['padded']} padded and {task['cut']} cut to that"
     )
-    yield f"chance {100 * task['chance']:.1f} %, most frequent class {100 * task['most_frequent_class']:.1f} %"
+    yield (
+        f"chance {100 * task['chance']:.1f} %, most frequent class of the test part "
+        f"{100 * task['most_frequent_class']:.1f} %"
+    )
     for division in task["divisions"]:
         yield _division(division, task["group_column"])
     if task["note"]:

@@ -5,9 +5,10 @@
 - `benchmark`: `lape`; `speechssl`: version; `settings`: those of the run; `seconds`: how long it took
 - `mode`: `linear` or `finetune`; `protocol`, `chosen`: in words, how the reported epoch was chosen
 - `task`: `name`, `corpus`, `column`, `group_column`, `clip_seconds`, `split`, `note`, `published`, `classes` (their
-  names), `clips`, `padded`, `cut`, `chance` (one of the classes), `most_frequent_class` (its share), and `divisions`:
-  of each its `name`, sizes of `train`, `valid` and `test`, where `valid` comes from, `missing_from_train` (class ->
-  test clips of it), and how many groups (speakers, say) of the test part are in train as well, where they are known
+  names), `clips`, `padded`, `cut`, `chance` (one of the classes), `most_frequent_class` (the share of the class that
+  the test part has most of, a mean over the divisions), and `divisions`: of each its `name`, sizes of `train`, `valid`
+  and `test`, where `valid` comes from, `missing_from_train` (class -> test clips of it), and how many groups (speakers,
+  say) of the test part are in train as well, where they are known
 - `encoders`: a list with one entry a row of the tables: `name`, `frame_rate`, `dim`, `parameters`, `sources`
 - `scores`: row -> a list with one :class:`speechssl.evaluation.lape.scores.Score` a source, label fraction and seed
 - `summary`: row -> label fraction -> `accuracy` and `balanced_accuracy`: `mean`, `spread` (sample standard deviation
@@ -19,15 +20,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from speechssl import __version__
+from speechssl.evaluation.benchmark import EncoderScores
 from speechssl.evaluation.encoders import Contestant
 from speechssl.evaluation.lape.confusion import plot_confusion
 from speechssl.evaluation.lape.data import TaskData
@@ -60,24 +59,12 @@ class LapeResults:
         self._divisions = divisions
         table = settings.task.distances
         self._distances = None if table is None else read_distances(table, data.classes)
-        self._started = time.monotonic()
-        self._encoders: dict[str, dict[str, Any]] = {}
-        self._scores: dict[str, list[dict[str, Any]]] = {}
+        self._rows = EncoderScores(BENCHMARK, settings)
         self._confusions: dict[str, dict[str, Confusion]] = {}
 
     def add(self, rival: Contestant, encoder: Encoder, score: Score) -> None:
         """Note one score of an encoder."""
-        facts = {
-            "name": rival.name,
-            "frame_rate": encoder.frame_rate,
-            "dim": encoder.dim,
-            "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
-            "sources": [],
-        }
-        row = self._encoders.setdefault(rival.name, facts)
-        if rival.source not in row["sources"]:
-            row["sources"].append(rival.source)
-        self._scores.setdefault(rival.name, []).append({"source": rival.source, **score.to_json(self._distances)})
+        self._rows.add(rival, encoder, score.to_json(self._distances))
         sums = self._confusions.setdefault(rival.name, {})
         fraction = f"{score.label_fraction:g}"
         sums[fraction] = sums.get(fraction, 0) + score.confusion
@@ -85,17 +72,12 @@ class LapeResults:
     def to_json(self) -> dict[str, Any]:
         """Return all but the confusion matrices, see the module's docstring."""
         return {
-            "benchmark": BENCHMARK,
-            "speechssl": __version__,
-            "settings": dataclasses.asdict(self._settings),
-            "seconds": round(time.monotonic() - self._started, 1),
+            **self._rows.to_json(),
             "mode": self._settings.mode,
             "protocol": self._settings.protocol,
             "chosen": CHOSEN[self._settings.protocol],
             "task": self._task(),
-            "encoders": list(self._encoders.values()),
-            "scores": self._scores,
-            "summary": {name: _summary(scores) for name, scores in self._scores.items()},
+            "summary": {name: _summary(scores) for name, scores in self._rows.scores.items()},
             "left_out": self._data.left_out,
         }
 
@@ -114,7 +96,6 @@ class LapeResults:
 
     def _task(self) -> dict[str, Any]:
         task, data = self._settings.task, self._data
-        shares = np.bincount(data.labels) / len(data.labels)
         return {
             "name": task.name,
             "corpus": task.corpus,
@@ -127,9 +108,14 @@ class LapeResults:
             "classes": data.classes,
             **data.lengths(task.clip_seconds),
             "chance": 1 / len(data.classes),
-            "most_frequent_class": float(shares.max()),
+            "most_frequent_class": self._most_frequent_class(),
             "divisions": [division.describe(data, task) for division in self._divisions],
         }
+
+    def _most_frequent_class(self) -> float:
+        """Return the accuracy of always naming the class that the test part has most of: a mean over the divisions."""
+        tests = [self._data.labels[division.test] for division in self._divisions]
+        return float(np.mean([np.bincount(labels).max() / len(labels) for labels in tests]))
 
 
 def _summary(scores: Sequence[dict[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:

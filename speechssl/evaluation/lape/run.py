@@ -11,12 +11,13 @@ import torch
 
 from speechssl.data.manifest import AUDIO
 from speechssl.errors import UserError
+from speechssl.evaluation.benchmark import require_own_folder
 from speechssl.evaluation.encoders import FBANK, Contestant, contestants
 from speechssl.evaluation.lape.clips import Clips
 from speechssl.evaluation.lape.data import TaskData, data_folder, read_task
 from speechssl.evaluation.lape.features import pooled_features
 from speechssl.evaluation.lape.overview import FINETUNE, task_text, write_overview
-from speechssl.evaluation.lape.results import LapeResults
+from speechssl.evaluation.lape.results import BENCHMARK, LapeResults
 from speechssl.evaluation.lape.scores import score_features
 from speechssl.evaluation.lape.settings import LapeSettings, Mode, Protocol
 from speechssl.evaluation.lape.splits import Division, divide, with_valid
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 def run_lape(settings: LapeSettings) -> None:
     """Evaluate all encoders in one task, write its results and the table of all tasks in `out_dir`, and print it."""
+    out = Path(settings.out_dir)
+    require_own_folder(out, BENCHMARK)
     rivals, left_out = choose_encoders(settings)
     task = settings.task
     source = data_folder(settings)
@@ -47,7 +50,7 @@ def run_lape(settings: LapeSettings) -> None:
             _evaluate(rival, data, divisions, clips, device, settings, results)
     elif not _finetune(rivals, data, divisions, clips, source / AUDIO, settings, results):
         return
-    out, folder = Path(settings.out_dir), _results_folder(settings)
+    folder = _results_folder(settings)
     results.write(folder)
     write_overview(out)
     print(task_text(results.to_json()))

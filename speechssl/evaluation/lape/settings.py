@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from speechssl.errors import UserError
+from speechssl.evaluation.settings import require_list
 from speechssl.training.settings import Precision
 
 RESERVED_NAMES = ("manifests",)
@@ -173,10 +173,10 @@ class LapeSettings:
             )
         if self.passes < 1 or self.batch_size < 1 or self.batch_seconds <= 0 or self.workers < 0:
             raise UserError("epochs, batch_size and batch_seconds must be more than 0, and workers 0 or more")
-        _require_list("lr", self.lr, all(lr > 0 for lr in self.lr), "above 0")
-        _require_list("seeds", self.seeds, all(seed >= 0 for seed in self.seeds), "0 or more")
+        require_list("lr", self.lr, all(lr > 0 for lr in self.lr), "above 0")
+        require_list("seeds", self.seeds, all(seed >= 0 for seed in self.seeds), "0 or more")
         fractions = self.label_fractions
-        _require_list("label_fractions", fractions, all(0 < part <= 1 for part in fractions), "above 0 and at most 1")
+        require_list("label_fractions", fractions, all(0 < part <= 1 for part in fractions), "above 0 and at most 1")
         if self.protocol is Protocol.paper and len(self.lr) > 1:
             raise UserError("protocol=paper has no validation to choose a learning rate on; give one lr")
         if self.mode is Mode.finetune and self.standardise is not None:
@@ -215,8 +215,3 @@ def _check_task(task: LapeTask) -> None:
         raise UserError(f"task.published={task.published} must give a number for each name")
     if task.test_fold is not None and task.split is not Split.folds:
         raise UserError(f"task.test_fold={task.test_fold} is for task.split=folds")
-
-
-def _require_list(name: str, values: Sequence[float], fit: bool, which: str) -> None:
-    if not values or not fit or len(set(values)) < len(values):
-        raise UserError(f"{name}={list(values)} must list different numbers {which}")

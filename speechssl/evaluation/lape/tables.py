@@ -26,8 +26,6 @@ _MOST_LABELS = {
 }
 """Measures that a task's table has for the largest label fraction, where they are there, and what it calls them."""
 
-_LATEX = str.maketrans({character: f"\\{character}" for character in "&%$#_{}"} | {"±": r"$\pm$", "~": r"\~{}"})
-
 
 def task_table(results: TaskResults) -> list[list[str]]:
     """Return the table of one task: accuracy for each label fraction, then the other measures for the largest."""
@@ -77,15 +75,6 @@ def captions(tasks: Sequence[TaskResults]) -> list[str]:
     if any(results["task"]["published"] for results in tasks):
         lines.append("Published scores are maxima of the test accuracy over the epochs.")
     return lines
-
-
-def latex_table(rows: list[list[str]], notes: Sequence[str]) -> str:
-    """Return a `tabular`, with the notes as comments above and as lines below it. Needs no package."""
-    header, *body = [" & ".join(cell.translate(_LATEX) for cell in row) + r" \\" for row in rows]
-    columns = "l" + "r" * (len(rows[0]) - 1)
-    below = [rf"\multicolumn{{{len(rows[0])}}}{{l}}{{\footnotesize {note.translate(_LATEX)}}} \\" for note in notes]
-    lines = [rf"\begin{{tabular}}{{{columns}}}", r"\hline", header, r"\hline", *body, r"\hline", *below]
-    return "\n".join([*lines, r"\end{tabular}"]) + "\n"
 
 
 def _fractions(summaries: Iterable[Mapping[str, Any]]) -> list[str]:

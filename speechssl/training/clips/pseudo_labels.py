@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -95,7 +96,7 @@ def pseudo_label(settings: PseudoLabelSettings) -> None:
     """
     best = best_folder(settings.classifier)
     model, classes = load_classifier(best)
-    run = read_json(best / "best.json")
+    run = _described(best / "best.json")
     data = ClipDataset(settings.manifest, ClipDataSettings(seconds=run["seconds"]), 0, AudioCache(0.0))
     out, manifest = Path(settings.out), data.manifest
     if out.resolve() == manifest.file.parent.resolve():
@@ -128,6 +129,14 @@ def pseudo_label_outputs(settings: PseudoLabelSettings) -> Iterable[Path]:
     """Return the files that are made."""
     out = Path(settings.out)
     return [out / TABLE, out / Path(settings.manifest).name, out / "metadata.tsv"]
+
+
+def _described(file: Path) -> dict[str, Any]:
+    """Return what is written of a classifier."""
+    run: dict[str, Any] = read_json(file)
+    if not {"column", "seconds"} <= run.keys():
+        raise UserError(f"{file} does not say what its classes are: it is of an earlier version; fine-tune again")
+    return run
 
 
 def best_folder(classifier: str) -> Path:

@@ -203,3 +203,12 @@ def test_help_is_that_of_the_benchmark_chosen(capsys: pytest.CaptureFixture[str]
     assert "  label_fractions=[1.0]" in lape_help and "  task=" in lape_help and "urbansound8k" in lape_help
     assert "  label_fractions=" not in probes_help and "  probe.columns=None" in probes_help
     assert all("  benchmark=lape --help" in text for text in (lape_help, probes_help))
+
+
+def test_results_of_another_benchmark_are_not_replaced(
+    tmp_path: Path, tones: Path, encoder_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "results.json").write_text('{"benchmark": "hear"}')
+    given = ["task.name=tones", "task.column=class", "task.clip_seconds=0.5", f"encoders={{tiny: {encoder_dir}}}"]
+    assert main(["evaluate", "benchmark=lape", *given, f"corpus_dir={tones}", f"out_dir={tmp_path}"]) == 1
+    assert f"out_dir={tmp_path} has results of another benchmark" in capsys.readouterr().err

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from speechssl.evaluation.lape.tables import captions, latex_table, overview_table, task_table
+from speechssl.evaluation.lape.tables import captions, overview_table, task_table
+from speechssl.evaluation.latex import latex_table
 
 
 def results(name: str, protocol: str, values: dict[str, dict[str, float]], **published: float) -> dict[str, Any]:

@@ -222,3 +222,14 @@ def test_no_recording_with_a_class_is_an_error(few: Path, tmp_path: Path, capsys
     table.write_text("".join("\t".join(row) + "\n" for row in [header, *([*row[:3], ""] for row in cells)]))
     assert main(["finetune", *data_of(blank), *SETTINGS, "schedule.epochs=1", f"out={tmp_path}/run"]) == 1
     assert f"none of the 36 recordings of {blank}/train.tsv has a kind" in capsys.readouterr().err
+
+
+def test_a_classifier_of_an_earlier_version_is_named(
+    few: Path, first: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = Path(shutil.copytree(first / "best", tmp_path / "old"))
+    facts = json.loads((old / "best.json").read_text())
+    del facts["column"]
+    (old / "best.json").write_text(json.dumps(facts))
+    assert label(old, few, tmp_path / "pseudo") == 1
+    assert f"{old}/best.json does not say what its classes are" in capsys.readouterr().err
