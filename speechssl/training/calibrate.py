@@ -17,6 +17,7 @@ MEASURED_SECONDS = 8.0
 def updates_in(
     minutes: float,
     model: nn.Module,
+    optimizer: torch.optim.Optimizer,
     reader: RunReader[TrainBatch],
     gang: Gang,
     dtype: torch.dtype,
@@ -26,6 +27,7 @@ def updates_in(
     Args:
         minutes: the budget.
         model: a model whose weights may be spoilt.
+        optimizer: the optimiser of the run, for that model.
         reader: reads its batches, from the start.
         gang: the processes; all of them call this.
         dtype: number format.
@@ -37,7 +39,6 @@ def updates_in(
     as they are for nearly all of the run. The third quartile of the durations stands for an update, which leaves time
     for validations and checkpoints.
     """
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
     model.train()
     start = reader.state_dict()
     seconds = min(MEASURED_SECONDS, 2 * minutes)

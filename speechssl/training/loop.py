@@ -128,7 +128,9 @@ class TrainingLoop:
             return max(1, round(schedule.epochs * self.trainable.updates_an_epoch(self.gangs)))
         assert schedule.minutes is not None
         reader = self._reader(training=True)
-        steps = torch.tensor(updates_in(schedule.minutes, self._fresh_model(), reader, self.gangs.root, self.dtype))
+        model = self._fresh_model()
+        optimizer = build_optimizer(model, self.settings.optim, self.dtype)
+        steps = torch.tensor(updates_in(schedule.minutes, model, optimizer, reader, self.gangs.root, self.dtype))
         reader.close()
         steps = steps.to(self.device)
         self.gangs.root.broadcast(steps)
@@ -159,7 +161,7 @@ class TrainingLoop:
         self, model: nn.Module, wrapped: nn.Module, manager: CheckpointManager, steps: int, done: int
     ) -> Trainer:
         settings = self.settings
-        optimizer = build_optimizer(wrapped, settings.optim)
+        optimizer = build_optimizer(wrapped, settings.optim, self.dtype)
         unit = ModelTrainUnit(wrapped, self.trainable.metrics, self.gangs.dp.size)
         recorder: MetricRecorder = NOOP_METRIC_RECORDER
         if self.gangs.root.rank == 0:

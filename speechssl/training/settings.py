@@ -37,6 +37,7 @@ class OptimizerKind(Enum):
     """Which optimiser."""
 
     adamw = "adamw"
+    muon = "muon"
     sgd = "sgd"
 
 
@@ -126,10 +127,10 @@ class ObjectiveSettings:
 
 @dataclass
 class OptimSettings:
-    """Adam with decoupled weight decay, as fairseq's Adam; or SGD with momentum."""
+    """Adam with decoupled weight decay, as fairseq's Adam; Muon; or SGD with momentum."""
 
     kind: OptimizerKind = OptimizerKind.adamw
-    """`adamw` or `sgd`."""
+    """`adamw`; `muon` for the matrices of the layers, with `adamw` for all else; or `sgd`."""
     lr: float = 5e-4
     """Peak learning rate."""
     beta1: float = 0.9
@@ -139,11 +140,11 @@ class OptimSettings:
     eps: float = 1e-6
     """Added to the denominator."""
     momentum: float = 0.9
-    """`sgd`: momentum."""
+    """`sgd` and `muon`: momentum."""
     trust: float = 0.0
     """`sgd`: trust coefficient of layer-wise adaptive rates (LARC), 0.001 as published; 0: one rate for all layers."""
     weight_decay: float = 0.01
-    """Weight decay; decoupled with `adamw`, added to the gradient with `sgd`."""
+    """Weight decay; decoupled with `adamw` and `muon`, added to the gradient with `sgd`."""
     clip: float = 10.0
     """Largest norm of the gradient of the normalised loss."""
 
@@ -236,6 +237,11 @@ class TrainSettings:
             both = " and ".join(f"{name}={value:g}" for name, value in given.items())
             raise UserError(f"{both} contradict each other: keep one and set the others to null")
         require_positive(given)
+        if self.optim.kind is OptimizerKind.muon and self.run.parallel is Parallel.fsdp:
+            raise UserError(
+                "optim.kind=muon needs whole matrices, and run.parallel=fsdp cuts them: "
+                "use run.parallel=ddp, or optim.kind=adamw"
+            )
 
     def may_change(self) -> tuple[str, ...]:
         """Return the settings that do not change what is learned."""

@@ -75,25 +75,30 @@ def test_killed_and_resumed_is_as_never_killed(corpus, tmp_path):
     assert encoder(torch.randn(1, 16_000)).hidden_states[-1].shape == (1, 24, 32)
 
 
-def test_two_processes_are_one_with_twice_the_batch(corpus, tmp_path):
+@pytest.mark.parametrize(("parallel", "optimizer"), [("ddp", "muon"), ("fsdp", "adamw")])
+def test_two_processes_are_one_with_twice_the_batch(corpus, tmp_path, parallel, optimizer):
     dropout = [f"model.{name}=0" for name in ("dropout", "attention_dropout", "input_dropout", "layerdrop")]
-    settings = ("objective=hubertopic", "schedule.steps=6", "batch.total_seconds=8", *dropout)
+    settings = (
+        "objective=hubertopic",
+        "schedule.steps=6",
+        "batch.total_seconds=8",
+        f"optim.kind={optimizer}",
+        *dropout,
+    )
     alone = run(command(corpus, *settings, "batch.seconds=16", f"out={tmp_path}/alone"))
     assert alone.returncode == 0, alone.stderr
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29731"]
-    for parallel in ("ddp", "fsdp"):
-        out = tmp_path / parallel
-        more = ("batch.seconds=8", f"run.parallel={parallel}", f"out={out}")
-        both = run([*launcher, *command(corpus, *settings, *more)])
-        assert both.returncode == 0, both.stderr
-        for split in ("train", "valid"):
-            for expected, found in zip(lines(tmp_path / "alone", split), lines(out, split), strict=True):
-                for name in ("masked_loss", "topic_loss", "masked_accuracy"):
-                    assert found[name] == pytest.approx(expected[name], rel=1e-4), (parallel, split, name)
-        found = weights(out)
-        for name, weight in weights(tmp_path / "alone").items():
-            message = f"{parallel}, {name}: "
-            torch.testing.assert_close(found[name], weight, rtol=1e-3, atol=2e-4, msg=lambda text, m=message: m + text)
+    out = tmp_path / "both"
+    more = ("batch.seconds=8", f"run.parallel={parallel}", f"out={out}")
+    both = run([*launcher, *command(corpus, *settings, *more)])
+    assert both.returncode == 0, both.stderr
+    for split in ("train", "valid"):
+        for expected, found in zip(lines(tmp_path / "alone", split), lines(out, split), strict=True):
+            for name in ("masked_loss", "topic_loss", "masked_accuracy"):
+                assert found[name] == pytest.approx(expected[name], rel=1e-4), (split, name)
+    found = weights(out)
+    for name, weight in weights(tmp_path / "alone").items():
+        torch.testing.assert_close(found[name], weight, rtol=1e-3, atol=2e-4, msg=lambda text, m=name: f"{m}: {text}")
 
 
 def test_losses_fall_and_iterations_chain(corpus, tmp_path):
@@ -206,6 +211,11 @@ def test_a_checkpoint_is_for_as_many_processes_as_wrote_it(tmp_path):
 def test_labels_of_two_kmeans_are_refused(tmp_path, capsys):
     corpus = make_corpus(tmp_path, kmeans={"train": "one", "valid": "two"})
     assert "two different k-means" in fails(corpus.settings("schedule.steps=2", f"out={tmp_path}/run"), capsys)
+
+
+def test_muon_is_refused_where_matrices_are_cut(corpus, tmp_path, capsys):
+    settings = corpus.settings("optim.kind=muon", "run.parallel=fsdp", "schedule.steps=2", f"out={tmp_path}/run")
+    assert "use run.parallel=ddp, or optim.kind=adamw" in fails(settings, capsys)
 
 
 def test_another_run_is_not_overwritten(corpus, tmp_path, capsys):
