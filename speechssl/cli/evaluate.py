@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 from speechssl.cli.command import Command
+from speechssl.evaluation.hear.all_tasks import run_all_tasks as run_all_hear_tasks
 from speechssl.evaluation.hear.run import hear_inputs, hear_outputs, run_hear
-from speechssl.evaluation.hear.settings import HearSettings
-from speechssl.evaluation.lape.all_tasks import run_all_tasks
+from speechssl.evaluation.hear.settings import ALL, HearSettings
+from speechssl.evaluation.lape.all_tasks import run_all_tasks as run_all_lape_tasks
 from speechssl.evaluation.lape.run import lape_inputs, lape_outputs, run_lape
 from speechssl.evaluation.lape.settings import LapeSettings
 from speechssl.evaluation.run import evaluate_inputs, evaluate_outputs, run_evaluate
@@ -59,14 +60,14 @@ TASK_OF_LAPE = Command(
 def _run_lape(settings: LapeSettings) -> None:
     """Run one task, or of `task=all` each as a command of its own, which is left out where its results are there."""
     if settings.task.members:
-        run_all_tasks(settings, TASK_OF_LAPE.run_unless_done)
+        run_all_lape_tasks(settings, TASK_OF_LAPE.run_unless_done)
     else:
         run_lape(settings)
 
 
 LAPE = replace(TASK_OF_LAPE, run=_run_lape)
 
-HEAR = Command(
+TASK_OF_HEAR = Command(
     name="evaluate",
     config="hear",
     summary="HEAR: whole recordings or events in time, by a small network on frozen encoders side by side, over seeds.",
@@ -76,11 +77,23 @@ HEAR = Command(
         "benchmark=hear task=esc50 corpus_dir=/corpora/hear out_dir=exp/hear encoders='{unfused: exp/unfused}'",
         "benchmark=hear task=dcase2016_task2 corpus_dir=/corpora/hear out_dir=exp/hear "
         "encoders='{hubert: [exp/mini/hubert-seed1, exp/mini/hubert-seed2]}'",
+        "benchmark=hear task=all corpus_dir=/corpora/hear out_dir=exp/hear encoders='{unfused: exp/unfused}'",
         "benchmark=hear task=speech_commands-v0.0.2-full corpus_dir=/corpora/hear out_dir=exp/hear "
         "encoders='{unfused: exp/unfused}'",
     ),
     inputs=hear_inputs,
     outputs=hear_outputs,
 )
+
+
+def _run_hear(settings: HearSettings) -> None:
+    """Run one task, or of `task=all` each as a command of its own, which is left out where its results are there."""
+    if settings.task == ALL:
+        run_all_hear_tasks(settings, TASK_OF_HEAR.run_unless_done)
+    else:
+        run_hear(settings)
+
+
+HEAR = replace(TASK_OF_HEAR, run=_run_hear)
 
 COMMAND = replace(PROBES, choice="benchmark", variants={"probes": PROBES, "lape": LAPE, "hear": HEAR})

@@ -29,7 +29,7 @@ BOUND_DOCUMENTS = 500
 class LabelledSplit:
     """Topics of one split or of several, with what is known of the utterances."""
 
-    paths: list[str]
+    paths: Sequence[str]
     """Manifest's path of each utterance."""
     posteriors: npt.NDArray[np.float32]
     """`(utterances, topics)`."""

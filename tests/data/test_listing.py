@@ -107,7 +107,7 @@ def test_one_usable_file_cannot_be_split(tmp_path, write_noise):
     with pytest.raises(UserError, match="only one"):
         run(tmp_path / "audio", tmp_path / "out")
     run(tmp_path / "audio", tmp_path / "out", valid_fraction=0.0)
-    assert read_manifest(tmp_path / "out/train.tsv").paths == ["a.wav"]
+    assert list(read_manifest(tmp_path / "out/train.tsv").paths) == ["a.wav"]
 
 
 def test_splits_of_the_table_are_honoured(audio, tmp_path):
@@ -126,7 +126,7 @@ def test_valid_is_held_out_of_train_but_never_of_test(audio, tmp_path):
     rows = [f"s{n}/a.wav\t{'test' if n < 6 else 'train'}" for n in range(12)]
     (audio / "metadata.tsv").write_text("\n".join(["path\tsplit", *rows]) + "\n")
     run(audio, tmp_path / "out", valid_fraction=0.3)
-    assert read_manifest(tmp_path / "out/test.tsv").paths == sorted(f"s{n}/a.wav" for n in range(6))
+    assert list(read_manifest(tmp_path / "out/test.tsv").paths) == sorted(f"s{n}/a.wav" for n in range(6))
     assert len(read_manifest(tmp_path / "out/valid.tsv")) + len(read_manifest(tmp_path / "out/train.tsv")) == 6
 
 

@@ -36,6 +36,16 @@ FOLDERS = {
 """Name of the task -> its folder."""
 
 
+def tasks_there(corpus_dir: str) -> list[str]:
+    """Return the names of the sixteen tasks whose folders are below `corpus_dir`.
+
+    Raises:
+        UserError: `corpus_dir` is no folder.
+    """
+    root = _root(corpus_dir)
+    return [task for task, folder in FOLDERS.items() if _below(root, folder)]
+
+
 def task_folder(corpus_dir: str, task: str) -> Path:
     """Return the folder of a task: `corpus_dir` itself, or below it, as HEAR's archives unpack.
 
@@ -46,13 +56,11 @@ def task_folder(corpus_dir: str, task: str) -> Path:
     Raises:
         UserError: it is not there.
     """
-    root = Path(corpus_dir).expanduser()
-    if not root.is_dir():
-        raise UserError(f"corpus_dir={corpus_dir} is not a folder; give the one that HEAR's archives were unpacked in")
+    root = _root(corpus_dir)
     name = FOLDERS.get(task, task)
-    for place in (root / name, root / "tasks" / name, *sorted(root.glob(f"hear-*/tasks/{name}"))):
-        if (place / METADATA).is_file():
-            return place
+    place = _below(root, name)
+    if place:
+        return place
     if (root / METADATA).is_file():
         return _own_folder(root, task, name)
     found = sorted(file.parent.name for file in root.glob(f"*/{METADATA}"))
@@ -61,6 +69,19 @@ def task_folder(corpus_dir: str, task: str) -> Path:
         f"task={task} is not in corpus_dir={corpus_dir}: expected {root / name / METADATA}, as HEAR's archive of the "
         f"task unpacks (tasks there: {', '.join(found) or 'none'}){hint}"
     )
+
+
+def _root(corpus_dir: str) -> Path:
+    root = Path(corpus_dir).expanduser()
+    if not root.is_dir():
+        raise UserError(f"corpus_dir={corpus_dir} is not a folder; give the one that HEAR's archives were unpacked in")
+    return root
+
+
+def _below(root: Path, name: str) -> Path | None:
+    """Return the folder of that name with a task in it, where the archives unpack to."""
+    places = (root / name, root / "tasks" / name, *sorted(root.glob(f"hear-*/tasks/{name}")))
+    return next((place for place in places if (place / METADATA).is_file()), None)
 
 
 def _own_folder(root: Path, task: str, name: str) -> Path:

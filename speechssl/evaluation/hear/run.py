@@ -15,7 +15,7 @@ from speechssl.evaluation.hear.folders import METADATA, task_folder
 from speechssl.evaluation.hear.overview import task_text, write_overview
 from speechssl.evaluation.hear.results import BENCHMARK, HearResults
 from speechssl.evaluation.hear.scores import score_task
-from speechssl.evaluation.hear.settings import HearSettings
+from speechssl.evaluation.hear.settings import ALL, HearSettings
 from speechssl.evaluation.hear.tasks import EventTask, SceneTask, Task
 from speechssl.models.device import pick_device
 from speechssl.models.encoder import Encoder
@@ -56,7 +56,9 @@ def hear_inputs(settings: HearSettings) -> Iterable[Path]:
 
 
 def hear_outputs(settings: HearSettings) -> Iterable[Path]:
-    """Return the files that are made."""
+    """Return the files that are made; of `task=all` none, since each task has its own."""
+    if settings.task == ALL:
+        return []
     out = Path(settings.out_dir)
     return [out / settings.task / "results.json", *(out / f"results.{ending}" for ending in ("json", "md", "tex"))]
 

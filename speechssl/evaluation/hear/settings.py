@@ -11,14 +11,17 @@ from omegaconf import MISSING
 from speechssl.errors import UserError
 from speechssl.evaluation.settings import require_list
 
+ALL = "all"
+"""As a task: every one of the sixteen that is there."""
+
 
 @dataclass
 class HearSettings:
     """Frozen encoders side by side, in one task of HEAR: a shallow network on each, with hear-eval-kit's numbers."""
 
     task: str = MISSING
-    """One of the sixteen tasks by its name, e.g. `esc50` (a wrong one lists them), or the folder of any other task in
-    HEAR's format, e.g. `speech_commands-v0.0.2-full`."""
+    """One of the sixteen tasks by its name, e.g. `esc50` (a wrong one lists them); `all` of them that are there; or the
+    folder of any other task in HEAR's format, e.g. `speech_commands-v0.0.2-full`."""
     corpus_dir: str = MISSING
     """Where HEAR's archives are unpacked (the folder with the tasks' folders, or the one with `hear-2021.0.6`), or the
     task's own folder: the one with `task_metadata.json`."""

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from speechssl.errors import UserError
-from speechssl.evaluation.lape.overview import left_out_lines, read_tasks, write_overview
+from speechssl.evaluation.all_tasks import (
+    LeftOut,
+    left_out_by_failure,
+    left_out_lines,
+    require_none_failed,
+    require_one_process,
+    run_each,
+)
+from speechssl.evaluation.lape.overview import read_tasks, write_overview
+from speechssl.evaluation.lape.results import BENCHMARK
 from speechssl.evaluation.lape.run import choose_encoders
 from speechssl.evaluation.lape.settings import LapeSettings
 from speechssl.evaluation.lape.tables import captions, overview_table
 from speechssl.evaluation.markdown import markdown_table
 
 _OTHER_NAMES = "a folder of another name is given as task.members.TASK.folder=NAME"
-
-logger = logging.getLogger(__name__)
 
 
 def run_all_tasks(settings: LapeSettings, run_task: Callable[[LapeSettings], None]) -> None:
@@ -32,19 +37,16 @@ def run_all_tasks(settings: LapeSettings, run_task: Callable[[LapeSettings], Non
     Raises:
         UserError: an encoder cannot be loaded, no data set is there, or (after the last task) some tasks failed.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError("task=all runs in one process; give torchrun one task at a time")
+    require_one_process()
     # What is wrong with an encoder would be wrong in every task.
     choose_encoders(settings)
     tasks, missing = find_tasks(settings)
-    failed = _run_each(tasks, run_task)
+    failed = run_each(BENCHMARK, {each.task.name: each for each in tasks}, run_task)
     _show(Path(settings.out_dir), missing, failed)
-    if failed:
-        reasons = "; ".join(f"{name} ({reason})" for name, reason in failed.items())
-        raise UserError(f"{len(failed)} of {len(tasks)} tasks failed: {reasons}")
+    require_none_failed(failed, len(tasks))
 
 
-def find_tasks(settings: LapeSettings) -> tuple[list[LapeSettings], list[dict[str, str]]]:
+def find_tasks(settings: LapeSettings) -> tuple[list[LapeSettings], list[LeftOut]]:
     """Return settings for each task whose data set is below `corpus_dir`, and the tasks that are left out.
 
     Raises:
@@ -64,25 +66,9 @@ def find_tasks(settings: LapeSettings) -> tuple[list[LapeSettings], list[dict[st
     return found, left_out
 
 
-def _run_each(tasks: list[LapeSettings], run_task: Callable[[LapeSettings], None]) -> dict[str, str]:
-    """Run the tasks; return why some failed, by their names."""
-    failed = {}
-    for each in tasks:
-        name = each.task.name
-        logger.info("lape: %s in %s", name, each.corpus_dir)
-        try:
-            run_task(each)
-        except UserError as error:
-            failed[name] = str(error)
-        except Exception as error:
-            logger.exception("lape: %s failed", name)
-            failed[name] = " ".join(f"{type(error).__name__}: {error}".split())
-    return failed
-
-
-def _show(out: Path, missing: list[dict[str, str]], failed: dict[str, str]) -> None:
+def _show(out: Path, missing: list[LeftOut], failed: dict[str, str]) -> None:
     """Write the overview, and print its table and what is not in it."""
-    left_out = [*missing, *({"what": name, "reason": f"failed: {reason}"} for name, reason in failed.items())]
+    left_out = [*missing, *left_out_by_failure(failed)]
     write_overview(out, left_out)
     tasks = list(read_tasks(out).values())
     if tasks:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from speechssl.evaluation.all_tasks import LeftOut, left_out_lines
 from speechssl.evaluation.lape.results import BENCHMARK
 from speechssl.evaluation.lape.settings import Mode
 from speechssl.evaluation.lape.tables import MODES, TaskResults, captions, overview_table, task_table
@@ -28,7 +29,7 @@ def read_tasks(folder: Path) -> dict[str, TaskResults]:
     }
 
 
-def write_overview(folder: Path, left_out: Sequence[dict[str, str]] = ()) -> None:
+def write_overview(folder: Path, left_out: Sequence[LeftOut] = ()) -> None:
     """Write the tables of all tasks that are there; `results.json` has what each measures, and its summary.
 
     Args:
@@ -49,12 +50,7 @@ def task_text(results: TaskResults) -> str:
     return "\n".join([markdown_table(task_table(results)), "", *captions([results])])
 
 
-def left_out_lines(left_out: Sequence[dict[str, str]]) -> list[str]:
-    """Return a line for each thing that is missing from the tables."""
-    return [f"- left out: {item['what']}: {item['reason']}" for item in left_out]
-
-
-def _page(tasks: Sequence[TaskResults], left_out: Sequence[dict[str, str]]) -> str:
+def _page(tasks: Sequence[TaskResults], left_out: Sequence[LeftOut]) -> str:
     lines = [
         "# LAPE: one class a clip",
         "",

@@ -1,0 +1,63 @@
+"""`task=all`: every one of the sixteen tasks of HEAR whose folder is there, one after the other."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from speechssl.errors import UserError
+from speechssl.evaluation.all_tasks import (
+    LeftOut,
+    left_out_by_failure,
+    left_out_lines,
+    require_none_failed,
+    require_one_process,
+    run_each,
+)
+from speechssl.evaluation.encoders import contestants
+from speechssl.evaluation.hear.folders import FOLDERS, tasks_there
+from speechssl.evaluation.hear.overview import captions, overview_table, read_tasks, write_overview
+from speechssl.evaluation.hear.results import BENCHMARK
+from speechssl.evaluation.hear.settings import HearSettings
+from speechssl.evaluation.markdown import markdown_table
+
+
+def run_all_tasks(settings: HearSettings, run_task: Callable[[HearSettings], None]) -> None:
+    """Run all tasks that are found, then write and print the table of all and what is missing from it.
+
+    A task that fails leaves the others as they are.
+
+    Args:
+        settings: with `task=all`.
+        run_task: evaluates one task, or leaves it out where its results are there.
+
+    Raises:
+        UserError: an encoder cannot be loaded, no task is there, or (after the last task) some tasks failed.
+    """
+    require_one_process()
+    # What is wrong with an encoder would be wrong in every task.
+    contestants(settings.encoders, settings.baselines, None)
+    there = tasks_there(settings.corpus_dir)
+    if not there:
+        raise UserError(
+            f"corpus_dir={settings.corpus_dir} has none of the sixteen tasks' folders, as HEAR's archives unpack: "
+            f"{', '.join(FOLDERS.values())}"
+        )
+    failed = run_each(BENCHMARK, {task: dataclasses.replace(settings, task=task) for task in there}, run_task)
+    missing = [
+        {"what": task, "reason": f"no folder {folder} in {settings.corpus_dir}"}
+        for task, folder in FOLDERS.items()
+        if task not in there
+    ]
+    _show(Path(settings.out_dir), [*missing, *left_out_by_failure(failed)])
+    require_none_failed(failed, len(there))
+
+
+def _show(out: Path, left_out: list[LeftOut]) -> None:
+    """Write the overview, and print its table and what is not in it."""
+    write_overview(out, left_out)
+    tasks = list(read_tasks(out).values())
+    if tasks:
+        print("\n".join([markdown_table(overview_table(tasks)), "", *captions(tasks)]))
+    print("\n".join([*left_out_lines(left_out), f"hear: all tasks in {out / 'results.md'}"]))
