@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from speechssl.errors import UserError
-from speechssl.evaluation.all_tasks import (
-    LeftOut,
-    left_out_by_failure,
-    left_out_lines,
-    require_none_failed,
-    require_one_process,
-    run_each,
-)
+from speechssl.evaluation.all_tasks import LeftOut, left_out_lines, run_all
 from speechssl.evaluation.encoders import contestants
 from speechssl.evaluation.hear.folders import FOLDERS, tasks_there
 from speechssl.evaluation.hear.overview import captions, overview_table, read_tasks, write_overview
@@ -35,7 +29,6 @@ def run_all_tasks(settings: HearSettings, run_task: Callable[[HearSettings], Non
     Raises:
         UserError: an encoder cannot be loaded, no task is there, or (after the last task) some tasks failed.
     """
-    require_one_process()
     # What is wrong with an encoder would be wrong in every task.
     contestants(settings.encoders, settings.baselines, None)
     there = tasks_there(settings.corpus_dir)
@@ -44,14 +37,13 @@ def run_all_tasks(settings: HearSettings, run_task: Callable[[HearSettings], Non
             f"corpus_dir={settings.corpus_dir} has none of the sixteen tasks' folders, as HEAR's archives unpack: "
             f"{', '.join(FOLDERS.values())}"
         )
-    failed = run_each(BENCHMARK, {task: dataclasses.replace(settings, task=task) for task in there}, run_task)
     missing = [
         {"what": task, "reason": f"no folder {folder} in {settings.corpus_dir}"}
         for task, folder in FOLDERS.items()
         if task not in there
     ]
-    _show(Path(settings.out_dir), [*missing, *left_out_by_failure(failed)])
-    require_none_failed(failed, len(there))
+    tasks = {task: dataclasses.replace(settings, task=task) for task in there}
+    run_all(BENCHMARK, tasks, missing, run_task, partial(_show, Path(settings.out_dir)))
 
 
 def _show(out: Path, left_out: list[LeftOut]) -> None:

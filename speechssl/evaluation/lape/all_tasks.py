@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from speechssl.errors import UserError
-from speechssl.evaluation.all_tasks import (
-    LeftOut,
-    left_out_by_failure,
-    left_out_lines,
-    require_none_failed,
-    require_one_process,
-    run_each,
-)
+from speechssl.evaluation.all_tasks import LeftOut, left_out_lines, run_all
 from speechssl.evaluation.lape.overview import read_tasks, write_overview
 from speechssl.evaluation.lape.results import BENCHMARK
 from speechssl.evaluation.lape.run import choose_encoders
@@ -37,13 +31,11 @@ def run_all_tasks(settings: LapeSettings, run_task: Callable[[LapeSettings], Non
     Raises:
         UserError: an encoder cannot be loaded, no data set is there, or (after the last task) some tasks failed.
     """
-    require_one_process()
     # What is wrong with an encoder would be wrong in every task.
     choose_encoders(settings)
     tasks, missing = find_tasks(settings)
-    failed = run_each(BENCHMARK, {each.task.name: each for each in tasks}, run_task)
-    _show(Path(settings.out_dir), missing, failed)
-    require_none_failed(failed, len(tasks))
+    by_name = {each.task.name: each for each in tasks}
+    run_all(BENCHMARK, by_name, missing, run_task, partial(_show, Path(settings.out_dir), bool(missing)))
 
 
 def find_tasks(settings: LapeSettings) -> tuple[list[LapeSettings], list[LeftOut]]:
@@ -66,12 +58,11 @@ def find_tasks(settings: LapeSettings) -> tuple[list[LapeSettings], list[LeftOut
     return found, left_out
 
 
-def _show(out: Path, missing: list[LeftOut], failed: dict[str, str]) -> None:
+def _show(out: Path, some_missing: bool, left_out: list[LeftOut]) -> None:
     """Write the overview, and print its table and what is not in it."""
-    left_out = [*missing, *left_out_by_failure(failed)]
     write_overview(out, left_out)
     tasks = list(read_tasks(out).values())
     if tasks:
         print("\n".join([markdown_table(overview_table(tasks)), "", *captions(tasks)]))
-    hint = [f"({_OTHER_NAMES})"] if missing else []
+    hint = [f"({_OTHER_NAMES})"] if some_missing else []
     print("\n".join([*left_out_lines(left_out), *hint, f"lape: all tasks in {out / 'results.md'}"]))
