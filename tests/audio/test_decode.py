@@ -33,11 +33,14 @@ def test_channels_are_averaged(tmp_path):
     np.testing.assert_allclose(waveform.numpy(), stereo.mean(axis=1), atol=1e-4)
 
 
-def test_resampling_is_torchaudio_s(tmp_path):
+@pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 96000])
+@pytest.mark.parametrize("seconds", [0.25, 20.0, 20.00003, 61.7])
+def test_resampling_is_torchaudio_s_in_one_piece_and_in_several(tmp_path, rate, seconds):
     path = tmp_path / "a.wav"
-    soundfile.write(path, tone(5000, 22050), 22050, subtype="FLOAT")
-    original = torch.from_numpy(soundfile.read(path, dtype="float32")[0])
-    torch.testing.assert_close(read_audio(path), torchaudio.functional.resample(original, 22050, 16000))
+    noise = np.random.default_rng(0).uniform(-1, 1, math.ceil(seconds * rate)).astype(np.float32)
+    soundfile.write(path, noise, rate, subtype="FLOAT")
+    expected = torchaudio.transforms.Resample(rate, 16000)(torch.from_numpy(noise))
+    torch.testing.assert_close(read_audio(path), expected)
 
 
 def test_a_tone_keeps_its_pitch_and_level_when_resampled(tmp_path):
