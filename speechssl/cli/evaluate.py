@@ -11,6 +11,8 @@ from speechssl.evaluation.lape.run import lape_inputs, lape_outputs, run_lape
 from speechssl.evaluation.lape.settings import LapeSettings
 from speechssl.evaluation.run import evaluate_inputs, evaluate_outputs, run_evaluate
 from speechssl.evaluation.settings import EvaluateSettings
+from speechssl.evaluation.superb.run import run_superb, superb_inputs, superb_outputs
+from speechssl.evaluation.superb.settings import SuperbSettings
 
 PROBES = Command(
     name="evaluate",
@@ -96,4 +98,22 @@ def _run_hear(settings: HearSettings) -> None:
 
 HEAR = replace(TASK_OF_HEAR, run=_run_hear)
 
-COMMAND = replace(PROBES, choice="benchmark", variants={"probes": PROBES, "lape": LAPE, "hear": HEAR})
+SUPERB = Command(
+    name="evaluate",
+    config="superb",
+    summary="SUPERB: its published heads on the weighted sum of frozen hidden states, side by side, over seeds.",
+    settings=SuperbSettings,
+    run=run_superb,
+    examples=(
+        "benchmark=superb task=ks data_dir=data/ks out_dir=exp/superb preset=quick "
+        "encoders='{hubert: exp/mini/hubert-seed1, hubertopic: exp/mini/hubertopic-seed1}'",
+        "benchmark=superb task=asr data_dir=data/asr out_dir=exp/superb 'groups=[gender]' "
+        "encoders='{hubert: hf:models/hubert-base, fbank: s3prl:fbank}' 'baselines=[]'",
+        "benchmark=superb task=ic data_dir=data/fsc out_dir=exp/superb 'labels=[action, object, location]' "
+        "encoders='{hubert: exp/mini/hubert-seed1}'",
+    ),
+    inputs=superb_inputs,
+    outputs=superb_outputs,
+)
+
+COMMAND = replace(PROBES, choice="benchmark", variants={"probes": PROBES, "lape": LAPE, "hear": HEAR, "superb": SUPERB})

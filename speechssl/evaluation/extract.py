@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -77,9 +78,26 @@ class WaveformCache:
         return waveform
 
 
-def batches(recordings: Iterable[Recording], batch_seconds: float, max_samples: int) -> Iterator[list[Recording]]:
+class Timed(Protocol):
+    """A recording, or a stretch of one."""
+
+    @property
+    def name(self) -> str:
+        """What tells it from others of its length."""
+        ...
+
+    @property
+    def samples(self) -> int:
+        """Its length at 16 kHz."""
+        ...
+
+
+Item = TypeVar("Item", bound=Timed)
+
+
+def batches(recordings: Iterable[Item], batch_seconds: float, max_samples: int) -> Iterator[list[Item]]:
     """Yield recordings of similar length, `batch_seconds` of padded audio at most (one recording at least)."""
-    batch: list[Recording] = []
+    batch: list[Item] = []
     for recording in sorted(recordings, key=lambda item: (item.samples, item.name)):
         longest = min(recording.samples, max_samples)
         if batch and (len(batch) + 1) * longest > batch_seconds * SAMPLE_RATE:

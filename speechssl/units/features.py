@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from speechssl.audio import SAMPLE_RATE
 from speechssl.audio.mfcc import MFCC_DIM, MFCC_FRAME_RATE, mfcc
 from speechssl.data.manifest import Manifest
 from speechssl.errors import UserError
+from speechssl.models.checksum import weights_checksum
 from speechssl.models.encoder import Encoder
 from speechssl.models.load import load_encoder
 from speechssl.units.pieces import FrameLayout, Piece
@@ -202,15 +202,6 @@ def _layout(encoder: Encoder) -> FrameLayout:
     if frames.tolist() != list(map(layout.frames, lengths.tolist())):
         raise UserError("the encoder pads its front end, so long recordings cannot be cut into pieces of whole frames")
     return layout
-
-
-def weights_checksum(module: nn.Module) -> str:
-    """Return the SHA-256 of a module's parameters and buffers by name, whatever file they came from."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def encoder_files(path: str) -> list[Path]:

@@ -8,9 +8,10 @@ from speechssl.audio import read_audio
 from speechssl.audio.mfcc import mfcc
 from speechssl.data.manifest import read_manifest
 from speechssl.errors import UserError
+from speechssl.models.checksum import weights_checksum
 from speechssl.models.encoder import Encoder
 from speechssl.models.load import load_encoder
-from speechssl.units.features import FeatureSettings, MfccFeatures, open_features, weights_checksum
+from speechssl.units.features import FeatureSettings, MfccFeatures, open_features
 from tests.units.conftest import babble, write_corpus
 
 CPU = torch.device("cpu")

@@ -1,0 +1,1 @@
+"""What each task of SUPERB learns, predicts and counts."""

@@ -1,0 +1,169 @@
+"""PR and ASR: phones or characters by CTC."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from speechssl.errors import UserError
+from speechssl.evaluation.superb.data import PARTS, TaskData, Utterance
+from speechssl.s3prl_patches import guarded_s3prl
+
+
+class Transcription:
+    """CTC on s3prl's tokens: what phone and speech recognition share.
+
+    Args:
+        data: of the task.
+        column: label column of the transcript.
+        tokenizer: one of s3prl's; its token 0 is the blank.
+    """
+
+    pooled = False
+    lower_is_better = True
+
+    def __init__(self, data: TaskData, column: str, tokenizer: Any) -> None:
+        self._column = column
+        self._tokenizer = tokenizer
+        self._tokens: dict[str, list[int]] = {}
+        for part in PARTS[1:]:
+            self._require_known(data, part)
+
+    def loss(self, head: nn.Module, features: Tensor, lengths: Tensor, utterances: Sequence[Utterance]) -> Tensor:
+        """Return the CTC loss as `torch.nn.CTCLoss` averages it; utterances shorter than their transcript give none."""
+        logits, lengths = head(features, lengths)
+        targets = [torch.tensor(self._encoded(utterance)) for utterance in utterances]
+        return functional.ctc_loss(
+            functional.log_softmax(logits, dim=2).transpose(0, 1),
+            torch.cat(targets).to(logits.device),
+            lengths.to(logits.device),
+            torch.tensor([len(target) for target in targets], device=logits.device),
+            blank=self._tokenizer.pad_idx,
+            zero_infinity=True,
+        )
+
+    def predict(self, head: nn.Module, features: Tensor, lengths: Tensor) -> list[str]:
+        """Return the best path's text. Frames of the padding are left out, which s3prl reads in larger batches."""
+        logits, lengths = head(features, lengths)
+        best = logits.argmax(dim=2).cpu()
+        special = (self._tokenizer.pad_idx, self._tokenizer.eos_idx)
+        texts = []
+        for row, length in zip(best, lengths.tolist(), strict=True):
+            tokens = [token for token in row[:length].unique_consecutive().tolist() if token not in special]
+            texts.append(self._tokenizer.decode(tokens))
+        return texts
+
+    def facts(self) -> dict[str, Any]:
+        """Return the number of tokens."""
+        return {"tokens": self._tokenizer.vocab_size}
+
+    def _truth(self, utterances: Sequence[Utterance]) -> list[str]:
+        return [utterance.labels[self._column] for utterance in utterances]
+
+    def _require_known(self, data: TaskData, part: str) -> None:
+        unknown = [item for item in data.parts[part] if self._tokenizer.unk_idx in self._encoded(item)]
+        if unknown:
+            raise UserError(
+                f"{data.folder / part}.csv: {len(unknown)} utterances have something in their {self._column} that "
+                f"training does not have, the first is {unknown[0].audio} ('{unknown[0].labels[self._column]}'); write "
+                "it as in training, or take them out"
+            )
+
+    def _encoded(self, utterance: Utterance) -> list[int]:
+        text = utterance.labels[self._column]
+        if text not in self._tokens:
+            self._tokens[text] = self._tokenizer.encode(text)
+        return self._tokens[text]
+
+
+class PhoneRecognition(Transcription):
+    """Linear 256, linear (`s3prl.nn.linear.FrameLevelLinear`), phones separated by spaces; phone error rate.
+
+    Phones are those of the training part: of LibriSpeech s3prl's list has 71 of them.
+    """
+
+    metrics = ("per",)
+
+    def __init__(self, data: TaskData, columns: Sequence[str]) -> None:
+        with guarded_s3prl():
+            from s3prl.dataio.encoder.tokenizer import PhonemeTokenizer
+        column = only_column(columns)
+        phones = sorted({phone for item in data.parts["train"] for phone in item.labels[column].split()})
+        super().__init__(data, column, PhonemeTokenizer(phones))
+
+    def head(self, dim: int) -> nn.Module:
+        """Return s3prl's head."""
+        with guarded_s3prl():
+            from s3prl.nn.linear import FrameLevelLinear
+        return FrameLevelLinear(dim, self._tokenizer.vocab_size, hidden_size=256)
+
+    def scores(self, predictions: Sequence[str], utterances: Sequence[Utterance]) -> dict[str, float]:
+        """Return s3prl's phone error rate."""
+        with guarded_s3prl():
+            from s3prl.metric import per
+        return {"per": per(list(predictions), self._truth(utterances))}
+
+
+class SpeechRecognition(Transcription):
+    """Linear 1024, two BLSTM 1024 (`s3prl.nn.rnn.RNNEncoder`) with s3prl's SpecAugment; word and character error rate.
+
+    Characters are those of the training part.
+    """
+
+    metrics = ("wer", "cer")
+
+    def __init__(self, data: TaskData, columns: Sequence[str]) -> None:
+        with guarded_s3prl():
+            from s3prl.dataio.encoder.tokenizer import CharacterTokenizer
+        column = only_column(columns)
+        characters = sorted({letter for item in data.parts["train"] for letter in item.labels[column]})
+        super().__init__(data, column, CharacterTokenizer(characters))
+
+    def head(self, dim: int) -> nn.Module:
+        """Return s3prl's head, which augments in training."""
+        return recurrent_head(dim, self._tokenizer.vocab_size)
+
+    def scores(self, predictions: Sequence[str], utterances: Sequence[Utterance]) -> dict[str, float]:
+        """Return s3prl's word and character error rates, without a language model."""
+        with guarded_s3prl():
+            from s3prl.metric import cer, wer
+        truth = self._truth(utterances)
+        return {"wer": wer(list(predictions), truth), "cer": cer(list(predictions), truth)}
+
+
+def only_column(columns: Sequence[str]) -> str:
+    """Return the one column that a task has."""
+    if len(columns) != 1:
+        raise UserError(f"labels={list(columns)}: this task reads one column")
+    return columns[0]
+
+
+def recurrent_head(dim: int, tokens: int) -> nn.Module:
+    """Return the head of ASR and SF, with the settings of `s3prl.problem.SuperbASR`."""
+    with guarded_s3prl():
+        from s3prl.nn.rnn import RNNEncoder
+        from s3prl.nn.specaug import ModelWithSpecaug
+    network = RNNEncoder(
+        dim,
+        tokens,
+        module="LSTM",
+        proj_size=1024,
+        hidden_size=[1024, 1024],
+        dropout=[0.2, 0.2],
+        layer_norm=[False, False],
+        proj=[False, False],
+        sample_rate=[1, 1],
+        sample_style="concat",
+        bidirectional=True,
+    )
+    return ModelWithSpecaug(
+        network,
+        freq_mask_width_range=(0, 50),
+        num_freq_mask=4,
+        time_mask_width_range=(0, 40),
+        num_time_mask=2,
+    )

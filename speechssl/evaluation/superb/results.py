@@ -1,0 +1,101 @@
+"""What one task gave: `<task>/results.json`.
+
+It holds
+
+- `benchmark`: `superb`; `speechssl`: version; `settings`: those of the run; `seconds`: how long it took
+- `protocol`: in words, how the reported heads were chosen
+- `task`: `name`, `title`, `folder`, `metrics` (names; the first one decides), `lower_is_better`, `utterances` and
+  `seconds` of each part, `steps`, `batch_size`, `lr` (those to choose from), `published_lr`, and what the task says of
+  its labels
+- `encoders`: a list with one entry a row of the tables: `name`, `frame_rate`, `dim`, `parameters`, `sources`
+- `scores`: row -> a list with one :class:`speechssl.evaluation.superb.scores.Score` a source and seed
+- `summary`: row -> score of the test part -> `mean`, `spread` (sample standard deviation over sources and seeds; 0 for
+  one) and `runs`; `valid` has the same of the validation part
+
+Beside it, `predictions/<row>-<number>-seed<seed>.tsv` has what was predicted of every test utterance.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from speechssl.evaluation.benchmark import EncoderScores
+from speechssl.evaluation.encoders import Contestant
+from speechssl.evaluation.spread import mean_and_spread
+from speechssl.evaluation.superb.data import TaskData
+from speechssl.evaluation.superb.problems.problem import Problem
+from speechssl.evaluation.superb.scores import Score
+from speechssl.evaluation.superb.settings import SuperbSettings
+from speechssl.evaluation.superb.tasks import TASKS
+from speechssl.evaluation.superb.training import Plan
+from speechssl.files import write_json, write_text
+from speechssl.models.encoder import Encoder
+
+BENCHMARK = "superb"
+PROTOCOL = (
+    "frozen encoder; learning rate and update chosen on the validation part, by the first score; the test part read "
+    "once after that"
+)
+
+
+class SuperbResults:
+    """Collects what was measured in one task."""
+
+    def __init__(self, settings: SuperbSettings, data: TaskData, problem: Problem) -> None:
+        self._settings = settings
+        self._data = data
+        self._problem = problem
+        self._rows = EncoderScores(BENCHMARK, settings)
+        self._predictions: dict[str, str] = {}
+
+    def add(self, rival: Contestant, encoder: Encoder, score: Score) -> None:
+        """Note one score of an encoder."""
+        self._rows.add(rival, encoder, score.to_json())
+        number = len({entry["source"] for entry in self._rows.scores[rival.name]})
+        lines = [
+            f"{utterance.name}\t{json.dumps(prediction, ensure_ascii=False)}\n"
+            for utterance, prediction in zip(self._data.parts["test"], score.predictions, strict=True)
+        ]
+        self._predictions[f"{rival.name}-{number}-seed{score.seed}.tsv"] = "id\tprediction\n" + "".join(lines)
+
+    def to_json(self, plan: Plan, rates: list[float]) -> dict[str, Any]:
+        """Return all that is known, see the module's docstring."""
+        return {
+            **self._rows.to_json(),
+            "protocol": PROTOCOL,
+            "task": self._task(plan, rates),
+            "summary": {
+                name: {**_summary(scores, "test"), "valid": _summary(scores, "valid")}
+                for name, scores in self._rows.scores.items()
+            },
+        }
+
+    def write(self, folder: Path, plan: Plan, rates: list[float]) -> None:
+        """Write the results of the task into its folder, the predictions first."""
+        for name, text in self._predictions.items():
+            write_text(folder / "predictions" / name, text)
+        write_json(folder / "results.json", self.to_json(plan, rates))
+
+    def _task(self, plan: Plan, rates: list[float]) -> dict[str, Any]:
+        task = TASKS[self._settings.task]
+        parts = self._data.parts
+        return {
+            "name": self._settings.task,
+            "title": task.title,
+            "folder": str(self._data.folder),
+            "metrics": list(self._problem.metrics),
+            "lower_is_better": self._problem.lower_is_better,
+            "utterances": {name: len(part) for name, part in parts.items()},
+            "seconds": {name: round(sum(item.samples for item in part) / 16000, 1) for name, part in parts.items()},
+            "steps": plan.steps,
+            "batch_size": plan.batch_size,
+            "lr": rates,
+            "published_lr": task.published_lr,
+            **self._problem.facts(),
+        }
+
+
+def _summary(scores: list[dict[str, Any]], part: str) -> dict[str, Any]:
+    return {name: mean_and_spread([score[part][name] for score in scores]) for name in scores[0][part]}

@@ -1,0 +1,146 @@
+"""`speechssl evaluate benchmark=superb`: one task, all encoders side by side."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from speechssl.errors import UserError, nearest
+from speechssl.evaluation.benchmark import require_own_folder
+from speechssl.evaluation.encoders import Contestant, contestants
+from speechssl.evaluation.superb.data import PARTS, TaskData, csv_files, read_task
+from speechssl.evaluation.superb.overview import task_text, write_overview
+from speechssl.evaluation.superb.problems.problem import Problem
+from speechssl.evaluation.superb.results import BENCHMARK, SuperbResults
+from speechssl.evaluation.superb.scores import Race, score_seeds
+from speechssl.evaluation.superb.settings import SuperbSettings
+from speechssl.evaluation.superb.states import FrozenEncoder, StateStore
+from speechssl.evaluation.superb.tasks import PRESETS, TASKS
+from speechssl.evaluation.superb.training import Part, Plan
+from speechssl.files import checksum
+from speechssl.models.checksum import weights_checksum
+from speechssl.models.device import pick_device
+from speechssl.progress import progress
+
+logger = logging.getLogger(__name__)
+
+
+def run_superb(settings: SuperbSettings) -> None:
+    """Evaluate all encoders in one task, write its results and the table of all tasks in `out_dir`, and print it."""
+    out = Path(settings.out_dir)
+    require_own_folder(out, BENCHMARK)
+    data = read_task(settings.data_dir, _columns(settings))
+    _require_groups(data, settings.groups)
+    problem = TASKS[settings.task].problem(data, _columns(settings))
+    results = SuperbResults(settings, data, problem)
+    folder = out / settings.task
+    plans = [plan_of(settings, seed) for seed in settings.seeds]
+    rates = rates_of(settings)
+    for rival in _rivals(settings):
+        _evaluate(rival, data, problem, settings, plans, results)
+    results.write(folder, plans[0], rates)
+    shutil.rmtree(folder / "runs", ignore_errors=True)
+    write_overview(out)
+    print(task_text(results.to_json(plans[0], rates)))
+    print(f"superb: {settings.task} in {folder}, all tasks in {out / 'results.md'}")
+
+
+def superb_inputs(settings: SuperbSettings) -> Iterable[Path]:
+    """Yield the files that decide the results; of the audio, its names."""
+    yield from csv_files(settings.data_dir)
+    for rival in _rivals(settings):
+        yield from rival.files()
+
+
+def superb_outputs(settings: SuperbSettings) -> Iterable[Path]:
+    """Return the files that are made."""
+    out = Path(settings.out_dir)
+    return [out / settings.task / "results.json", *(out / f"results.{ending}" for ending in ("json", "md", "tex"))]
+
+
+def plan_of(settings: SuperbSettings, seed: int) -> Plan:
+    """Return how heads of a seed are trained; the learning rate is still to be chosen."""
+    task = TASKS[settings.task]
+    part = PRESETS[settings.preset]
+    steps = settings.steps or round(task.steps * part)
+    every = settings.check_every or (max(1, steps // 10) if settings.steps else round(task.check_every * part))
+    return Plan(
+        lr=task.published_lr,
+        seed=seed,
+        steps=steps,
+        batch_size=settings.batch_size or task.batch_size,
+        check_every=every,
+        device=pick_device(settings.device),
+    )
+
+
+def rates_of(settings: SuperbSettings) -> list[float]:
+    """Return the learning rates to choose from."""
+    return list(settings.lr or TASKS[settings.task].lr)
+
+
+def _columns(settings: SuperbSettings) -> Sequence[str]:
+    return settings.labels or TASKS[settings.task].columns
+
+
+def _rivals(settings: SuperbSettings) -> list[Contestant]:
+    return contestants(settings.encoders, settings.baselines, None)
+
+
+def _require_groups(data: TaskData, groups: Sequence[str]) -> None:
+    known = data.parts["test"][0].labels
+    for column in groups:
+        if column not in known:
+            raise UserError(
+                f"{data.folder / 'test.csv'} has no column '{column}'{nearest(column, known)}; groups names its columns"
+            )
+
+
+def _evaluate(
+    rival: Contestant,
+    data: TaskData,
+    problem: Problem,
+    settings: SuperbSettings,
+    plans: Sequence[Plan],
+    results: SuperbResults,
+) -> None:
+    """Compute the encoder's hidden states, or find them, then train and score all heads on them."""
+    started = time.monotonic()
+    encoder = rival.build()
+    gain = TASKS[settings.task].gain
+    frozen = FrozenEncoder(encoder, rival.source, plans[0].device, gain, settings.batch_seconds)
+    store = StateStore(settings.cache_dir, settings.cache_gb * 1e9)
+    parts = {
+        part: Part(data.parts[part], store.states(frozen, data.parts[part], problem.pooled, f"{settings.task} {part}"))
+        for part in PARTS
+    }
+    encoded = time.monotonic()
+    race = Race(
+        problem=problem,
+        parts=parts,
+        shape=(frozen.layers, encoder.dim),
+        rates=rates_of(settings),
+        groups=settings.groups,
+        folder=Path(settings.out_dir) / settings.task / "runs",
+        identity=_identity(settings, rival, weights_checksum(encoder)),
+    )
+    for score in progress(score_seeds(race, plans), f"heads on {rival.source}", "seed", len(plans)):
+        results.add(rival, encoder, score)
+    logger.info(
+        "%s (%s): encoding %.1f s, heads %.1f s",
+        rival.name,
+        rival.source,
+        encoded - started,
+        time.monotonic() - encoded,
+    )
+
+
+def _identity(settings: SuperbSettings, rival: Contestant, weights: str) -> str:
+    tables = [checksum(file) for file in csv_files(settings.data_dir)]
+    facts = [settings.task, list(_columns(settings)), rival.source, weights, tables]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

@@ -1,0 +1,109 @@
+"""The scores of one encoder in one task: a head for every seed and learning rate, the rate chosen on validation."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from speechssl.evaluation.superb.data import Utterance
+from speechssl.evaluation.superb.problems.problem import Problem
+from speechssl.evaluation.superb.training import Part, Plan, Trained, predict, train_head
+
+
+@dataclass(frozen=True)
+class Score:
+    """What one head, at the best of the learning rates, gave."""
+
+    seed: int
+    lr: float
+    """The chosen one."""
+    step: int
+    """Update after which validation was best."""
+    valid: Mapping[str, float]
+    test: Mapping[str, float]
+    groups: Mapping[str, Mapping[str, Mapping[str, float]]]
+    """Column -> value -> scores of the test utterances that have it, and `utterances`, how many those are."""
+    layer_weights: Sequence[float]
+    tried: Sequence[Mapping[str, float]]
+    """Of every learning rate: `lr`, `step`, the first score on validation, and `skipped` updates."""
+    predictions: Sequence[Any]
+    """Of the test utterances, in their order."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all but the predictions."""
+        return {name: value for name, value in asdict(self).items() if name != "predictions"}
+
+
+@dataclass(frozen=True)
+class Race:
+    """One encoder's states of a task, and how heads are trained on them."""
+
+    problem: Problem
+    parts: Mapping[str, Part]
+    shape: tuple[int, int]
+    """Hidden states of a frame, and their width."""
+    rates: Sequence[float]
+    groups: Sequence[str]
+    folder: Path
+    """Where unfinished trainings are kept."""
+    identity: str
+    """Changes with everything but the plan that a training depends on."""
+
+
+def score_seeds(race: Race, plans: Sequence[Plan]) -> Iterator[Score]:
+    """Yield the score of each plan; its learning rate is replaced by the best of `race.rates`."""
+    for plan in plans:
+        trained = {rate: _train(race, replace(plan, lr=rate)) for rate in race.rates}
+        first = race.problem.metrics[0]
+        sign = -1.0 if race.problem.lower_is_better else 1.0
+        best = max(trained, key=lambda rate: sign * trained[rate].valid[first])
+        yield _score(race, plan, best, trained)
+
+
+def _train(race: Race, plan: Plan) -> Trained:
+    saved = race.folder / f"{_name(race, plan)}.pt"
+    return train_head(race.problem, race.parts["train"], race.parts["valid"], race.shape, plan, saved)
+
+
+def _name(race: Race, plan: Plan) -> str:
+    facts = {**vars(plan), "device": plan.device.type, "identity": race.identity}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _score(race: Race, plan: Plan, lr: float, trained: Mapping[float, Trained]) -> Score:
+    """Read the test part once, with the chosen head."""
+    problem, test, chosen = race.problem, race.parts["test"], trained[lr]
+    predictions = predict(problem, chosen.head, test, plan.batch_size, plan.device)
+    first = problem.metrics[0]
+    return Score(
+        seed=plan.seed,
+        lr=lr,
+        step=chosen.step,
+        valid=chosen.valid,
+        test=problem.scores(predictions, test.utterances),
+        groups={column: _by_value(problem, predictions, test.utterances, column) for column in race.groups},
+        layer_weights=[round(weight, 5) for weight in chosen.head.layer_weights().detach().cpu().tolist()],
+        tried=[
+            {"lr": rate, "step": one.step, first: one.valid[first], "skipped": one.skipped}
+            for rate, one in trained.items()
+        ],
+        predictions=predictions,
+    )
+
+
+def _by_value(
+    problem: Problem, predictions: Sequence[Any], utterances: Sequence[Utterance], column: str
+) -> dict[str, dict[str, float]]:
+    """Return the scores of each value of a column. Utterances without one are a group of their own, `unknown`."""
+    values: dict[str, list[int]] = {}
+    for row, utterance in enumerate(utterances):
+        values.setdefault(utterance.labels.get(column) or "unknown", []).append(row)
+    scores = {}
+    for value, rows in sorted(values.items()):
+        of_value = problem.scores([predictions[row] for row in rows], [utterances[row] for row in rows])
+        scores[value] = {**of_value, "utterances": float(len(rows))}
+    return scores

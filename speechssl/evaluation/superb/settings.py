@@ -1,0 +1,72 @@
+"""Settings of `speechssl evaluate benchmark=superb`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+from speechssl.errors import UserError, nearest
+from speechssl.evaluation.settings import require_list
+from speechssl.evaluation.superb.tasks import PRESETS, TASKS
+
+
+@dataclass
+class SuperbSettings:
+    """Frozen encoders side by side, in one task of SUPERB: its published head on the weighted sum of hidden states."""
+
+    task: str = MISSING
+    """One of SUPERB's tasks, e.g. `ks` (a wrong one lists them)."""
+    data_dir: str = MISSING
+    """Folder with `train.csv`, `valid.csv` and `test.csv`: the columns `id`, `path` and the task's labels."""
+    out_dir: str = MISSING
+    """Folder of the results: `<task>/results.json` has every number, `results.md` the table of all tasks in it."""
+    encoders: Any = MISSING
+    """Trained encoders: `{name: FOLDER}`, or `{name: [FOLDER, FOLDER]}` with one folder a seed: whatever
+    `speechssl.load_encoder` takes, `s3prl:NAME` or `hf:FOLDER`."""
+    baselines: list[str] = field(default_factory=lambda: ["fbank", "random"])
+    """What they stand beside: `fbank` (log-mel filterbanks), `random` (new ones of the first one's configuration)."""
+    labels: list[str] | None = None
+    """Label columns where the task does not fix them: one class of each is told (`label` unless given; IC of Fluent
+    Speech Commands has `action`, `object` and `location`)."""
+    groups: list[str] = field(default_factory=list)
+    """Other columns of `test.csv`, e.g. `gender`: the scores of each of their values stand beside the mean."""
+    preset: str = "full"
+    """`full`: as many updates as published. `quick`: a tenth."""
+    steps: int | None = None
+    """Updates, instead of the preset's."""
+    check_every: int | None = None
+    """Updates between looks at the validation part. Null: as published, a tenth with `preset=quick`, and a tenth of
+    `steps` where those are given."""
+    batch_size: int | None = None
+    """Utterances in an update. Null: as published."""
+    lr: list[float] | None = None
+    """Learning rates to choose from on the validation part. Null: those of the task, in steps of ten."""
+    seeds: list[int] = field(default_factory=lambda: [1])
+    """Each trains a head of its own: initial weights, dropout and order of the utterances."""
+    cache_dir: str = "cache/superb"
+    """Where hidden states are kept. It may be shared by tasks and runs."""
+    cache_gb: float = 50.0
+    """Gigabytes that it may take. A part that does not fit is encoded anew in every epoch, and this is said."""
+    device: str = "auto"
+    """Where encoders and heads run: `cpu`, `cuda`, or `auto`."""
+    batch_seconds: float = 60.0
+    """Seconds of audio in a batch of the encoder. Changes no result beyond rounding."""
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise UserError(f"SUPERB has no task '{self.task}'{nearest(self.task, TASKS)} (known: {', '.join(TASKS)})")
+        if self.preset not in PRESETS:
+            raise UserError(f"preset={self.preset} is not one of {', '.join(PRESETS)}")
+        for name in ("steps", "check_every", "batch_size", "batch_seconds"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise UserError(f"{name}={value} must be more than 0")
+        if self.cache_gb < 0:
+            raise UserError(f"cache_gb={self.cache_gb} must not be negative")
+        if self.lr is not None:
+            require_list("lr", self.lr, all(lr > 0 for lr in self.lr), "above 0")
+        if self.labels is not None and (not self.labels or len(set(self.labels)) < len(self.labels)):
+            raise UserError(f"labels={self.labels} must list different columns")
+        require_list("seeds", self.seeds, all(seed >= 0 for seed in self.seeds), "0 or more")

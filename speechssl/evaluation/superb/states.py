@@ -1,0 +1,260 @@
+"""Hidden states of a frozen encoder, computed once and read back from a memory-mapped file in half precision."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from speechssl.errors import UserError
+from speechssl.evaluation.extract import batches, padded
+from speechssl.evaluation.sources import is_own
+from speechssl.evaluation.superb.data import Utterance
+from speechssl.files import read_json, write_json
+from speechssl.models.checksum import weights_checksum
+from speechssl.models.encoder import Encoder
+from speechssl.progress import progress
+
+_STATES = "states.npy"
+_FRAMES = "frames.npy"
+_DESCRIPTION = "description.json"
+
+
+class States(Protocol):
+    """Hidden states of the utterances of one part."""
+
+    frames: npt.NDArray[np.int64]
+    """`(utterances,)`: frames of each."""
+
+    def batch(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return `(batch, frames, layers + 1, dim)` float16, padded with zeros, and the lengths `(batch,)`."""
+        ...
+
+
+class StoredStates:
+    """States in a file. Only what a batch asks for is read; the system keeps what fits into free memory.
+
+    Args:
+        folder: as :class:`StateStore` made it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.frames = np.load(folder / _FRAMES, allow_pickle=False)
+        self._starts = np.concatenate([[0], np.cumsum(self.frames)])
+        self._states = np.load(folder / _STATES, mmap_mode="r", allow_pickle=False)
+
+    def batch(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return the states of some utterances."""
+        lengths = self.frames[list(rows)]
+        batch = np.zeros((len(rows), lengths.max(), *self._states.shape[1:]), dtype=np.float16)
+        for place, row in enumerate(rows):
+            batch[place, : lengths[place]] = self._states[self._starts[row] : self._starts[row + 1]]
+        return torch.from_numpy(batch), torch.from_numpy(lengths)
+
+
+class FreshStates:
+    """States that are computed whenever they are asked for: for parts that no disk should hold.
+
+    Args:
+        frozen: the encoder.
+        utterances: of the part.
+        pooled: whether a state is the mean over time.
+    """
+
+    def __init__(self, frozen: FrozenEncoder, utterances: Sequence[Utterance], pooled: bool) -> None:
+        self._frozen = frozen
+        self._utterances = utterances
+        self._pooled = pooled
+        self.frames = np.ones(len(utterances), dtype=np.int64) if pooled else frozen.frames(utterances)
+
+    def batch(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Encode some utterances; rounded to half precision, so that it does not matter where states come from."""
+        encoded = self._frozen.encode([self._utterances[row] for row in rows], self._pooled)
+        pieces = [piece.half() for piece in encoded]
+        return pad_sequence(pieces, batch_first=True), torch.tensor([len(piece) for piece in pieces])
+
+
+class FrozenEncoder:
+    """An encoder in evaluation mode, and how audio is given to it.
+
+    Args:
+        encoder: any encoder.
+        source: what it was named by, for messages.
+        device: where it runs.
+        gain: factor on the waveform.
+        batch_seconds: seconds of padded audio at once.
+    """
+
+    def __init__(
+        self, encoder: Encoder, source: str, device: torch.device, gain: float = 1.0, batch_seconds: float = 60.0
+    ) -> None:
+        self.encoder = encoder.eval().to(device)
+        self.source = source
+        self._device = device
+        self.gain = gain
+        self._batch_seconds = batch_seconds
+        self._threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+
+    @property
+    def layers(self) -> int:
+        """Hidden states of a frame."""
+        return self.encoder.num_layers + 1
+
+    def frames(self, utterances: Sequence[Utterance]) -> npt.NDArray[np.int64]:
+        """Return the frames of each utterance.
+
+        Raises:
+            UserError: some have none: they are shorter than what a frame sees.
+        """
+        lengths = self.encoder.frame_lengths(torch.tensor([utterance.samples for utterance in utterances])).numpy()
+        short = np.flatnonzero(lengths < 1)
+        if len(short):
+            raise UserError(
+                f"{self.source}: {len(short)} utterances are shorter than a frame of it, the first is "
+                f"{utterances[short[0]].audio}; take them out of the csv"
+            )
+        return lengths.astype(np.int64)
+
+    @torch.no_grad()
+    def encode(self, utterances: Sequence[Utterance], pooled: bool) -> list[Tensor]:
+        """Return `(frames, layers + 1, dim)` of each utterance, float32, on the CPU; one frame where `pooled`.
+
+        Raises:
+            UserError: audio that cannot be read, or states that are not finite.
+        """
+        waveforms = list(self._threads.map(lambda utterance: utterance.read(self.gain), utterances))
+        output = self.encoder(*padded(waveforms, self._device))
+        states = torch.stack(output.hidden_states, dim=2).float()
+        found = []
+        for row, utterance in enumerate(utterances):
+            one = states[row, : int(output.lengths[row])]
+            one = (one.mean(dim=0, keepdim=True) if pooled else one).cpu()
+            if not bool(torch.isfinite(one.half()).all()):
+                raise UserError(
+                    f"{self.source}: hidden states of {utterance.audio} are not finite in half precision; the encoder "
+                    "is broken, or the recording is"
+                )
+            found.append(one)
+        return found
+
+    def groups(self, utterances: Sequence[Utterance]) -> Iterator[list[Utterance]]:
+        """Yield utterances of similar length."""
+        yield from batches(utterances, self._batch_seconds, max(utterance.samples for utterance in utterances))
+
+
+class StateStore:
+    """Files of hidden states in one folder, each for one encoder and one list of utterances.
+
+    A file is made whole or not at all, and thrown away whole: the one that was used longest ago goes first when there
+    is no room for another.
+
+    Args:
+        folder: of the files.
+        limit: bytes that they may take. A part that needs more is not stored, but computed whenever it is used.
+    """
+
+    def __init__(self, folder: str | Path, limit: float) -> None:
+        self._folder = Path(folder)
+        self._limit = limit
+        self._used: set[Path] = set()
+
+    def states(self, frozen: FrozenEncoder, utterances: Sequence[Utterance], pooled: bool, what: str) -> States:
+        """Return the states of a part, from the store or put into it.
+
+        Args:
+            frozen: the encoder.
+            utterances: of the part.
+            pooled: whether only the mean over time is kept.
+            what: the part, for messages.
+        """
+        frames = frozen.frames(utterances)
+        if pooled:
+            frames = np.ones_like(frames)
+        size = int(frames.sum()) * frozen.layers * frozen.encoder.dim * 2
+        folder = self._folder / _key(frozen, utterances, pooled)
+        if not (folder / _DESCRIPTION).is_file():
+            if not self._make_room(size):
+                print(
+                    f"superb: hidden states of {what} take {size / 1e9:.1f} GB, more than cache_gb="
+                    f"{self._limit / 1e9:g} leaves; they are computed anew in every epoch"
+                )
+                return FreshStates(frozen, utterances, pooled)
+            self._fill(folder, frozen, utterances, pooled, frames, what)
+        os.utime(folder)
+        self._used.add(folder)
+        return StoredStates(folder)
+
+    def _make_room(self, size: int) -> bool:
+        """Throw away what was used longest ago until there is room; return whether there is."""
+        found = sorted(self._folder.glob(f"*/{_DESCRIPTION}"), key=lambda file: file.parent.stat().st_mtime)
+        entries = {file.parent: int(read_json(file)["bytes"]) for file in found}
+        free = self._limit - sum(entries.values())
+        removable = [folder for folder in entries if folder not in self._used]
+        if size > free + sum(entries[folder] for folder in removable):
+            return False
+        for folder in removable:
+            if size <= free:
+                break
+            # Without its description a folder is no entry, whatever a kill leaves of it.
+            (folder / _DESCRIPTION).unlink()
+            shutil.rmtree(folder)
+            free += entries[folder]
+        return True
+
+    def _fill(
+        self,
+        folder: Path,
+        frozen: FrozenEncoder,
+        utterances: Sequence[Utterance],
+        pooled: bool,
+        frames: npt.NDArray[np.int64],
+        what: str,
+    ) -> None:
+        """Encode all utterances into a new folder, which gets its name when it is whole."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=self._folder, prefix=".new-"))
+        try:
+            np.save(temporary / _FRAMES, frames, allow_pickle=False)
+            shape = (int(frames.sum()), frozen.layers, frozen.encoder.dim)
+            states = np.lib.format.open_memmap(temporary / _STATES, mode="w+", dtype=np.float16, shape=shape)
+            starts = dict(zip((utterance.name for utterance in utterances), np.cumsum(frames) - frames, strict=True))
+            with progress(utterances, f"{what}: {frozen.source}", "utterance") as bar:
+                for group in frozen.groups(utterances):
+                    for utterance, one in zip(group, frozen.encode(group, pooled), strict=True):
+                        start = starts[utterance.name]
+                        states[start : start + len(one)] = one.half().numpy()
+                    bar.update(len(group))
+            states.flush()
+            del states
+            size = sum(file.stat().st_size for file in temporary.iterdir())
+            write_json(temporary / _DESCRIPTION, {"bytes": size, "source": frozen.source, "part": what})
+            shutil.rmtree(folder, ignore_errors=True)
+            os.replace(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _key(frozen: FrozenEncoder, utterances: Sequence[Utterance], pooled: bool) -> str:
+    """Return a name that changes with the weights, the audio files, or what is kept of them."""
+    digest = hashlib.sha256()
+    # Encoders of others may differ in more than weights: in what is done to the waveform, or in having none.
+    kind = type(frozen.encoder).__name__ if is_own(frozen.encoder) else frozen.source
+    facts = [kind, frozen.encoder.frame_rate, weights_checksum(frozen.encoder)]
+    digest.update(json.dumps([*facts, frozen.gain, pooled]).encode())
+    for utterance in utterances:
+        stat = utterance.audio.stat()
+        audio = [str(utterance.audio.resolve()), stat.st_size, stat.st_mtime_ns]
+        digest.update(json.dumps([utterance.name, *audio, utterance.first_sample, utterance.samples]).encode())
+    return digest.hexdigest()[:32]

@@ -1,0 +1,49 @@
+"""The tasks of SUPERB, with the settings that its paper publishes (arXiv 2105.01051)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from speechssl.evaluation.superb.problems.classification import Classification
+from speechssl.evaluation.superb.problems.problem import MakeProblem
+from speechssl.evaluation.superb.problems.transcription import PhoneRecognition, SpeechRecognition
+
+
+@dataclass(frozen=True)
+class Task:
+    """How a task is trained."""
+
+    title: str
+    """In words."""
+    problem: MakeProblem
+    steps: int
+    """Updates."""
+    batch_size: int
+    """Utterances in an update."""
+    check_every: int
+    """Updates between looks at the validation part."""
+    lr: tuple[float, ...]
+    """Learning rates to choose from, in steps of ten. The published one is among them."""
+    published_lr: float
+    columns: tuple[str, ...] = ("label",)
+    """Label columns, unless others are named."""
+    gain: float = 1.0
+    """Factor on the waveform."""
+
+
+_CLASSIFICATION_RATES = (1e-1, 1e-2, 1e-3, 1e-4)
+
+TASKS = {
+    "pr": Task("phone recognition", PhoneRecognition, 100_000, 32, 1_000, (1e-2, 1e-3), 1e-2, ("phones",)),
+    "asr": Task("speech recognition", SpeechRecognition, 200_000, 32, 2_000, (1e-3, 1e-4), 1e-4, ("transcription",)),
+    "ks": Task(
+        "keyword spotting", Classification, 200_000, 32, 5_000, _CLASSIFICATION_RATES, 1e-4, gain=10 ** (-3 / 20)
+    ),
+    "sid": Task("speaker identification", Classification, 200_000, 32, 5_000, _CLASSIFICATION_RATES, 1e-4),
+    "er": Task("emotion recognition", Classification, 30_000, 32, 1_000, _CLASSIFICATION_RATES, 1e-4),
+    "ic": Task("intent classification", Classification, 200_000, 32, 5_000, _CLASSIFICATION_RATES, 1e-4),
+}
+"""By the name that SUPERB gives them."""
+
+PRESETS = {"full": 1.0, "quick": 0.1}
+"""Part of the published updates. A tenth ranks encoders as all do (MiniSUPERB, arXiv 2305.19011)."""

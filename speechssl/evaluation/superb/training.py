@@ -1,0 +1,204 @@
+"""Training of one head on stored hidden states. It goes on where a killed run stopped."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from speechssl.errors import UserError
+from speechssl.evaluation.superb.data import Utterance
+from speechssl.evaluation.superb.head import WeightedHead
+from speechssl.evaluation.superb.problems.problem import Problem
+from speechssl.evaluation.superb.states import States
+from speechssl.files import whole_file
+
+_CLIP = 1.0
+"""Largest norm of the gradient, as in s3prl."""
+_BATCHES_AT_ONCE = 50
+"""Batches' worth of utterances that are sorted by length together, so that a batch has little padding."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one head is trained."""
+
+    lr: float
+    """Of Adam; constant."""
+    seed: int
+    steps: int
+    batch_size: int
+    check_every: int
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class Part:
+    """Utterances and their hidden states."""
+
+    utterances: Sequence[Utterance]
+    states: States
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The head as it was at its best look at the validation part."""
+
+    head: WeightedHead
+    step: int
+    valid: dict[str, float]
+    """Scores of the validation part at that step."""
+    skipped: int
+    """Updates whose gradient was not finite; they were left out."""
+
+
+def train_head(problem: Problem, train: Part, valid: Part, shape: tuple[int, int], plan: Plan, saved: Path) -> Trained:
+    """Train one head by Adam, and return it as it was when the first score of validation was best.
+
+    The seed alone decides weights, dropout and order; torch's own random state is left as it was.
+
+    Args:
+        problem: the task.
+        train: what is learnt from.
+        valid: what the update is chosen on.
+        shape: hidden states of a frame, and their width.
+        plan: the rest.
+        saved: where the state is kept between looks; taken away by the caller once the result is safe.
+
+    Raises:
+        UserError: every update of a stretch between two looks had a gradient that is not finite.
+    """
+    with torch.random.fork_rng(devices=[plan.device] if plan.device.type == "cuda" else []):
+        run = _Run(problem, train, shape, plan)
+        run.restore(saved)
+        for rows in _batches(train.states.frames, plan, run.step):
+            run.update(rows)
+            if run.step % plan.check_every == 0 or run.step == plan.steps:
+                run.look(valid)
+                run.save(saved)
+        return run.best()
+
+
+@torch.no_grad()
+def predict(problem: Problem, head: WeightedHead, part: Part, batch_size: int, device: torch.device) -> list[Any]:
+    """Return the predictions of all utterances, in their order. The head is in evaluation mode afterwards."""
+    head.eval()
+    found: list[Any] = [None] * len(part.utterances)
+    order = np.argsort(part.states.frames, kind="stable").tolist()
+    for first in range(0, len(order), batch_size):
+        rows = order[first : first + batch_size]
+        states, lengths = part.states.batch(rows)
+        predictions = problem.predict(head, states.to(device), lengths)
+        for row, prediction in zip(rows, predictions, strict=True):
+            found[row] = prediction
+    return found
+
+
+class _Run:
+    """The state of one training."""
+
+    def __init__(self, problem: Problem, train: Part, shape: tuple[int, int], plan: Plan) -> None:
+        self._problem = problem
+        self._train = train
+        self._plan = plan
+        torch.manual_seed(plan.seed)
+        layers, dim = shape
+        self._head = WeightedHead(layers, problem.head(dim)).to(plan.device)
+        trained = [parameter for parameter in self._head.parameters() if parameter.requires_grad]
+        self._optimizer = torch.optim.Adam(trained, lr=plan.lr)
+        self.step = 0
+        self._skipped = 0
+        self._skipped_before = 0
+        self._best: dict[str, Any] = {}
+
+    def update(self, rows: Sequence[int]) -> None:
+        """Learn from one batch."""
+        self._head.train()
+        states, lengths = self._train.states.batch(rows)
+        utterances = [self._train.utterances[row] for row in rows]
+        loss = self._problem.loss(self._head, states.to(self._plan.device), lengths, utterances)
+        self._optimizer.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self._head.parameters(), _CLIP)
+        self.step += 1
+        if bool(norm.isfinite()):
+            self._optimizer.step()
+        else:
+            self._skipped += 1
+
+    def look(self, valid: Part) -> None:
+        """Score the validation part, and keep the head if it is the best so far."""
+        if self._skipped - self._skipped_before >= self._plan.check_every:
+            raise UserError(f"no update until step {self.step} had a finite gradient; lr={self._plan.lr} is too high")
+        self._skipped_before = self._skipped
+        predictions = predict(self._problem, self._head, valid, self._plan.batch_size, self._plan.device)
+        scores = self._problem.scores(predictions, valid.utterances)
+        first = self._problem.metrics[0]
+        value = -scores[first] if self._problem.lower_is_better else scores[first]
+        if not self._best or value > self._best["value"]:
+            weights = copy.deepcopy(self._head.state_dict())
+            self._best = {"value": value, "step": self.step, "scores": scores, "head": weights}
+
+    def best(self) -> Trained:
+        """Return the best head."""
+        self._head.load_state_dict(self._best["head"])
+        return Trained(self._head, self._best["step"], self._best["scores"], self._skipped)
+
+    def save(self, file: Path) -> None:
+        """Write all that training goes on from, whole or not at all."""
+        state = {
+            "step": self.step,
+            "skipped": self._skipped,
+            "head": self._head.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "best": self._best,
+            "random": torch.get_rng_state(),
+        }
+        if self._plan.device.type == "cuda":
+            state["random_cuda"] = torch.cuda.get_rng_state(self._plan.device)
+        with whole_file(file) as temporary:
+            torch.save(state, temporary)
+
+    def restore(self, file: Path) -> None:
+        """Go on from a file of :meth:`save`, where there is one."""
+        if not file.is_file():
+            return
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        self.step, self._skipped, self._best = state["step"], state["skipped"], state["best"]
+        self._skipped_before = self._skipped
+        self._head.load_state_dict(state["head"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["random"])
+        if self._plan.device.type == "cuda":
+            torch.cuda.set_rng_state(state["random_cuda"], self._plan.device)
+
+
+def _batches(frames: np.ndarray[Any, np.dtype[np.int64]], plan: Plan, done: int) -> Iterator[list[int]]:
+    """Yield the rows of every update after `done`; they depend on the seed and the update's number only."""
+    epoch, step = 0, 0
+    while True:
+        for rows in _epoch(frames, plan, epoch):
+            if step >= plan.steps:
+                return
+            if step >= done:
+                yield rows
+            step += 1
+        epoch += 1
+
+
+def _epoch(frames: np.ndarray[Any, np.dtype[np.int64]], plan: Plan, epoch: int) -> list[list[int]]:
+    """Return all rows once, in batches of similar length, the batches in a random order."""
+    random = np.random.default_rng([plan.seed, epoch])
+    order = random.permutation(len(frames))
+    at_once = _BATCHES_AT_ONCE * plan.batch_size
+    batches = []
+    for first in range(0, len(order), at_once):
+        block = order[first : first + at_once]
+        block = block[np.argsort(frames[block], kind="stable")]
+        batches += [block[row : row + plan.batch_size].tolist() for row in range(0, len(block), plan.batch_size)]
+    return [batches[number] for number in random.permutation(len(batches))]

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from speechssl.audio import read_audio
+from speechssl.errors import UserError
+from speechssl.evaluation.superb.data import read_task
+from tests.evaluation.superb.conftest import write_csv, write_task
+
+
+def rows_of(folder: Path, part: str = "test") -> list[dict[str, str]]:
+    with open(folder / f"{part}.csv", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_labels_and_lengths(task_dir: Path):
+    data = read_task(task_dir, ["label"])
+    assert {part: len(found) for part, found in data.parts.items()} == {"train": 24, "valid": 9, "test": 9}
+    first = data.parts["test"][0]
+    assert first.name == "test0" and first.audio == task_dir / "test-0.wav"
+    assert first.samples == soundfile.info(first.audio).frames
+    assert first.labels["label"] == "a" and first.labels["gender"] == "m" and "path" not in first.labels
+
+
+def test_a_stretch_is_cut_out(tmp_path: Path):
+    folder = write_task(tmp_path)
+    rows = [{**row, "start": "0.1", "end": "0.25"} for row in rows_of(folder)]
+    write_csv(folder / "test.csv", rows, (*rows[0],))
+    utterance = read_task(folder, ["label"]).parts["test"][0]
+    assert utterance.samples == 2400
+    torch.testing.assert_close(utterance.read(), read_audio(utterance.audio)[1600:4000])
+
+
+def test_gain_clips_as_sox_does(task_dir: Path):
+    utterance = read_task(task_dir, ["label"]).parts["test"][0]
+    quiet, loud = utterance.read(0.5), utterance.read(100.0)
+    torch.testing.assert_close(quiet, 0.5 * utterance.read())
+    assert loud.abs().max() == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda row: row.update(label=""), r"line 4 \(id test2\) has no label"),
+        (lambda row: row.update(id="test0"), "line 4 has the id test0 again"),
+        (lambda row: row.update(path="gone.wav"), r"test2 \(.*gone\.wav\): no such file"),
+        (lambda row: row.update(path="test.csv"), r"test2 \(.*test\.csv\): cannot be decoded"),
+    ],
+)
+def test_bad_lines_are_counted_and_named(tmp_path: Path, change, message: str):
+    folder = write_task(tmp_path)
+    rows = rows_of(folder)
+    change(rows[2])
+    write_csv(folder / "test.csv", rows)
+    with pytest.raises(UserError, match=rf"test\.csv: 1 bad lines: {message}"):
+        read_task(folder, ["label"])
+
+
+def test_a_missing_file_and_a_missing_column(tmp_path: Path):
+    folder = write_task(tmp_path)
+    with pytest.raises(UserError, match="has no column 'lable'; did you mean 'label'"):
+        read_task(folder, ["lable"])
+    (folder / "valid.csv").unlink()
+    with pytest.raises(UserError, match=r"valid\.csv is missing"):
+        read_task(folder, ["label"])
+    with pytest.raises(UserError, match="does not exist"):
+        read_task(folder / "none", ["label"])
+
+
+def test_values_that_are_not_finite_and_two_channels(tmp_path: Path):
+    folder = write_task(tmp_path)
+    wave = np.full((8000, 2), 0.25, dtype=np.float32)
+    wave[:, 1] = 0.75
+    soundfile.write(folder / "test-0.wav", wave, 8000, subtype="FLOAT")
+    wave[100] = np.nan
+    soundfile.write(folder / "test-1.wav", wave, 8000, subtype="FLOAT")
+    stereo, broken = read_task(folder, ["label"]).parts["test"][:2]
+    assert stereo.samples == 16000 and stereo.read()[8000] == pytest.approx(0.5, abs=1e-3)
+    with pytest.raises(UserError, match=r"test-1\.wav \(utterance test1\) holds values that are not finite"):
+        broken.read()

@@ -1,0 +1,124 @@
+"""The command as a user meets it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from speechssl.cli.app import main
+from speechssl.evaluation.superb import run, training
+from speechssl.evaluation.superb.settings import SuperbSettings
+
+FAST = ["steps=60", "check_every=20", "batch_size=8", "lr=[1e-1,1e-2]"]
+
+
+def arguments(task: str, task_dir: Path, out: Path, encoder: Path, *settings: str) -> list[str]:
+    given = [f"task={task}", f"data_dir={task_dir}", f"out_dir={out}", f"encoders={{tiny: {encoder}}}"]
+    return ["evaluate", "benchmark=superb", *given, f"cache_dir={out.parent / 'cache'}", *FAST, *settings]
+
+
+def superb(task: str, task_dir: Path, out: Path, encoder: Path, *settings: str) -> dict:
+    assert main(arguments(task, task_dir, out, encoder, *settings)) == 0
+    return json.loads((out / task / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("superb") / "out"
+
+
+@pytest.fixture(scope="module")
+def keywords(task_dir: Path, out: Path, encoder_dir: Path) -> dict:
+    return superb("ks", task_dir, out, encoder_dir, "seeds=[1,2]", "groups=[gender]")
+
+
+def test_filterbanks_tell_the_tones(keywords: dict):
+    summary = keywords["summary"]["fbank"]["accuracy"]
+    assert summary["mean"] > 0.9 and summary["runs"] == 2
+    assert [row["name"] for row in keywords["encoders"]] == ["fbank", "random", "tiny"]
+    assert keywords["task"]["classes"] == {"label": 3} and keywords["task"]["utterances"]["train"] == 24
+
+
+def test_every_rate_is_reported_and_the_best_on_validation_chosen(keywords: dict):
+    for score in keywords["scores"]["tiny"]:
+        tried = {one["lr"]: one["accuracy"] for one in score["tried"]}
+        assert list(tried) == [0.1, 0.01]
+        assert tried[score["lr"]] == max(tried.values()) == score["valid"]["accuracy"]
+        assert sum(score["layer_weights"]) == pytest.approx(1, abs=1e-4)
+
+
+def test_groups_average_to_the_whole(keywords: dict):
+    for score in keywords["scores"]["random"]:
+        groups = score["groups"]["gender"]
+        assert {name: group["utterances"] for name, group in groups.items()} == {"f": 4, "m": 5}
+        mean = sum(group["accuracy"] * group["utterances"] for group in groups.values()) / 9
+        assert mean == pytest.approx(score["test"]["accuracy"])
+
+
+def test_predictions_give_the_reported_score(keywords: dict, out: Path, task_dir: Path):
+    lines = (out / "ks" / "predictions" / "tiny-1-seed2.tsv").read_text().splitlines()
+    assert lines[0] == "id\tprediction" and len(lines) == 10
+    truth = dict(line.split(",")[0:3:2] for line in (task_dir / "test.csv").read_text().splitlines()[1:])
+    right = [json.loads(prediction)[0] == truth[name] for name, prediction in (line.split("\t") for line in lines[1:])]
+    assert sum(right) / 9 == pytest.approx(keywords["scores"]["tiny"][1]["test"]["accuracy"])
+
+
+def test_the_page_has_all_tasks(keywords: dict, task_dir: Path, out: Path, encoder_dir: Path, capsys):
+    results = superb("pr", task_dir, out, encoder_dir, "baselines=[fbank]", "lr=[1e-2]")
+    assert results["summary"]["fbank"]["per"]["mean"] < 1
+    page = (out / "results.md").read_text()
+    assert "KS accuracy ↑" in page and "PR per ↓" in page and "By gender" in page and "m (5)" in page
+    assert "updates of 8 utterances" in page and "±" in page
+    assert "per (valid)" in capsys.readouterr().out
+
+
+def test_a_run_is_left_out_when_nothing_has_changed(keywords, task_dir, out, encoder_dir, capsys):
+    assert main(arguments("ks", task_dir, out, encoder_dir, "seeds=[1,2]", "groups=[gender]")) == 0
+    assert "done before and unchanged" in capsys.readouterr().out
+
+
+def test_a_killed_run_goes_on_and_gives_the_same(task_dir, tmp_path, encoder_dir, monkeypatch):
+    whole = superb("ks", task_dir, tmp_path / "whole", encoder_dir, "baselines=[]")
+    update = training._Run.update
+    updates = []
+
+    def killed(self, rows):
+        updates.append(self.step)
+        if len(updates) == 90:  # in the second of two learning rates
+            raise KeyboardInterrupt
+        update(self, rows)
+
+    monkeypatch.setattr(training._Run, "update", killed)
+    assert main(arguments("ks", task_dir, tmp_path / "killed", encoder_dir, "baselines=[]")) != 0
+    again = superb("ks", task_dir, tmp_path / "killed", encoder_dir, "baselines=[]")
+    assert len(updates) == 90 + 60 - 20, "the first rate, and the second up to its last look, are not trained again"
+    assert again["scores"]["tiny"][0]["test"] == whole["scores"]["tiny"][0]["test"]
+    assert again["scores"]["tiny"][0]["tried"] == whole["scores"]["tiny"][0]["tried"]
+    assert not (tmp_path / "killed" / "ks" / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["task=kss"], "SUPERB has no task 'kss'; did you mean 'ks'"),
+        (["preset=half"], "preset=half is not one of full, quick"),
+        (["groups=[gendr]"], "has no column 'gendr'; did you mean 'gender'"),
+        (["labels=[colour]"], "has no column 'colour'"),
+        (["lr=[]"], "lr=[]"),
+        (["encoders={tiny: nowhere}"], "nowhere"),
+    ],
+)
+def test_wrong_settings_are_one_line(task_dir, tmp_path, encoder_dir, capsys, settings, message):
+    assert main(arguments("ks", task_dir, tmp_path / "out", encoder_dir, *settings)) == 1
+    captured = capsys.readouterr().err
+    assert message in captured and len(captured.strip().splitlines()) == 1
+
+
+def test_updates_are_those_published_or_a_tenth():
+    common = {"task": "sid", "data_dir": "d", "out_dir": "o", "encoders": {}}
+    assert run.plan_of(SuperbSettings(**common), 1).steps == 200_000
+    quick = run.plan_of(SuperbSettings(**common, preset="quick"), 1)
+    assert (quick.steps, quick.check_every, quick.batch_size) == (20_000, 500, 32)
+    assert run.plan_of(SuperbSettings(**common, steps=300), 1).check_every == 30

@@ -1,0 +1,128 @@
+"""The store of hidden states: what is read back, what is thrown away, and when it is made anew."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from speechssl.errors import UserError
+from speechssl.evaluation.superb.data import read_task
+from speechssl.evaluation.superb.states import FreshStates, FrozenEncoder, StateStore, StoredStates
+from speechssl.models.load import load_encoder
+from tests.evaluation.superb.conftest import write_task
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def frozen(encoder_dir: Path) -> FrozenEncoder:
+    return FrozenEncoder(load_encoder(encoder_dir), "tiny", CPU, batch_seconds=2.0)
+
+
+def entries(folder: Path) -> set[Path]:
+    return {file.parent for file in folder.glob("*/description.json")}
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_what_is_read_back_is_what_the_encoder_gives_alone(task_dir, frozen, tmp_path, pooled):
+    utterances = read_task(task_dir, ["label"]).parts["test"]
+    states = StateStore(tmp_path, 1e9).states(frozen, utterances, pooled, "test")
+    assert isinstance(states, StoredStates)
+    read, lengths = states.batch([4, 0])
+    assert read.dtype == torch.float16
+    for row, utterance, length in zip(read, (utterances[4], utterances[0]), lengths, strict=True):
+        with torch.no_grad():
+            expected = torch.stack(frozen.encoder(utterance.read()[None]).hidden_states, dim=2)[0]
+        expected = expected.mean(dim=0, keepdim=True) if pooled else expected
+        assert length == len(expected)
+        torch.testing.assert_close(row[:length].float(), expected, rtol=1e-3, atol=1e-3)
+        assert not row[length:].any()
+
+
+def test_a_second_look_reads_and_other_weights_compute(task_dir, frozen, tmp_path, monkeypatch):
+    utterances = read_task(task_dir, ["label"]).parts["test"]
+    store = StateStore(tmp_path, 1e9)
+    store.states(frozen, utterances, True, "test")
+    calls = []
+    monkeypatch.setattr(FrozenEncoder, "encode", lambda self, *given: calls.append(given))
+    store.states(frozen, utterances, True, "test")
+    assert not calls and len(entries(tmp_path)) == 1
+    monkeypatch.undo()
+    with torch.no_grad():
+        next(frozen.encoder.parameters()).add_(1.0)
+    store.states(frozen, utterances, True, "test")
+    assert len(entries(tmp_path)) == 2
+
+
+def test_changed_audio_is_encoded_again(tmp_path, frozen):
+    folder = write_task(tmp_path / "task")
+    store = StateStore(tmp_path / "cache", 1e9)
+    store.states(frozen, read_task(folder, ["label"]).parts["test"], True, "test")
+    os.utime(folder / "test-3.wav", (1, 1))
+    store.states(frozen, read_task(folder, ["label"]).parts["test"], True, "test")
+    assert len(entries(tmp_path / "cache")) == 2
+
+
+def test_what_was_used_longest_ago_goes_first_and_whole(task_dir, frozen, tmp_path):
+    parts = read_task(task_dir, ["label"]).parts
+    first = StateStore(tmp_path, 1e9)
+    first.states(frozen, parts["valid"], False, "valid")
+    (old,) = entries(tmp_path)
+    first.states(frozen, parts["test"], False, "test")
+    (new,) = entries(tmp_path) - {old}
+    os.utime(old, (1, 1))
+    os.utime(new, (2, 2))
+    sizes = {folder: sum(file.stat().st_size for file in folder.glob("*.npy")) for folder in (old, new)}
+    limit = sizes[old] + 1.2 * sizes[new]
+    StateStore(tmp_path, limit).states(frozen, parts["test"][:6], False, "six")
+    assert old not in entries(tmp_path) and new in entries(tmp_path) and not old.exists()
+
+
+def test_a_part_that_does_not_fit_is_computed_each_time_and_is_the_same(task_dir, frozen, tmp_path, capsys):
+    utterances = read_task(task_dir, ["label"]).parts["test"]
+    fresh = StateStore(tmp_path / "small", 100).states(frozen, utterances, False, "test")
+    assert isinstance(fresh, FreshStates) and "computed anew" in capsys.readouterr().out
+    assert not entries(tmp_path / "small")
+    stored = StateStore(tmp_path / "large", 1e9).states(frozen, utterances, False, "test")
+    assert np.array_equal(fresh.frames, stored.frames)
+    for ours, theirs in zip(fresh.batch([1, 2]), stored.batch([1, 2]), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_a_part_in_use_is_not_thrown_away(task_dir, frozen, tmp_path):
+    parts = read_task(task_dir, ["label"]).parts
+    measured = StateStore(tmp_path / "measure", 1e9)
+    measured.states(frozen, parts["valid"], False, "valid")
+    (folder,) = entries(tmp_path / "measure")
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    store = StateStore(tmp_path / "cache", 1.5 * size)
+    store.states(frozen, parts["valid"], False, "valid")
+    assert isinstance(store.states(frozen, parts["test"], False, "test"), FreshStates)
+
+
+def test_a_killed_run_leaves_no_half_entry(task_dir, frozen, tmp_path, monkeypatch):
+    utterances = read_task(task_dir, ["label"]).parts["test"]
+    store = StateStore(tmp_path, 1e9)
+
+    def stop(self, *given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FrozenEncoder, "encode", stop)
+    with pytest.raises(KeyboardInterrupt):
+        store.states(frozen, utterances, True, "test")
+    assert not list(tmp_path.iterdir())
+    monkeypatch.undo()
+    assert isinstance(store.states(frozen, utterances, True, "test"), StoredStates)
+
+
+def test_an_utterance_shorter_than_a_frame_is_named(tmp_path, frozen):
+    import soundfile
+
+    folder = write_task(tmp_path / "task")
+    soundfile.write(folder / "test-2.wav", np.zeros(100), 16000)
+    with pytest.raises(UserError, match=r"tiny: 1 utterances are shorter than a frame of it, .*test-2\.wav"):
+        StateStore(tmp_path / "cache", 1e9).states(frozen, read_task(folder, ["label"]).parts["test"], True, "test")

@@ -1,0 +1,120 @@
+"""Training a head: it goes on where it was killed, and a seed decides it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from speechssl.errors import UserError
+from speechssl.evaluation.superb import training
+from speechssl.evaluation.superb.data import TaskData, read_task
+from speechssl.evaluation.superb.problems.classification import Classification
+from speechssl.evaluation.superb.problems.transcription import SpeechRecognition
+from speechssl.evaluation.superb.training import Part, Plan, Trained, predict, train_head
+
+CPU = torch.device("cpu")
+PLAN = Plan(lr=1e-2, seed=1, steps=24, batch_size=5, check_every=4, device=CPU)
+LAYERS, DIM = 3, 8
+
+
+class FixedStates:
+    """States made of the labels and noise."""
+
+    def __init__(self, utterances, pooled: bool) -> None:
+        self.frames = np.array([1 if pooled else 12 + 3 * (row % 3) for row in range(len(utterances))])
+        self._states = []
+        for row, utterance in enumerate(utterances):
+            noise = torch.randn(int(self.frames[row]), LAYERS, DIM, generator=torch.Generator().manual_seed(row))
+            noise[:, 1, "abc".index(utterance.labels["label"])] += 3
+            self._states.append(noise.half())
+
+    def batch(self, rows):
+        pieces = [self._states[row] for row in rows]
+        return torch.nn.utils.rnn.pad_sequence(pieces, batch_first=True), torch.tensor(self.frames[list(rows)])
+
+
+def parts_of(data: TaskData, pooled: bool) -> dict[str, Part]:
+    return {name: Part(part, FixedStates(part, pooled)) for name, part in data.parts.items()}
+
+
+def trained(task_dir: Path, saved: Path, plan: Plan = PLAN, speech: bool = False) -> Trained:
+    data = read_task(task_dir, ["label", "transcription"])
+    problem = SpeechRecognition(data, ["transcription"]) if speech else Classification(data, ["label"])
+    parts = parts_of(data, problem.pooled)
+    return train_head(problem, parts["train"], parts["valid"], (LAYERS, DIM), plan, saved)
+
+
+def test_a_head_learns_and_weighs_the_layer_that_tells(task_dir, tmp_path):
+    best = trained(task_dir, tmp_path / "a.pt", replace(PLAN, steps=200, check_every=50))
+    assert best.valid["accuracy"] == 1.0
+    assert best.head.layer_weights().argmax() == 1
+
+
+@pytest.mark.parametrize("speech", [False, True])
+def test_a_killed_training_ends_as_one_never_killed(task_dir, tmp_path, monkeypatch, speech):
+    """The recurrent head draws dropout and SpecAugment, so its random state counts."""
+    plan = replace(PLAN, steps=6, check_every=2)
+    whole = trained(task_dir, tmp_path / "whole.pt", plan, speech)
+    update = training._Run.update
+
+    def killed(self, rows):
+        if self.step == 5:
+            raise KeyboardInterrupt
+        update(self, rows)
+
+    monkeypatch.setattr(training._Run, "update", killed)
+    with pytest.raises(KeyboardInterrupt):
+        trained(task_dir, tmp_path / "killed.pt", plan, speech)
+    monkeypatch.undo()
+    again = trained(task_dir, tmp_path / "killed.pt", plan, speech)
+    ours, theirs = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("killed", "whole"))
+    for name, weight in theirs["head"].items():
+        assert torch.equal(ours["head"][name], weight), name
+    assert again.step == whole.step and again.valid == whole.valid
+
+
+def test_a_finished_training_is_not_trained_again(task_dir, tmp_path, monkeypatch):
+    first = trained(task_dir, tmp_path / "a.pt")
+    monkeypatch.setattr(training._Run, "update", lambda self, rows: pytest.fail("trained again"))
+    assert trained(task_dir, tmp_path / "a.pt").valid == first.valid
+
+
+def test_the_seed_decides_and_other_random_numbers_are_left_alone(task_dir, tmp_path):
+    torch.manual_seed(7)
+    expected = torch.rand(1)
+    torch.manual_seed(7)
+    one = trained(task_dir, tmp_path / "a.pt")
+    assert torch.equal(torch.rand(1), expected)
+    same = trained(task_dir, tmp_path / "b.pt")
+    other = trained(task_dir, tmp_path / "c.pt", replace(PLAN, seed=2))
+    weights = [run.head.head.final_proj.weight for run in (one, same, other)]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+
+
+def test_an_epoch_has_every_utterance_once_in_batches_of_similar_length():
+    frames = np.arange(103) % 40
+    batches = training._epoch(frames, replace(PLAN, batch_size=10), 0)
+    assert sorted(row for batch in batches for row in batch) == list(range(103))
+    assert max(np.ptp(frames[batch]) for batch in batches) < 10
+    assert batches != training._epoch(frames, replace(PLAN, batch_size=10), 1)
+
+
+def test_updates_without_a_finite_gradient_are_counted_and_end_the_run(task_dir, tmp_path, monkeypatch):
+    loss = Classification.loss
+    monkeypatch.setattr(Classification, "loss", lambda self, *given: loss(self, *given) * float("nan"))
+    with pytest.raises(UserError, match="no update until step 4 had a finite gradient"):
+        trained(task_dir, tmp_path / "a.pt")
+
+
+def test_predictions_stand_in_the_order_of_the_utterances(task_dir, tmp_path):
+    data = read_task(task_dir, ["label"])
+    problem = Classification(data, ["label"])
+    parts = parts_of(data, False)
+    best = train_head(problem, parts["train"], parts["valid"], (LAYERS, DIM), replace(PLAN, steps=200), tmp_path / "a")
+    one_by_one = predict(problem, best.head, parts["test"], 1, CPU)
+    assert predict(problem, best.head, parts["test"], 4, CPU) == one_by_one
+    assert problem.scores(one_by_one, parts["test"].utterances)["accuracy"] == 1.0
