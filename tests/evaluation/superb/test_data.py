@@ -64,8 +64,8 @@ def test_bad_lines_are_counted_and_named(tmp_path: Path, change, message: str):
 
 def test_a_missing_file_and_a_missing_column(tmp_path: Path):
     folder = write_task(tmp_path)
-    with pytest.raises(UserError, match="has no column 'lable'; did you mean 'label'"):
-        read_task(folder, ["lable"])
+    with pytest.raises(UserError, match="has no column 'lbel'; did you mean 'label'"):
+        read_task(folder, ["lbel"])
     (folder / "valid.csv").unlink()
     with pytest.raises(UserError, match=r"valid\.csv is missing"):
         read_task(folder, ["label"])
