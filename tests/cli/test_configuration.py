@@ -23,7 +23,7 @@ from speechssl.cli.configuration import compose_config, config_dir, field_docs, 
 from speechssl.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
-BENCHMARKS = ("lape", "hear")
+BENCHMARKS = ("lape", "hear", "superb")
 CONFIGURED = [name for name in COMMANDS if name != "doctor"] + [f"evaluate benchmark={name}" for name in BENCHMARKS]
 
 
