@@ -1,8 +1,10 @@
-"""The utterances of a task: `train.csv`, `valid.csv` and `test.csv` in one folder."""
+"""The utterances of a task: rows of `train.csv`, `valid.csv` and `test.csv` in one folder, or of a corpus."""
 
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,10 +21,13 @@ PARTS = ("train", "valid", "test")
 FIXED = ("id", "path", "start", "end")
 """Columns that are no labels."""
 
+Row = Mapping[str, str]
+"""`id`, `path`, labels; optional `start` and `end` in seconds, and any others, which are groups to report on."""
+
 
 @dataclass(frozen=True)
 class Utterance:
-    """One line of a csv, and what is known of its audio."""
+    """One row of a part, and what is known of its audio."""
 
     name: str
     """`id`, unique in its part."""
@@ -58,6 +63,36 @@ class TaskData:
     folder: Path
     parts: Mapping[str, Sequence[Utterance]]
     """`train`, `valid` and `test`."""
+    corpus: str = ""
+    """Title of the corpus, where they are not from csv."""
+
+    def name(self, part: str) -> str:
+        """Return what messages call a part."""
+        return f"{self.corpus} ({self.folder}), {part}" if self.corpus else str(self.folder / f"{part}.csv")
+
+    def fingerprint(self) -> str:
+        """Return a checksum of all names, paths, stretches and labels."""
+        digest = hashlib.sha256()
+        for part, utterances in self.parts.items():
+            for item in utterances:
+                facts = [part, item.name, str(item.audio), item.first_sample, item.samples, dict(item.labels)]
+                digest.update(json.dumps(facts).encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of one part, before their audio is looked at."""
+
+    name: str
+    """What messages call it."""
+    folder: Path
+    """Where a path starts from that is not absolute."""
+    rows: Sequence[Row]
+    advice: str
+    """What to do about bad rows."""
+    first_line: int | None = None
+    """Line of the first row, in a file with a line a row."""
 
 
 def csv_files(folder: str | Path) -> list[Path]:
@@ -69,62 +104,66 @@ def read_task(folder: str | Path, columns: Sequence[str]) -> TaskData:
     """Read the three csv files of a task, and the length of every audio file.
 
     Args:
-        folder: with `train.csv`, `valid.csv` and `test.csv`: `id`, `path` (absolute, or from the folder), the label
-            columns; optional `start` and `end` in seconds, and any others, which are groups to report on.
+        folder: with `train.csv`, `valid.csv` and `test.csv`, whose lines are a :data:`Row` each; a path is absolute, or
+            from the folder.
         columns: labels that the task needs, none of them empty.
 
     Raises:
-        UserError: a missing file or column, an id that is there twice, an empty label, or audio that is missing, broken
-            or empty. All bad lines are counted, and the first few named.
+        UserError: a missing file, or what is wrong with its rows, see :func:`utterances_of`.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"data_dir={folder} does not exist; it needs train.csv, valid.csv and test.csv")
-    parts = {file.stem: _read_part(file, columns) for file in csv_files(folder)}
-    return TaskData(folder, parts)
+    return TaskData(folder, {file.stem: utterances_of(_read_csv(file), columns) for file in csv_files(folder)})
 
 
-def _read_part(file: Path, columns: Sequence[str]) -> list[Utterance]:
+def _read_csv(file: Path) -> Table:
     if not file.is_file():
         raise UserError(f"{file} is missing; a task needs train.csv, valid.csv and test.csv in one folder")
     with open(file, encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream)
-        known = reader.fieldnames or []
-        for column in ("id", "path", *columns):
-            if column not in known:
-                raise UserError(f"{file} has no column '{column}'{nearest(column, known)} (has: {', '.join(known)})")
-        rows = list(reader)
+        rows = list(csv.DictReader(stream))
     if not rows:
         raise UserError(f"{file} has no lines below its header")
-    _require_good_rows(file, rows, columns)
+    return Table(str(file), file.parent, rows, "mend them or take their lines out", first_line=2)
+
+
+def utterances_of(table: Table, columns: Sequence[str]) -> list[Utterance]:
+    """Return the utterances of a part; the length of every audio file is read.
+
+    Raises:
+        UserError: a missing column, an id that is there twice, an empty label, or audio that is missing, broken or
+            empty. All bad rows are counted, and the first few named.
+    """
+    known = [column for column in table.rows[0] if column]
+    for column in ("id", "path", *columns):
+        if column not in known:
+            raise UserError(f"{table.name} has no column '{column}'{nearest(column, known)} (has: {', '.join(known)})")
+    _require_none_bad(table, _bad_rows(table, columns))
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        found = list(pool.map(lambda row: _utterance(file, row), rows))
-    utterances = [item for item in found if isinstance(item, Utterance)]
-    bad = [item for item in found if isinstance(item, str)]
-    if bad:
-        raise UserError(f"{file}: {_counted(bad)}; repair them or take their lines out")
-    return utterances
+        found = list(pool.map(lambda row: _utterance(table.folder, row), table.rows))
+    _require_none_bad(table, [item for item in found if isinstance(item, str)])
+    return [item for item in found if isinstance(item, Utterance)]
 
 
-def _require_good_rows(file: Path, rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> None:
-    """Raise a `UserError` that names lines with an empty label or an id of another line."""
+def _bad_rows(table: Table, columns: Sequence[str]) -> list[str]:
+    """Return what is wrong with rows that have an empty label or the id of another row."""
     bad = []
     seen: set[str] = set()
-    for number, row in enumerate(rows, start=2):
+    for number, row in enumerate(table.rows):
+        name = f"id {row['id'] or 'missing'}"
+        place = name if table.first_line is None else f"line {table.first_line + number} ({name})"
         empty = [column for column in ("id", "path", *columns) if not (row[column] or "").strip()]
         if empty:
-            bad.append(f"line {number} (id {row['id'] or 'missing'}) has no {', '.join(empty)}")
+            bad.append(f"{place} has no {', '.join(empty)}")
         elif row["id"] in seen:
-            bad.append(f"line {number} has the id {row['id']} again")
+            bad.append(f"{place} is there again")
         seen.add(row["id"])
-    if bad:
-        raise UserError(f"{file}: {_counted(bad)}; fill them in or take these lines out")
+    return bad
 
 
-def _utterance(file: Path, row: Mapping[str, str]) -> Utterance | str:
-    """Return one line's utterance, or what is wrong with it."""
-    audio = Path(row["path"]).expanduser()
-    audio = audio if audio.is_absolute() else file.parent / audio
+def _utterance(folder: Path, row: Row) -> Utterance | str:
+    """Return one row's utterance, or what is wrong with it."""
+    audio = folder / Path(row["path"]).expanduser()
     labels = {column: (cell or "").strip() for column, cell in row.items() if column and column not in FIXED}
     try:
         length = audio_length(audio)
@@ -141,6 +180,7 @@ def _sample(cell: str | None, default: int) -> int:
     return round(float(cell) * SAMPLE_RATE) if cell else default
 
 
-def _counted(bad: Sequence[str], shown: int = 3) -> str:
-    more = f" and {len(bad) - shown} more" if len(bad) > shown else ""
-    return f"{len(bad)} bad lines: {'; '.join(bad[:shown])}{more}"
+def _require_none_bad(table: Table, bad: Sequence[str], shown: int = 3) -> None:
+    if bad:
+        more = f" and {len(bad) - shown} more" if len(bad) > shown else ""
+        raise UserError(f"{table.name}: {len(bad)} bad lines: {'; '.join(bad[:shown])}{more}; {table.advice}")

@@ -22,7 +22,6 @@ from speechssl.evaluation.superb.settings import SuperbSettings
 from speechssl.evaluation.superb.states import FrozenEncoder, StateStore
 from speechssl.evaluation.superb.tasks import PRESETS, TASKS
 from speechssl.evaluation.superb.training import Part, Plan
-from speechssl.files import checksum
 from speechssl.models.checksum import weights_checksum
 from speechssl.models.device import pick_device
 from speechssl.progress import progress
@@ -127,7 +126,7 @@ def _evaluate(
         rates=rates_of(settings),
         groups=settings.groups,
         folder=Path(settings.out_dir) / settings.task / "runs",
-        identity=_identity(settings, rival, weights_checksum(encoder)),
+        identity=_identity(settings, data, rival, weights_checksum(encoder)),
     )
     for score in progress(score_seeds(race, plans), f"heads on {rival.source}", "seed", len(plans)):
         results.add(rival, encoder, score)
@@ -140,7 +139,6 @@ def _evaluate(
     )
 
 
-def _identity(settings: SuperbSettings, rival: Contestant, weights: str) -> str:
-    tables = [checksum(file) for file in csv_files(settings.data_dir)]
-    facts = [settings.task, list(_columns(settings)), rival.source, weights, tables]
+def _identity(settings: SuperbSettings, data: TaskData, rival: Contestant, weights: str) -> str:
+    facts = [settings.task, list(_columns(settings)), rival.source, weights, data.fingerprint()]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

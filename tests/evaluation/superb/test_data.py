@@ -48,7 +48,7 @@ def test_gain_clips_as_sox_does(task_dir: Path):
     ("change", "message"),
     [
         (lambda row: row.update(label=""), r"line 4 \(id test2\) has no label"),
-        (lambda row: row.update(id="test0"), "line 4 has the id test0 again"),
+        (lambda row: row.update(id="test0"), r"line 4 \(id test0\) is there again"),
         (lambda row: row.update(path="gone.wav"), r"test2 \(.*gone\.wav\): no such file"),
         (lambda row: row.update(path="test.csv"), r"test2 \(.*test\.csv\): cannot be decoded"),
     ],

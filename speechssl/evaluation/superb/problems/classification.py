@@ -72,6 +72,6 @@ class Classification:
             unknown = [item for item in data.parts[part] if item.labels[column] not in numbers]
             if unknown:
                 raise UserError(
-                    f"{data.folder / part}.csv: {len(unknown)} utterances have a {column} that none of training has, "
+                    f"{data.name(part)}: {len(unknown)} utterances have a {column} that none of training has, "
                     f"the first is {unknown[0].audio} ('{unknown[0].labels[column]}'); take them out"
                 )

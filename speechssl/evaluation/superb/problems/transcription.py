@@ -68,7 +68,7 @@ class Transcription:
         unknown = [item for item in data.parts[part] if self._tokenizer.unk_idx in self._encoded(item)]
         if unknown:
             raise UserError(
-                f"{data.folder / part}.csv: {len(unknown)} utterances have something in their {self._column} that "
+                f"{data.name(part)}: {len(unknown)} utterances have something in their {self._column} that "
                 f"training does not have, the first is {unknown[0].audio} ('{unknown[0].labels[self._column]}'); write "
                 "it as in training, or take them out"
             )
