@@ -110,9 +110,16 @@ def _group_table(results: TaskResults, column: str) -> list[list[str]]:
     }
     rows = [["encoder", *(f"{value} ({number:.0f})" for value, number in values.items())]]
     for name, scores in results["scores"].items():
-        means = [sum(score["groups"][column][value][first] for score in scores) / len(scores) for value in values]
-        rows.append([name, *(f"{100 * mean:.2f}" for mean in means)])
+        rows.append(
+            [name, *(_mean([score["groups"][column][value].get(first) for score in scores]) for value in values)]
+        )
     return rows
+
+
+def _mean(scores: Sequence[float | None]) -> str:
+    """Return the mean in per cent; a group that is too small has no score, with none of the seeds."""
+    known = [score for score in scores if score is not None]
+    return f"{100 * sum(known) / len(known):.2f}" if known else "-"
 
 
 def _head(results: TaskResults) -> str:

@@ -12,7 +12,8 @@ It holds
 - `summary`: row -> score of the test part -> `mean`, `spread` (sample standard deviation over sources and seeds; 0 for
   one) and `runs`; `valid` has the same of the validation part
 
-Beside it, `predictions/<row>-<number>-seed<seed>.tsv` has what was predicted of every test utterance.
+Beside it, `predictions/<row>-<number>-seed<seed>.tsv` has what was predicted of every test utterance (of every
+trial where those are scored).
 """
 
 from __future__ import annotations
@@ -55,8 +56,7 @@ class SuperbResults:
         self._rows.add(rival, encoder, score.to_json())
         number = len({entry["source"] for entry in self._rows.scores[rival.name]})
         lines = [
-            f"{utterance.name}\t{json.dumps(prediction, ensure_ascii=False)}\n"
-            for utterance, prediction in zip(self._data.parts["test"], score.predictions, strict=True)
+            f"{name}\t{json.dumps(prediction, ensure_ascii=False)}\n" for name, prediction in score.predictions.items()
         ]
         self._predictions[f"{rival.name}-{number}-seed{score.seed}.tsv"] = "id\tprediction\n" + "".join(lines)
 

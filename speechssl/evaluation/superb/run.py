@@ -75,6 +75,8 @@ def plan_of(settings: SuperbSettings, seed: int) -> Plan:
         batch_size=settings.batch_size or task.batch_size,
         check_every=every,
         device=pick_device(settings.device),
+        optimizer=task.optimizer,
+        clip=task.clip,
     )
 
 
@@ -112,11 +114,12 @@ def _evaluate(
     started = time.monotonic()
     encoder = rival.build()
     gain = TASKS[settings.task].gain
-    frozen = FrozenEncoder(encoder, rival.source, plans[0].device, gain, settings.batch_seconds)
+    frozen = FrozenEncoder(encoder, rival.source, plans[0].device, gain, settings.batch_seconds, problem.min_frames)
     store = StateStore(settings.cache_dir, settings.cache_gb * 1e9)
+    pieces = {part: problem.pieces(part, data.parts[part], encoder.frame_rate) for part in PARTS}
     parts = {
-        part: Part(data.parts[part], store.states(frozen, data.parts[part], problem.pooled, f"{settings.task} {part}"))
-        for part in PARTS
+        part: Part(found, store.states(frozen, found, problem.pooled, f"{settings.task} {part}"))
+        for part, found in pieces.items()
     }
     encoded = time.monotonic()
     race = Race(

@@ -6,11 +6,12 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from speechssl.evaluation.superb.data import Utterance
-from speechssl.evaluation.superb.problems.problem import Problem
+from speechssl.evaluation.superb.problems.problem import Problem, Scorer
 from speechssl.evaluation.superb.training import Part, Plan, Trained, predict, train_head
 
 
@@ -30,8 +31,8 @@ class Score:
     layer_weights: Sequence[float]
     tried: Sequence[Mapping[str, float]]
     """Of every learning rate: `lr`, `step`, the first score on validation, and `skipped` updates."""
-    predictions: Sequence[Any]
-    """Of the test utterances, in their order."""
+    predictions: Mapping[str, Any]
+    """What the results keep of the test part, by name."""
 
     def to_json(self) -> dict[str, Any]:
         """Return all but the predictions."""
@@ -77,26 +78,29 @@ def _name(race: Race, plan: Plan) -> str:
 def _score(race: Race, plan: Plan, lr: float, trained: Mapping[float, Trained]) -> Score:
     """Read the test part once, with the chosen head."""
     problem, test, chosen = race.problem, race.parts["test"], trained[lr]
-    predictions = predict(problem, chosen.head, test, plan.batch_size, plan.device)
+    said_of = partial(predict, problem, chosen.head, batch_size=plan.batch_size, device=plan.device)
+    valid = race.parts["valid"]
+    scorer = problem.test_scorer(lambda: said_of(valid), valid.utterances)
+    predictions = said_of(test)
     first = problem.metrics[0]
     return Score(
         seed=plan.seed,
         lr=lr,
         step=chosen.step,
         valid=chosen.valid,
-        test=problem.scores(predictions, test.utterances),
-        groups={column: _by_value(problem, predictions, test.utterances, column) for column in race.groups},
+        test=scorer.scores(predictions, test.utterances),
+        groups={column: _by_value(scorer, predictions, test.utterances, column) for column in race.groups},
         layer_weights=[round(weight, 5) for weight in chosen.head.layer_weights().detach().cpu().tolist()],
         tried=[
             {"lr": rate, "step": one.step, first: one.valid[first], "skipped": one.skipped}
             for rate, one in trained.items()
         ],
-        predictions=predictions,
+        predictions=scorer.report(predictions, test.utterances),
     )
 
 
 def _by_value(
-    problem: Problem, predictions: Sequence[Any], utterances: Sequence[Utterance], column: str
+    scorer: Scorer, predictions: Sequence[Any], utterances: Sequence[Utterance], column: str
 ) -> dict[str, dict[str, float]]:
     """Return the scores of each value of a column. Utterances without one are a group of their own, `unknown`."""
     values: dict[str, list[int]] = {}
@@ -104,6 +108,6 @@ def _by_value(
         values.setdefault(utterance.labels.get(column) or "unknown", []).append(row)
     scores = {}
     for value, rows in sorted(values.items()):
-        of_value = problem.scores([predictions[row] for row in rows], [utterances[row] for row in rows])
+        of_value = scorer.scores([predictions[row] for row in rows], [utterances[row] for row in rows])
         scores[value] = {**of_value, "utterances": float(len(rows))}
     return scores

@@ -95,16 +95,24 @@ class FrozenEncoder:
         device: where it runs.
         gain: factor on the waveform.
         batch_seconds: seconds of padded audio at once.
+        min_frames: that a head needs of an utterance.
     """
 
     def __init__(
-        self, encoder: Encoder, source: str, device: torch.device, gain: float = 1.0, batch_seconds: float = 60.0
+        self,
+        encoder: Encoder,
+        source: str,
+        device: torch.device,
+        gain: float = 1.0,
+        batch_seconds: float = 60.0,
+        min_frames: int = 1,
     ) -> None:
         self.encoder = encoder.eval().to(device)
         self.source = source
         self._device = device
         self.gain = gain
         self._batch_seconds = batch_seconds
+        self._min_frames = min_frames
         self._threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
 
     @property
@@ -116,13 +124,14 @@ class FrozenEncoder:
         """Return the frames of each utterance.
 
         Raises:
-            UserError: some have none: they are shorter than what a frame sees.
+            UserError: some have fewer than a head needs, or none: they are shorter than what a frame sees.
         """
         lengths = self.encoder.frame_lengths(torch.tensor([utterance.samples for utterance in utterances])).numpy()
-        short = np.flatnonzero(lengths < 1)
+        short = np.flatnonzero(lengths < self._min_frames)
         if len(short):
+            needed = "a frame" if self._min_frames == 1 else f"{self._min_frames} frames"
             raise UserError(
-                f"{self.source}: {len(short)} utterances are shorter than a frame of it, the first is "
+                f"{self.source}: {len(short)} utterances are shorter than {needed} of it, the first is "
                 f"{utterances[short[0]].audio}; take them out of the csv"
             )
         return lengths.astype(np.int64)

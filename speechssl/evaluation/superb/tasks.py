@@ -29,6 +29,9 @@ class Task:
     """Label columns, unless others are named."""
     gain: float = 1.0
     """Factor on the waveform."""
+    optimizer: str = "adam"
+    clip: float = 1.0
+    """Largest norm of the gradient."""
 
 
 _CLASSIFICATION_RATES = (1e-1, 1e-2, 1e-3, 1e-4)

@@ -18,8 +18,7 @@ from speechssl.evaluation.superb.problems.problem import Problem
 from speechssl.evaluation.superb.states import States
 from speechssl.files import whole_file
 
-_CLIP = 1.0
-"""Largest norm of the gradient, as in s3prl."""
+_OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 _BATCHES_AT_ONCE = 50
 """Batches' worth of utterances that are sorted by length together, so that a batch has little padding."""
 
@@ -29,12 +28,16 @@ class Plan:
     """How one head is trained."""
 
     lr: float
-    """Of Adam; constant."""
+    """Constant."""
     seed: int
     steps: int
     batch_size: int
     check_every: int
     device: torch.device
+    optimizer: str = "adam"
+    """`adam` or `adamw`, otherwise as torch has them."""
+    clip: float = 1.0
+    """Largest norm of the gradient."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Trained:
 
 
 def train_head(problem: Problem, train: Part, valid: Part, shape: tuple[int, int], plan: Plan, saved: Path) -> Trained:
-    """Train one head by Adam, and return it as it was when the first score of validation was best.
+    """Train one head, and return it as it was when the first score of validation was best.
 
     The seed alone decides weights, dropout and order; torch's own random state is left as it was.
 
@@ -110,7 +113,7 @@ class _Run:
         layers, dim = shape
         self._head = WeightedHead(layers, problem.head(dim)).to(plan.device)
         trained = [parameter for parameter in self._head.parameters() if parameter.requires_grad]
-        self._optimizer = torch.optim.Adam(trained, lr=plan.lr)
+        self._optimizer = _OPTIMIZERS[plan.optimizer](trained, lr=plan.lr)
         self.step = 0
         self._skipped = 0
         self._skipped_before = 0
@@ -124,7 +127,7 @@ class _Run:
         loss = self._problem.loss(self._head, states.to(self._plan.device), lengths, utterances)
         self._optimizer.zero_grad()
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self._head.parameters(), _CLIP)
+        norm = torch.nn.utils.clip_grad_norm_(self._head.parameters(), self._plan.clip)
         self.step += 1
         if bool(norm.isfinite()):
             self._optimizer.step()

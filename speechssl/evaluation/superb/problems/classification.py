@@ -11,10 +11,11 @@ from torch.nn import functional
 
 from speechssl.errors import UserError
 from speechssl.evaluation.superb.data import PARTS, TaskData, Utterance
+from speechssl.evaluation.superb.problems.problem import Problem
 from speechssl.s3prl_patches import guarded_s3prl
 
 
-class Classification:
+class Classification(Problem):
     """Linear 256, mean over time, linear: `s3prl.nn.linear.MeanPoolingLinear`.
 
     An utterance is right when all its columns are. The loss is the sum of the columns' cross-entropies, as in s3prl's

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -10,8 +10,26 @@ from torch import Tensor, nn
 from speechssl.evaluation.superb.data import TaskData, Utterance
 
 
-class Problem(Protocol):
+class Scorer(Protocol):
+    """How predictions are counted, and what is kept of them."""
+
+    def scores(self, predictions: Sequence[Any], utterances: Sequence[Utterance]) -> dict[str, float]:
+        """Return the scores of predictions, all between 0 and 1 unless said otherwise.
+
+        Some utterances of a part may be too few for a score, e.g. those of one speaker. It is then left out.
+        """
+        ...
+
+    def report(self, predictions: Sequence[Any], utterances: Sequence[Utterance]) -> Mapping[str, Any]:
+        """Return what a reader should see of the predictions, by name: something that JSON can hold."""
+        return {utterance.name: said for utterance, said in zip(utterances, predictions, strict=True)}
+
+
+class Problem(Scorer, Protocol):
     """One task on one data set."""
+
+    min_frames: int = 1
+    """Frames that the head needs of an utterance."""
 
     @property
     def pooled(self) -> bool:
@@ -28,6 +46,10 @@ class Problem(Protocol):
         """Of the first score."""
         ...
 
+    def pieces(self, part: str, utterances: Sequence[Utterance], frame_rate: float) -> Sequence[Utterance]:
+        """Return what is encoded, learnt from and predicted in place of a part's utterances: these, unless cut."""
+        return utterances
+
     def head(self, dim: int) -> nn.Module:
         """Return a new head on features of `dim` numbers: `(batch, frames, dim)` and lengths `(batch,)` in."""
         ...
@@ -37,12 +59,17 @@ class Problem(Protocol):
         ...
 
     def predict(self, head: nn.Module, features: Tensor, lengths: Tensor) -> list[Any]:
-        """Return what the head says of each utterance: something that JSON can hold."""
+        """Return what the head says of each utterance, on the CPU where it is a tensor."""
         ...
 
-    def scores(self, predictions: Sequence[Any], utterances: Sequence[Utterance]) -> dict[str, float]:
-        """Return the scores of predictions, all between 0 and 1 unless said otherwise."""
-        ...
+    def test_scorer(self, validate: Callable[[], Sequence[Any]], valid: Sequence[Utterance]) -> Scorer:
+        """Return what scores the test part.
+
+        Args:
+            validate: predicts the validation part by the chosen head, for what is tuned after training.
+            valid: the utterances of that part.
+        """
+        return self
 
     def facts(self) -> dict[str, Any]:
         """Return what a reader of the results should know of the task's labels."""

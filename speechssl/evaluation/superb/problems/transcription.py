@@ -11,10 +11,11 @@ from torch.nn import functional
 
 from speechssl.errors import UserError
 from speechssl.evaluation.superb.data import PARTS, TaskData, Utterance
+from speechssl.evaluation.superb.problems.problem import Problem
 from speechssl.s3prl_patches import guarded_s3prl
 
 
-class Transcription:
+class Transcription(Problem):
     """CTC on s3prl's tokens: what phone and speech recognition share.
 
     Args:
