@@ -1,0 +1,101 @@
+"""Where a corpus lies on the disk, what a task needs of it, and what of that is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from speechssl.errors import UserError
+from speechssl.evaluation.superb.data import Row
+
+Parts = Mapping[str, Sequence[Row]]
+"""The rows of `train`, `valid` and `test`; of a corpus in folds all rows in `folds`, each with its `fold`."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A corpus on this disk."""
+
+    root: Path
+    """Its folder."""
+    lexicon: tuple[str, ...] = ()
+    """Files of pronunciations that were given beside it. Of phone recognition only."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """A file or folder that a task reads."""
+
+    names: tuple[str, ...]
+    """Where it may be, from the corpus's folder. The first that is there is read."""
+    url: str
+    """Where to get it."""
+    lexicon: bool = False
+    """Whether it need not be there where a lexicon is given."""
+
+    def find(self, root: Path) -> Path | None:
+        """Return where it is, `None` where it is missing."""
+        return next((root / name for name in self.names if (root / name).exists()), None)
+
+    def require(self, root: Path) -> Path:
+        """Return where it is.
+
+        Raises:
+            UserError: it is missing.
+        """
+        path = self.find(root)
+        if path is None:
+            raise UserError(f"{self.expected(root)} is missing; get it from {self.url}")
+        return path
+
+    def expected(self, root: Path) -> str:
+        """Return the place where it is expected, and other names that it may have."""
+        others = f" (or {', '.join(self.names[1:])})" if len(self.names) > 1 else ""
+        return f"{root / self.names[0]}{others}"
+
+
+@dataclass(frozen=True)
+class CorpusTask:
+    """The corpus of one task."""
+
+    title: str
+    """Its name."""
+    folders: tuple[str, ...]
+    """Names that its own folder has where `corpus_dir` holds several corpora."""
+    needs: tuple[Need, ...]
+    rows: Callable[[Place], Parts]
+    """Reads its lists, all needs being there."""
+    columns: tuple[str, ...] | None = None
+    """Its label columns, where they are not those of the task."""
+
+    def place(self, corpus_dir: str, lexicon: Sequence[str] = ()) -> Place:
+        """Return the folder with the most of what is needed: `corpus_dir` itself, or one of `folders` in it.
+
+        Raises:
+            UserError: `corpus_dir` is no folder.
+        """
+        above = Path(corpus_dir).expanduser()
+        if not above.is_dir():
+            raise UserError(f"corpus_dir={corpus_dir} is not a folder; give that of {self.title}, or the one above it")
+        places = [Place(above / name, tuple(lexicon)) for name in self.folders if (above / name).is_dir()]
+        return min([*places, Place(above, tuple(lexicon))], key=lambda place: len(self.missing(place)))
+
+    def missing(self, place: Place) -> list[Need]:
+        """Return what is not there."""
+        wanted = [need for need in self.needs if not (need.lexicon and place.lexicon)]
+        return [need for need in wanted if need.find(place.root) is None]
+
+    def require(self, task: str, place: Place) -> None:
+        """Raise a `UserError` that says what is missing and where to get it."""
+        missing = self.missing(place)
+        if missing:
+            first = missing[0]
+            what = f"{first.expected(place.root)} is missing; get it from {first.url}"
+            more = f"; {len(missing) - 1} more things are missing, check=true lists them" if len(missing) > 1 else ""
+            raise UserError(f"task={task} needs {self.title}: {what}{more}")
+
+    def files(self, place: Place) -> list[Path]:
+        """Return the lists and other single files that decide the rows."""
+        found = [need.find(place.root) for need in self.needs]
+        return [path for path in found if path is not None and path.is_file()] + [Path(name) for name in place.lexicon]

@@ -1,0 +1,280 @@
+"""Rows of the official corpora, against s3prl's own readers on a few files in each corpus's layout."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+import soundfile
+
+from speechssl.errors import UserError
+from speechssl.evaluation.superb.corpora import CORPORA
+from speechssl.evaluation.superb.corpora.layout import Parts
+from speechssl.evaluation.superb.data import Row
+from speechssl.s3prl_patches import guarded_s3prl
+
+with guarded_s3prl():
+    from s3prl.dataio.corpus.fluent_speech_commands import FluentSpeechCommands
+    from s3prl.dataio.corpus.iemocap import IEMOCAP
+    from s3prl.dataio.corpus.librispeech import LibriSpeech
+    from s3prl.dataio.corpus.speech_commands import SpeechCommandsV1
+    from s3prl.dataio.corpus.voxceleb1sid import VoxCeleb1SID
+    from s3prl.dataio.encoder.g2p import G2P
+    from s3prl.problem.asr.superb_sf import SuperbSF, audio_snips_for_slot_filling
+
+
+def audio(path: Path, samples: int = 1600) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, 0.1 * np.random.default_rng(samples).standard_normal(samples), 16000)
+
+
+def text(path: Path, *lines: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def rows_of(task: str, folder: Path, lexicon: Iterable[str] = ()) -> Parts:
+    corpus = CORPORA[task]
+    place = corpus.place(str(folder), tuple(lexicon))
+    corpus.require(task, place)
+    return corpus.rows(place)
+
+
+def column(rows: Iterable[Row], name: str) -> dict[str, str]:
+    return {row["id"]: row[name] for row in rows}
+
+
+def paths(rows: Iterable[Row]) -> dict[str, Path]:
+    return {row["id"]: Path(row["path"]).resolve() for row in rows}
+
+
+def theirs(points: Mapping, name: str) -> dict[str, str]:
+    return {key: str(point[name]) for key, point in points.items()}
+
+
+def their_paths(points: Mapping, name: str = "wav_path") -> dict[str, Path]:
+    return {key: Path(point[name]).resolve() for key, point in points.items()}
+
+
+# LibriSpeech
+
+
+def write_librispeech(root: Path) -> Path:
+    text(
+        root / "SPEAKERS.TXT",
+        ";ID |SEX| SUBSET |MINUTES| NAME",
+        "19 | F | x | 25.1 | A",
+        "84 | M | x | 25.1 | B",
+        "61|M|x|1|C",
+    )
+    for part, speaker in (("train-clean-100", 19), ("dev-clean", 84), ("test-clean", 61)):
+        for chapter in (100, 23):
+            folder = root / part / str(speaker) / str(chapter)
+            names = [f"{speaker}-{chapter}-000{number}" for number in range(2)]
+            text(folder / f"{speaker}-{chapter}.trans.txt", *(f"{name} THE {part[:3].upper()}" for name in names))
+            for name in names:
+                audio(folder / f"{name}.flac")
+    return root
+
+
+LEXICON = ("THE DH AH0", "THE  DH IY0", "TRA T R AA1", "DEV D EH1 V", "TES T EH1 S")
+
+
+def test_librispeech_is_s3prl_s(tmp_path: Path):
+    root = write_librispeech(tmp_path / "LibriSpeech")
+    parts = rows_of("asr", tmp_path)
+    for part, points in zip(("train", "valid", "test"), LibriSpeech(str(root), n_jobs=1).data_split, strict=True):
+        assert len(points) == 4
+        assert column(parts[part], "transcription") == theirs(points, "transcription")
+        assert column(parts[part], "speaker") == theirs(points, "speaker")
+        assert column(parts[part], "gender") == {key: value.lower() for key, value in theirs(points, "gender").items()}
+        assert paths(parts[part]) == their_paths(points)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_phones_are_those_of_s3prl_s_g2p(tmp_path: Path, given: bool):
+    root = write_librispeech(tmp_path)
+    lexicon = tmp_path / ("mine.txt" if given else "librispeech-lexicon.txt")
+    text(lexicon, *LEXICON)
+    g2p = G2P([str(lexicon)])
+    for rows in rows_of("pr", root, [str(lexicon)] if given else ()).values():
+        assert [row["phones"] for row in rows] == [g2p.encode(row["transcription"]) for row in rows]
+
+
+def test_a_lexicon_is_needed_and_nothing_is_downloaded(tmp_path: Path):
+    root = write_librispeech(tmp_path)
+    with pytest.raises(UserError, match=r"task=pr needs .*librispeech-lexicon.* is missing; .*lexicon=FILE$"):
+        rows_of("pr", root)
+    text(tmp_path / "short.txt", *LEXICON[:3])
+    with pytest.raises(UserError, match=r"2 words have no pronunciation in .*short\.txt, the first are DEV \(in 84"):
+        rows_of("pr", root, [str(tmp_path / "short.txt")])
+    text(tmp_path / "empty.txt", "THE DH AH0", "")
+    with pytest.raises(UserError, match=r"empty\.txt: a line is not `WORD PHONE"):
+        rows_of("pr", root, [str(tmp_path / "empty.txt")])
+
+
+# Speech Commands
+
+
+def write_speech_commands(root: Path) -> tuple[Path, Path]:
+    """Enough speakers that all three parts of the official rule have some."""
+    words, test = root / "speech_commands_v0.01", root / "speech_commands_test_set_v0.01"
+    for number in range(30):
+        speaker = hashlib.sha1(str(number).encode()).hexdigest()[:8]
+        audio(words / ("yes", "go", "bed")[number % 3] / f"{speaker}_nohash_{number % 2}.wav", 100)
+    audio(words / "_background_noise_" / "tap.wav", 40000)
+    text(words / "_background_noise_" / "README.md", "noise")
+    for name in ("yes/a_nohash_0.wav", "_unknown_/bed_b_nohash_0.wav"):
+        audio(test / name, 100)
+    audio(test / "_silence_" / "c.wav", 16000)
+    return words, test
+
+
+def test_speech_commands_are_s3prl_s(tmp_path: Path):
+    words, test = write_speech_commands(tmp_path)
+    parts = rows_of("ks", tmp_path)
+    for part, points in zip(("train", "valid", "test"), SpeechCommandsV1(words, test).data_split, strict=True):
+        spoken = [row for row in parts[part] if not row["end"]]
+        expected = {key: point for key, point in points.items() if point["class_name"] != "_silence_"}
+        assert expected and column(spoken, "label") == theirs(expected, "class_name")
+        assert paths(spoken) == their_paths(expected)
+    silence = [(row["start"], row["end"]) for row in parts["valid"] if row["label"] == "_silence_"]
+    assert silence == [("0.0", "1.0"), ("1.0", "2.0"), ("2.0", "2.5")]
+    assert {row["label"] for row in parts["train"]} == {"yes", "go", "_unknown_", "_silence_"}
+
+
+def test_the_test_set_may_be_inside_and_is_needed(tmp_path: Path):
+    words, test = write_speech_commands(tmp_path)
+    test.rename(words / test.name)
+    assert len(rows_of("ks", words)["test"]) == 3
+    (words / test.name).rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=r"speech_commands_test_set_v0\.01 .*is missing; get it from http.*tar\.gz$"):
+        rows_of("ks", words)
+
+
+# VoxCeleb1
+
+VOX = ("1 id10001/aaa/00001.wav", "2 id10001/bbb/00001.wav", "3 id10002/ccc/00001.wav", "1 id10270/ddd/00002.wav")
+
+
+def write_voxceleb1(root: Path) -> Path:
+    text(root / "iden_split.txt", *VOX)
+    for line in VOX:
+        path = line.split()[1]
+        audio(root / ("test" if "10270" in path else "dev") / "wav" / path)
+    return root
+
+
+def test_speakers_are_s3prl_s(tmp_path: Path):
+    root = write_voxceleb1(tmp_path / "VoxCeleb1")
+    corpus = VoxCeleb1SID(str(root), n_jobs=1, cache_root=str(root))
+    parts = rows_of("sid", tmp_path)
+    for part, points in zip(("train", "valid", "test"), corpus.data_split, strict=True):
+        assert paths(parts[part]) == their_paths(points)
+        numbers = {key: f"speaker_{int(label[2:]) - 10001}" for key, label in column(parts[part], "label").items()}
+        assert numbers == theirs(points, "label")
+
+
+# Fluent Speech Commands
+
+
+def write_fluent(root: Path) -> Path:
+    header = ",path,speakerId,transcription,action,object,location"
+    for number, part in enumerate(("train", "valid", "test")):
+        path = f"wavs/speakers/s{number}/{part}.wav"
+        text(
+            root / "data" / f"{part}_data.csv",
+            header,
+            f'0,{path},s{number},"Turn on, please",activate,lights,none',
+        )
+        audio(root / path)
+    return root
+
+
+def test_intents_are_s3prl_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    root = write_fluent(tmp_path / "fluent_speech_commands_dataset")
+    monkeypatch.setattr(pandas.Series, "iteritems", pandas.Series.items, raising=False)
+    parts = rows_of("ic", tmp_path)
+    for part, points in zip(("train", "valid", "test"), FluentSpeechCommands(str(root)).data_split, strict=True):
+        for name in ("action", "object", "location", "transcription"):
+            assert points and column(parts[part], name) == theirs(points, name)
+        assert column(parts[part], "speaker") == theirs(points, "speakerId")
+        assert paths(parts[part]) == their_paths(points, "path")
+    assert CORPORA["ic"].columns == ("action", "object", "location")
+
+
+# Audio SNIPS
+
+SNIPS = {
+    "Ivy-snips-train-0": "BOS PLAY ÁGUA & FIRE ? EOS\tO O B-song I-song I-song O PlayMusic",
+    "Salli-snips-train-1": "BOS ADD \N{EN DASH} IT . EOS\tO O O O O AddToPlaylist",
+    "Amy-snips-valid-0": "BOS RATE IT EOS\tO O B-object_name RateBook",
+    "Emma-snips-test-0": "BOS BOOK A TABLE EOS\tO O O B-x BookRestaurant",
+    "Ivy-snips-test-0": "BOS HEARD IN TRAINING EOS\tO O O O O RateBook",
+}
+
+
+def write_snips(root: Path) -> Path:
+    text(root / "all.iob.snips.txt", *(f"{name} {line}" for name, line in SNIPS.items()))
+    for name in [*SNIPS, "Ivy-snips-train-9"]:
+        audio(root / name.split("-")[2] / f"{name}.wav")
+    return root
+
+
+def test_slots_are_s3prl_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    root = write_snips(tmp_path / "audio_snips")
+    monkeypatch.setattr(logging, "info", lambda *arguments: None)  # s3prl's call of it is wrong
+    voices = {
+        name: value for name, value in SuperbSF().default_config()["prepare_data"].items() if name.endswith("_speakers")
+    }
+    train, valid, (test,) = audio_snips_for_slot_filling(str(tmp_path), "", root, **voices)
+    parts = rows_of("sf", tmp_path)
+    for part, file in (("train", train), ("valid", valid), ("test", test)):
+        with open(file, newline="", encoding="utf-8") as stream:
+            expected = {row["id"]: row for row in csv.DictReader(stream)}
+        for name in ("transcription", "iob", "intent", "speaker"):
+            assert column(parts[part], name) == theirs(expected, name)
+        assert paths(parts[part]) == their_paths(expected)
+    assert column(parts["train"], "transcription")["Ivy-snips-train-0"] == "PLAY AGUA AND FIRE"
+    assert [row["id"] for row in parts["test"]] == ["Emma-snips-test-0"]
+
+
+def test_a_word_without_a_slot_is_named(tmp_path: Path):
+    root = write_snips(tmp_path)
+    with open(root / "all.iob.snips.txt", "a", encoding="utf-8") as stream:
+        stream.write("Ivy-snips-train-9 BOS ONE TWO EOS\tO O RateBook\n")
+    with pytest.raises(UserError, match=r"Ivy-snips-train-9 has 2 words and 1 slots"):
+        rows_of("sf", root)
+
+
+# IEMOCAP
+
+
+def write_iemocap(root: Path) -> Path:
+    emotions = ("neu", "hap", "exc", "sad", "ang", "fru")
+    for session in range(1, 6):
+        for dialog in (f"Ses0{session}F_impro01", f"Ses0{session}M_script01_1"):
+            lines = [
+                f"[{number}.0000 - {number}.5000]\t{dialog}_F00{number}\t{emotion}\t[2.5, 2.5, 2.5]"
+                for number, emotion in enumerate(emotions)
+            ]
+            text(root / f"Session{session}/dialog/EmoEvaluation/{dialog}.txt", "% header", *lines)
+            for number in range(len(emotions)):
+                audio(root / f"Session{session}/sentences/wav/{dialog}/{dialog}_F00{number}.wav")
+    return root
+
+
+def test_emotions_are_s3prl_s(tmp_path: Path):
+    root = write_iemocap(tmp_path / "IEMOCAP_full_release")
+    (rows,) = rows_of("er", tmp_path).values()
+    points = {key: point for key, point in IEMOCAP(str(root)).all_data.items() if point["emotion"] != "fru"}
+    merged = {key: "hap" if label == "exc" else label for key, label in theirs(points, "emotion").items()}
+    assert len(merged) == 50 and column(rows, "label") == merged
+    assert column(rows, "fold") == {key: f"session{number}" for key, number in theirs(points, "session_id").items()}
+    assert column(rows, "act") == theirs(points, "act") and paths(rows) == their_paths(points)
