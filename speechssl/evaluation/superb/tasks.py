@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from speechssl.evaluation.superb.problems.classification import Classification
 from speechssl.evaluation.superb.problems.problem import MakeProblem
+from speechssl.evaluation.superb.problems.slots import SlotFilling
 from speechssl.evaluation.superb.problems.transcription import PhoneRecognition, SpeechRecognition
 
 
@@ -45,6 +46,7 @@ TASKS = {
     "sid": Task("speaker identification", Classification, 200_000, 32, 5_000, _CLASSIFICATION_RATES, 1e-4),
     "er": Task("emotion recognition", Classification, 30_000, 32, 1_000, _CLASSIFICATION_RATES, 1e-4),
     "ic": Task("intent classification", Classification, 200_000, 32, 5_000, _CLASSIFICATION_RATES, 1e-4),
+    "sf": Task("slot filling", SlotFilling, 200_000, 32, 2_000, (1e-3, 1e-4), 1e-4, columns=("transcription", "iob")),
 }
 """By the name that SUPERB gives them."""
 

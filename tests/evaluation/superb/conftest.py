@@ -15,7 +15,7 @@ from speechssl.models.hubert_config import HubertConfig
 from speechssl.models.save import save_encoder
 
 PITCHES = {"a": 300.0, "b": 900.0, "c": 2700.0}
-COLUMNS = ("id", "path", "label", "second", "phones", "transcription", "gender")
+COLUMNS = ("id", "path", "label", "second", "phones", "transcription", "iob", "gender")
 SIZES = {"train": 24, "valid": 9, "test": 9}
 
 
@@ -47,6 +47,7 @@ def write_task(folder: Path) -> Path:
                 second,
                 f"{first} {second}",
                 f"{first}{second} {first}",
+                f"O pitch_{first}",
             )
             rows.append(dict(zip(COLUMNS, (*row, "f" if number % 2 else "m"), strict=True)))
         write_csv(folder / f"{part}.csv", rows)

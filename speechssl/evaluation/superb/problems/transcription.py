@@ -16,21 +16,21 @@ from speechssl.s3prl_patches import guarded_s3prl
 
 
 class Transcription(Problem):
-    """CTC on s3prl's tokens: what phone and speech recognition share.
+    """CTC on s3prl's tokens: what phone and speech recognition and slot filling share.
 
     Args:
         data: of the task.
-        column: label column of the transcript.
+        columns: label columns that the tokenizer encodes: the transcript, and what else it takes.
         tokenizer: one of s3prl's; its token 0 is the blank.
     """
 
     pooled = False
     lower_is_better = True
 
-    def __init__(self, data: TaskData, column: str, tokenizer: Any) -> None:
-        self._column = column
+    def __init__(self, data: TaskData, columns: Sequence[str], tokenizer: Any) -> None:
+        self._columns = columns
         self._tokenizer = tokenizer
-        self._tokens: dict[str, list[int]] = {}
+        self._tokens: dict[tuple[str, ...], list[int]] = {}
         for part in PARTS[1:]:
             self._require_known(data, part)
 
@@ -63,22 +63,23 @@ class Transcription(Problem):
         return {"tokens": self._tokenizer.vocab_size}
 
     def _truth(self, utterances: Sequence[Utterance]) -> list[str]:
-        return [utterance.labels[self._column] for utterance in utterances]
+        return [utterance.labels[self._columns[0]] for utterance in utterances]
 
     def _require_known(self, data: TaskData, part: str) -> None:
         unknown = [item for item in data.parts[part] if self._tokenizer.unk_idx in self._encoded(item)]
         if unknown:
+            column = self._columns[0]
             raise UserError(
-                f"{data.name(part)}: {len(unknown)} utterances have something in their {self._column} that "
-                f"training does not have, the first is {unknown[0].audio} ('{unknown[0].labels[self._column]}'); write "
+                f"{data.name(part)}: {len(unknown)} utterances have something in their {column} that "
+                f"training does not have, the first is {unknown[0].audio} ('{unknown[0].labels[column]}'); write "
                 "it as in training, or take them out"
             )
 
     def _encoded(self, utterance: Utterance) -> list[int]:
-        text = utterance.labels[self._column]
-        if text not in self._tokens:
-            self._tokens[text] = self._tokenizer.encode(text)
-        return self._tokens[text]
+        texts = tuple(utterance.labels[column] for column in self._columns)
+        if texts not in self._tokens:
+            self._tokens[texts] = self._tokenizer.encode(*texts)
+        return self._tokens[texts]
 
 
 class PhoneRecognition(Transcription):
@@ -94,7 +95,7 @@ class PhoneRecognition(Transcription):
             from s3prl.dataio.encoder.tokenizer import PhonemeTokenizer
         column = only_column(columns)
         phones = sorted({phone for item in data.parts["train"] for phone in item.labels[column].split()})
-        super().__init__(data, column, PhonemeTokenizer(phones))
+        super().__init__(data, [column], PhonemeTokenizer(phones))
 
     def head(self, dim: int) -> nn.Module:
         """Return s3prl's head."""
@@ -122,7 +123,7 @@ class SpeechRecognition(Transcription):
             from s3prl.dataio.encoder.tokenizer import CharacterTokenizer
         column = only_column(columns)
         characters = sorted({letter for item in data.parts["train"] for letter in item.labels[column]})
-        super().__init__(data, column, CharacterTokenizer(characters))
+        super().__init__(data, [column], CharacterTokenizer(characters))
 
     def head(self, dim: int) -> nn.Module:
         """Return s3prl's head, which augments in training."""
