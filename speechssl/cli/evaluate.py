@@ -11,7 +11,10 @@ from speechssl.evaluation.lape.run import lape_inputs, lape_outputs, run_lape
 from speechssl.evaluation.lape.settings import LapeSettings
 from speechssl.evaluation.run import evaluate_inputs, evaluate_outputs, run_evaluate
 from speechssl.evaluation.settings import EvaluateSettings
+from speechssl.evaluation.superb.all_tasks import run_all_tasks as run_all_superb_tasks
+from speechssl.evaluation.superb.check import check_tasks
 from speechssl.evaluation.superb.run import run_superb, superb_inputs, superb_outputs
+from speechssl.evaluation.superb.settings import ALL as ALL_OF_SUPERB
 from speechssl.evaluation.superb.settings import SuperbSettings
 
 PROBES = Command(
@@ -98,7 +101,7 @@ def _run_hear(settings: HearSettings) -> None:
 
 HEAR = replace(TASK_OF_HEAR, run=_run_hear)
 
-SUPERB = Command(
+TASK_OF_SUPERB = Command(
     name="evaluate",
     config="superb",
     summary="SUPERB: its published heads on the weighted sum of frozen hidden states, side by side, over seeds.",
@@ -111,9 +114,24 @@ SUPERB = Command(
         "encoders='{hubert: hf:models/hubert-base, fbank: s3prl:fbank}' 'baselines=[]'",
         "benchmark=superb task=ic data_dir=data/fsc out_dir=exp/superb 'labels=[action, object, location]' "
         "encoders='{hubert: exp/mini/hubert-seed1}'",
+        "benchmark=superb task=all corpus_dir=/corpora check=true",
+        "benchmark=superb task=all corpus_dir=/corpora out_dir=exp/superb encoders='{hubert: exp/mini/hubert-seed1}'",
     ),
     inputs=superb_inputs,
     outputs=superb_outputs,
 )
+
+
+def _run_superb(settings: SuperbSettings) -> None:
+    """Run one task, or of `task=all` each as a command of its own; with `check` only say what is there."""
+    if settings.check:
+        check_tasks(settings)
+    elif settings.task == ALL_OF_SUPERB:
+        run_all_superb_tasks(settings, TASK_OF_SUPERB.run_unless_done)
+    else:
+        run_superb(settings)
+
+
+SUPERB = replace(TASK_OF_SUPERB, run=_run_superb)
 
 COMMAND = replace(PROBES, choice="benchmark", variants={"probes": PROBES, "lape": LAPE, "hear": HEAR, "superb": SUPERB})

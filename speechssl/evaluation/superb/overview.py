@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from speechssl.evaluation.all_tasks import LeftOut, left_out_lines
 from speechssl.evaluation.latex import latex_table
 from speechssl.evaluation.markdown import markdown_table
 from speechssl.evaluation.superb.results import BENCHMARK
@@ -21,16 +22,21 @@ def read_tasks(folder: Path) -> dict[str, TaskResults]:
     return {name: results for name, results in found.items() if results.get("benchmark") == BENCHMARK}
 
 
-def write_overview(folder: Path) -> None:
-    """Write the tables of all tasks that are there; `results.json` has what each measures, and its summary."""
+def write_overview(folder: Path, left_out: Sequence[LeftOut] = ()) -> None:
+    """Write the tables of all tasks that are there; `results.json` has what each measures, and its summary.
+
+    Args:
+        folder: with the tasks' folders.
+        left_out: `what` was asked for and is not there, and the `reason`.
+    """
     found = read_tasks(folder)
     tasks = list(found.values())
-    write_text(folder / "results.md", _page(tasks))
+    write_text(folder / "results.md", _page(tasks, left_out))
     write_text(folder / "results.tex", latex_table(overview_table(tasks), captions(tasks)))
     summaries = {
         name: {key: results[key] for key in ("task", "encoders", "summary")} for name, results in found.items()
     }
-    write_json(folder / "results.json", {"benchmark": BENCHMARK, "tasks": summaries})
+    write_json(folder / "results.json", {"benchmark": BENCHMARK, "tasks": summaries, "left_out": list(left_out)})
 
 
 def task_table(results: TaskResults) -> list[list[str]]:
@@ -72,8 +78,9 @@ def task_text(results: TaskResults) -> str:
     return "\n".join([markdown_table(task_table(results)), "", *captions([results])])
 
 
-def _page(tasks: Sequence[TaskResults]) -> str:
+def _page(tasks: Sequence[TaskResults], left_out: Sequence[LeftOut]) -> str:
     lines = ["# SUPERB", "", *captions(tasks), "", markdown_table(overview_table(tasks))]
+    lines += [f"\n{line}" for line in left_out_lines(left_out)]
     for results in tasks:
         task = results["task"]
         lines += ["", f"## {task['name']}: {task['title']}", "", markdown_table(task_table(results)), ""]

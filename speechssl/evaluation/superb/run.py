@@ -13,12 +13,13 @@ from pathlib import Path
 from speechssl.errors import UserError, nearest
 from speechssl.evaluation.benchmark import require_own_folder
 from speechssl.evaluation.encoders import Contestant, contestants
-from speechssl.evaluation.superb.data import PARTS, TaskData, csv_files, read_task
+from speechssl.evaluation.superb.data import PARTS, TaskData
 from speechssl.evaluation.superb.overview import task_text, write_overview
 from speechssl.evaluation.superb.problems.problem import Problem
+from speechssl.evaluation.superb.reading import columns_of, input_files, read_data
 from speechssl.evaluation.superb.results import BENCHMARK, SuperbResults
 from speechssl.evaluation.superb.scores import Race, score_seeds
-from speechssl.evaluation.superb.settings import SuperbSettings
+from speechssl.evaluation.superb.settings import ALL, SuperbSettings
 from speechssl.evaluation.superb.states import FrozenEncoder, StateStore
 from speechssl.evaluation.superb.tasks import PRESETS, TASKS
 from speechssl.evaluation.superb.training import Part, Plan
@@ -33,9 +34,9 @@ def run_superb(settings: SuperbSettings) -> None:
     """Evaluate all encoders in one task, write its results and the table of all tasks in `out_dir`, and print it."""
     out = Path(settings.out_dir)
     require_own_folder(out, BENCHMARK)
-    data = read_task(settings.data_dir, _columns(settings))
+    data = read_data(settings)
     _require_groups(data, settings.groups)
-    problem = TASKS[settings.task].problem(data, _columns(settings))
+    problem = TASKS[settings.task].problem(data, columns_of(settings))
     results = SuperbResults(settings, data, problem)
     folder = out / settings.task
     plans = [plan_of(settings, seed) for seed in settings.seeds]
@@ -51,13 +52,15 @@ def run_superb(settings: SuperbSettings) -> None:
 
 def superb_inputs(settings: SuperbSettings) -> Iterable[Path]:
     """Yield the files that decide the results; of the audio, its names."""
-    yield from csv_files(settings.data_dir)
+    yield from input_files(settings)
     for rival in _rivals(settings):
         yield from rival.files()
 
 
 def superb_outputs(settings: SuperbSettings) -> Iterable[Path]:
-    """Return the files that are made."""
+    """Return the files that are made; none of `task=all`, whose tasks each have their own, and of `check`."""
+    if settings.check or settings.task == ALL:
+        return []
     out = Path(settings.out_dir)
     return [out / settings.task / "results.json", *(out / f"results.{ending}" for ending in ("json", "md", "tex"))]
 
@@ -85,10 +88,6 @@ def rates_of(settings: SuperbSettings) -> list[float]:
     return list(settings.lr or TASKS[settings.task].lr)
 
 
-def _columns(settings: SuperbSettings) -> Sequence[str]:
-    return settings.labels or TASKS[settings.task].columns
-
-
 def _rivals(settings: SuperbSettings) -> list[Contestant]:
     return contestants(settings.encoders, settings.baselines, None)
 
@@ -98,7 +97,7 @@ def _require_groups(data: TaskData, groups: Sequence[str]) -> None:
     for column in groups:
         if column not in known:
             raise UserError(
-                f"{data.folder / 'test.csv'} has no column '{column}'{nearest(column, known)}; groups names its columns"
+                f"{data.name('test')} has no column '{column}'{nearest(column, known)}; groups names its columns"
             )
 
 
@@ -143,5 +142,5 @@ def _evaluate(
 
 
 def _identity(settings: SuperbSettings, data: TaskData, rival: Contestant, weights: str) -> str:
-    facts = [settings.task, list(_columns(settings)), rival.source, weights, data.fingerprint()]
+    facts = [settings.task, list(columns_of(settings)), rival.source, weights, data.fingerprint()]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from omegaconf import MISSING
@@ -11,18 +11,30 @@ from speechssl.errors import UserError, nearest
 from speechssl.evaluation.settings import require_list
 from speechssl.evaluation.superb.tasks import PRESETS, TASKS
 
+ALL = "all"
+"""As a task: every one whose official corpus is there."""
+
 
 @dataclass
 class SuperbSettings:
     """Frozen encoders side by side, in one task of SUPERB: its published head on the weighted sum of hidden states."""
 
     task: str = MISSING
-    """One of SUPERB's tasks, e.g. `ks` (a wrong one lists them)."""
-    data_dir: str = MISSING
-    """Folder with `train.csv`, `valid.csv` and `test.csv`: the columns `id`, `path` and the task's labels."""
-    out_dir: str = MISSING
+    """One of SUPERB's tasks, e.g. `ks` (a wrong one lists them), or `all` whose corpora are there."""
+    data_dir: str | None = None
+    """Folder with `train.csv`, `valid.csv` and `test.csv`: the columns `id`, `path` and the task's labels. Give either
+    this or `corpus_dir`."""
+    corpus_dir: str | None = None
+    """Folder of the task's official corpus as it is unpacked, or the folder above it; with `task=all` the folder of all
+    of them."""
+    lexicon: Any = None
+    """`pr` with `corpus_dir`: file of pronunciations, or `[FILE, FILE]`, a line `WORD PHONE PHONE ...` each. Null: the
+    one in LibriSpeech's folder."""
+    check: bool = False
+    """Only say what is found of the data, what is missing, and where to get it."""
+    out_dir: str = ""
     """Folder of the results: `<task>/results.json` has every number, `results.md` the table of all tasks in it."""
-    encoders: Any = MISSING
+    encoders: Any = None
     """Trained encoders: `{name: FOLDER}`, or `{name: [FOLDER, FOLDER]}` with one folder a seed: whatever
     `speechssl.load_encoder` takes, `s3prl:NAME` or `hf:FOLDER`."""
     baselines: list[str] = field(default_factory=lambda: ["fbank", "random"])
@@ -54,9 +66,21 @@ class SuperbSettings:
     batch_seconds: float = 60.0
     """Seconds of audio in a batch of the encoder. Changes no result beyond rounding."""
 
+    @property
+    def lexicons(self) -> list[str]:
+        """Files of pronunciations that were given."""
+        given = self.lexicon if isinstance(self.lexicon, list) else [self.lexicon]
+        return [str(file) for file in given if file is not None]
+
+    def of_task(self, task: str) -> SuperbSettings:
+        """Return the settings of one of all tasks."""
+        return replace(self, task=task, lexicon=self.lexicon if task == "pr" else None)
+
     def __post_init__(self) -> None:
-        if self.task not in TASKS:
-            raise UserError(f"SUPERB has no task '{self.task}'{nearest(self.task, TASKS)} (known: {', '.join(TASKS)})")
+        known = [*TASKS, ALL]
+        if self.task not in known:
+            raise UserError(f"SUPERB has no task '{self.task}'{nearest(self.task, known)} (known: {', '.join(known)})")
+        self._check_data()
         if self.preset not in PRESETS:
             raise UserError(f"preset={self.preset} is not one of {', '.join(PRESETS)}")
         for name in ("steps", "check_every", "batch_size", "batch_seconds"):
@@ -70,3 +94,18 @@ class SuperbSettings:
         if self.labels is not None and (not self.labels or len(set(self.labels)) < len(self.labels)):
             raise UserError(f"labels={self.labels} must list different columns")
         require_list("seeds", self.seeds, all(seed >= 0 for seed in self.seeds), "0 or more")
+
+    def _check_data(self) -> None:
+        """Raise a `UserError` where it is not said what to evaluate, or on what."""
+        given = {"encoders": self.encoders is not None, "out_dir": bool(self.out_dir)}
+        missing = [name for name, there in given.items() if not there]
+        if missing and not self.check:
+            raise UserError(f"missing setting {', '.join(missing)}: give it as {missing[0]}=VALUE")
+        if (self.data_dir is None) == (self.corpus_dir is None):
+            raise UserError("give either data_dir (with train.csv, valid.csv and test.csv) or corpus_dir (official)")
+        if self.lexicon is not None and (self.data_dir is not None or self.task not in ("pr", ALL)):
+            raise UserError("lexicon is for task=pr with corpus_dir: a csv has phones of its own")
+        if self.task == ALL and (self.data_dir is not None or self.labels is not None or self.groups):
+            raise UserError(
+                "task=all reads corpus_dir, and has no data_dir, labels or groups: columns are each task's own"
+            )

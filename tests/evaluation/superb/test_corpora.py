@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import numpy as np
 import pandas
 import pytest
-import soundfile
 
 from speechssl.errors import UserError
 from speechssl.evaluation.superb.corpora import CORPORA
 from speechssl.evaluation.superb.corpora.layout import Parts
 from speechssl.evaluation.superb.data import Row
 from speechssl.s3prl_patches import guarded_s3prl
+from tests.evaluation.superb.fake_corpora import (
+    LEXICON,
+    text,
+    write_fluent,
+    write_iemocap,
+    write_librispeech,
+    write_snips,
+    write_speech_commands,
+    write_voxceleb1,
+)
 
 with guarded_s3prl():
     from s3prl.dataio.corpus.fluent_speech_commands import FluentSpeechCommands
@@ -27,16 +34,6 @@ with guarded_s3prl():
     from s3prl.dataio.corpus.voxceleb1sid import VoxCeleb1SID
     from s3prl.dataio.encoder.g2p import G2P
     from s3prl.problem.asr.superb_sf import SuperbSF, audio_snips_for_slot_filling
-
-
-def audio(path: Path, samples: int = 1600) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, 0.1 * np.random.default_rng(samples).standard_normal(samples), 16000)
-
-
-def text(path: Path, *lines: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def rows_of(task: str, folder: Path, lexicon: Iterable[str] = ()) -> Parts:
@@ -60,30 +57,6 @@ def theirs(points: Mapping, name: str) -> dict[str, str]:
 
 def their_paths(points: Mapping, name: str = "wav_path") -> dict[str, Path]:
     return {key: Path(point[name]).resolve() for key, point in points.items()}
-
-
-# LibriSpeech
-
-
-def write_librispeech(root: Path) -> Path:
-    text(
-        root / "SPEAKERS.TXT",
-        ";ID |SEX| SUBSET |MINUTES| NAME",
-        "19 | F | x | 25.1 | A",
-        "84 | M | x | 25.1 | B",
-        "61|M|x|1|C",
-    )
-    for part, speaker in (("train-clean-100", 19), ("dev-clean", 84), ("test-clean", 61)):
-        for chapter in (100, 23):
-            folder = root / part / str(speaker) / str(chapter)
-            names = [f"{speaker}-{chapter}-000{number}" for number in range(2)]
-            text(folder / f"{speaker}-{chapter}.trans.txt", *(f"{name} THE {part[:3].upper()}" for name in names))
-            for name in names:
-                audio(folder / f"{name}.flac")
-    return root
-
-
-LEXICON = ("THE DH AH0", "THE  DH IY0", "TRA T R AA1", "DEV D EH1 V", "TES T EH1 S")
 
 
 def test_librispeech_is_s3prl_s(tmp_path: Path):
@@ -119,23 +92,6 @@ def test_a_lexicon_is_needed_and_nothing_is_downloaded(tmp_path: Path):
         rows_of("pr", root, [str(tmp_path / "empty.txt")])
 
 
-# Speech Commands
-
-
-def write_speech_commands(root: Path) -> tuple[Path, Path]:
-    """Enough speakers that all three parts of the official rule have some."""
-    words, test = root / "speech_commands_v0.01", root / "speech_commands_test_set_v0.01"
-    for number in range(30):
-        speaker = hashlib.sha1(str(number).encode()).hexdigest()[:8]
-        audio(words / ("yes", "go", "bed")[number % 3] / f"{speaker}_nohash_{number % 2}.wav", 100)
-    audio(words / "_background_noise_" / "tap.wav", 40000)
-    text(words / "_background_noise_" / "README.md", "noise")
-    for name in ("yes/a_nohash_0.wav", "_unknown_/bed_b_nohash_0.wav"):
-        audio(test / name, 100)
-    audio(test / "_silence_" / "c.wav", 16000)
-    return words, test
-
-
 def test_speech_commands_are_s3prl_s(tmp_path: Path):
     words, test = write_speech_commands(tmp_path)
     parts = rows_of("ks", tmp_path)
@@ -158,19 +114,6 @@ def test_the_test_set_may_be_inside_and_is_needed(tmp_path: Path):
         rows_of("ks", words)
 
 
-# VoxCeleb1
-
-VOX = ("1 id10001/aaa/00001.wav", "2 id10001/bbb/00001.wav", "3 id10002/ccc/00001.wav", "1 id10270/ddd/00002.wav")
-
-
-def write_voxceleb1(root: Path) -> Path:
-    text(root / "iden_split.txt", *VOX)
-    for line in VOX:
-        path = line.split()[1]
-        audio(root / ("test" if "10270" in path else "dev") / "wav" / path)
-    return root
-
-
 def test_speakers_are_s3prl_s(tmp_path: Path):
     root = write_voxceleb1(tmp_path / "VoxCeleb1")
     corpus = VoxCeleb1SID(str(root), n_jobs=1, cache_root=str(root))
@@ -179,22 +122,6 @@ def test_speakers_are_s3prl_s(tmp_path: Path):
         assert paths(parts[part]) == their_paths(points)
         numbers = {key: f"speaker_{int(label[2:]) - 10001}" for key, label in column(parts[part], "label").items()}
         assert numbers == theirs(points, "label")
-
-
-# Fluent Speech Commands
-
-
-def write_fluent(root: Path) -> Path:
-    header = ",path,speakerId,transcription,action,object,location"
-    for number, part in enumerate(("train", "valid", "test")):
-        path = f"wavs/speakers/s{number}/{part}.wav"
-        text(
-            root / "data" / f"{part}_data.csv",
-            header,
-            f'0,{path},s{number},"Turn on, please",activate,lights,none',
-        )
-        audio(root / path)
-    return root
 
 
 def test_intents_are_s3prl_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -207,24 +134,6 @@ def test_intents_are_s3prl_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         assert column(parts[part], "speaker") == theirs(points, "speakerId")
         assert paths(parts[part]) == their_paths(points, "path")
     assert CORPORA["ic"].columns == ("action", "object", "location")
-
-
-# Audio SNIPS
-
-SNIPS = {
-    "Ivy-snips-train-0": "BOS PLAY ÁGUA & FIRE ? EOS\tO O B-song I-song I-song O PlayMusic",
-    "Salli-snips-train-1": "BOS ADD \N{EN DASH} IT . EOS\tO O O O O AddToPlaylist",
-    "Amy-snips-valid-0": "BOS RATE IT EOS\tO O B-object_name RateBook",
-    "Emma-snips-test-0": "BOS BOOK A TABLE EOS\tO O O B-x BookRestaurant",
-    "Ivy-snips-test-0": "BOS HEARD IN TRAINING EOS\tO O O O O RateBook",
-}
-
-
-def write_snips(root: Path) -> Path:
-    text(root / "all.iob.snips.txt", *(f"{name} {line}" for name, line in SNIPS.items()))
-    for name in [*SNIPS, "Ivy-snips-train-9"]:
-        audio(root / name.split("-")[2] / f"{name}.wav")
-    return root
 
 
 def test_slots_are_s3prl_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -251,23 +160,6 @@ def test_a_word_without_a_slot_is_named(tmp_path: Path):
         stream.write("Ivy-snips-train-9 BOS ONE TWO EOS\tO O RateBook\n")
     with pytest.raises(UserError, match=r"Ivy-snips-train-9 has 2 words and 1 slots"):
         rows_of("sf", root)
-
-
-# IEMOCAP
-
-
-def write_iemocap(root: Path) -> Path:
-    emotions = ("neu", "hap", "exc", "sad", "ang", "fru")
-    for session in range(1, 6):
-        for dialog in (f"Ses0{session}F_impro01", f"Ses0{session}M_script01_1"):
-            lines = [
-                f"[{number}.0000 - {number}.5000]\t{dialog}_F00{number}\t{emotion}\t[2.5, 2.5, 2.5]"
-                for number, emotion in enumerate(emotions)
-            ]
-            text(root / f"Session{session}/dialog/EmoEvaluation/{dialog}.txt", "% header", *lines)
-            for number in range(len(emotions)):
-                audio(root / f"Session{session}/sentences/wav/{dialog}/{dialog}_F00{number}.wav")
-    return root
 
 
 def test_emotions_are_s3prl_s(tmp_path: Path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from speechssl.data.corpora import CorpusSettings, open_corpus
-from speechssl.evaluation.superb.corpora.layout import CorpusTask, Need, Parts, Place
+from speechssl.evaluation.superb.corpora.layout import FOLDS, CorpusTask, Need, Parts, Place
 
 _URL = "https://sail.usc.edu/iemocap (by request)"
 _SESSIONS = tuple(f"Session{number}" for number in range(1, 6))
@@ -22,7 +22,7 @@ def _rows(place: Place) -> Parts:
             known = {name: entry.labels[name] for name in ("speaker", "gender", "act")}
             fold = entry.labels["session"].lower()
             rows.append({"id": Path(entry.path).stem, "path": str(path), "label": emotion, "fold": fold, **known})
-    return {"folds": rows}
+    return {FOLDS: rows}
 
 
 ER = CorpusTask(

@@ -9,8 +9,11 @@ from pathlib import Path
 from speechssl.errors import UserError
 from speechssl.evaluation.superb.data import Row
 
+FOLDS = "folds"
+"""The one part of a corpus whose values of the column `fold` are tested in turn."""
+
 Parts = Mapping[str, Sequence[Row]]
-"""The rows of `train`, `valid` and `test`; of a corpus in folds all rows in `folds`, each with its `fold`."""
+"""The rows of `train`, `valid` and `test`, or all of them in `FOLDS`."""
 
 
 @dataclass(frozen=True)

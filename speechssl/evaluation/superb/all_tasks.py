@@ -1,0 +1,68 @@
+"""`task=all`: every task of SUPERB whose corpus is there, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from speechssl.errors import UserError
+from speechssl.evaluation.all_tasks import LeftOut, left_out_lines, run_all
+from speechssl.evaluation.encoders import contestants
+from speechssl.evaluation.markdown import markdown_table
+from speechssl.evaluation.superb.check import corpus_tasks
+from speechssl.evaluation.superb.overview import captions, overview_table, read_tasks, write_overview
+from speechssl.evaluation.superb.reading import corpus_of
+from speechssl.evaluation.superb.results import BENCHMARK
+from speechssl.evaluation.superb.settings import SuperbSettings
+
+
+def run_all_tasks(settings: SuperbSettings, run_task: Callable[[SuperbSettings], None]) -> None:
+    """Run all tasks that are found, then write and print the table of all and what is missing from it.
+
+    A task that fails leaves the others as they are.
+
+    Args:
+        settings: with `task=all`.
+        run_task: evaluates one task, or leaves it out where its results are there.
+
+    Raises:
+        UserError: an encoder cannot be loaded, no task is there, or (after the last task) some tasks failed.
+    """
+    # What is wrong with an encoder would be wrong in every task.
+    contestants(settings.encoders, settings.baselines, None)
+    tasks, missing = find_tasks(settings)
+    run_all(BENCHMARK, tasks, missing, run_task, partial(_show, Path(settings.out_dir)))
+
+
+def find_tasks(settings: SuperbSettings) -> tuple[dict[str, SuperbSettings], list[LeftOut]]:
+    """Return settings for each task whose corpus is below `corpus_dir`, and the tasks that are left out.
+
+    Raises:
+        UserError: none is there.
+    """
+    found: dict[str, SuperbSettings] = {}
+    left_out: list[LeftOut] = []
+    for task in corpus_tasks():
+        one = settings.of_task(task)
+        corpus, place = corpus_of(one)
+        missing = corpus.missing(place)
+        if missing:
+            left_out.append({"what": task, "reason": f"{corpus.title}: no {missing[0].expected(place.root)}"})
+        else:
+            found[task] = one
+    if not found:
+        raise UserError(
+            f"corpus_dir={settings.corpus_dir} has no corpus of SUPERB with all that is needed; check=true says what "
+            "is missing"
+        )
+    return found, left_out
+
+
+def _show(out: Path, left_out: list[LeftOut]) -> None:
+    """Write the overview, and print its table and what is not in it."""
+    write_overview(out, left_out)
+    tasks = list(read_tasks(out).values())
+    if tasks:
+        print("\n".join([markdown_table(overview_table(tasks)), "", *captions(tasks)]))
+    print("\n".join([*left_out_lines(left_out), f"superb: all tasks in {out / 'results.md'}"]))

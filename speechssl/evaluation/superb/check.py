@@ -1,0 +1,76 @@
+"""`check=true`: what of each task's data is there, what is missing, and where to get it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from speechssl.errors import UserError
+from speechssl.evaluation.superb.corpora import CORPORA
+from speechssl.evaluation.superb.corpora.layout import Parts
+from speechssl.evaluation.superb.data import csv_files
+from speechssl.evaluation.superb.reading import corpus_of, read_data
+from speechssl.evaluation.superb.settings import ALL, SuperbSettings
+from speechssl.evaluation.superb.tasks import TASKS
+
+
+def check_tasks(settings: SuperbSettings) -> None:
+    """Print what is there of one task or all, and run nothing.
+
+    Raises:
+        UserError: `corpus_dir` is no folder.
+    """
+    for task in corpus_tasks() if settings.task == ALL else [settings.task]:
+        one = settings.of_task(task)
+        lines = _csv_lines(one) if one.data_dir is not None else _corpus_lines(one)
+        print(f"{task} ({TASKS[task].title})")
+        for kind, what in lines:
+            print(f"  {kind:8} {what}")
+
+
+def corpus_tasks() -> list[str]:
+    """Return the names of the tasks that have an official corpus."""
+    return [task for task in TASKS if task in CORPORA]
+
+
+def _csv_lines(settings: SuperbSettings) -> Iterator[tuple[str, str]]:
+    files = csv_files(str(settings.data_dir))
+    missing = [file for file in files if not file.is_file()]
+    for file in missing:
+        yield "missing", f"{file}: yours to write, see docs/recipes.md"
+    if not missing:
+        try:
+            data = read_data(settings)
+        except UserError as error:
+            yield "wrong", str(error)
+        else:
+            yield "found", f"{settings.data_dir}: {_counts({part: len(found) for part, found in data.parts.items()})}"
+
+
+def _corpus_lines(settings: SuperbSettings) -> Iterator[tuple[str, str]]:
+    corpus, place = corpus_of(settings)
+    missing = corpus.missing(place)
+    for need in corpus.needs:
+        if need in missing:
+            yield "missing", f"{corpus.title}: {need.expected(place.root)}: {need.url}"
+    if not missing:
+        try:
+            parts = corpus.rows(place)
+        except UserError as error:
+            yield "wrong", str(error)
+        else:
+            counts = _counts({part: len(rows) for part, rows in parts.items()})
+            yield "found", f"{corpus.title} in {place.root}: {counts}"
+            yield from _lost_audio(parts)
+
+
+def _counts(parts: dict[str, int]) -> str:
+    return ", ".join(f"{part} {number}" for part, number in parts.items()) + " utterances"
+
+
+def _lost_audio(parts: Parts) -> Iterator[tuple[str, str]]:
+    """Yield a line for each part whose lists name recordings that are not there."""
+    for part, rows in parts.items():
+        lost = [row["path"] for row in rows if not Path(row["path"]).is_file()]
+        if lost:
+            yield "missing", f"{len(lost)} recordings of {part}, the first is {lost[0]}: unpack the corpus again"

@@ -1,0 +1,69 @@
+"""Where a task's utterances come from: csv files of one's own, or the official corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from speechssl.errors import UserError
+from speechssl.evaluation.superb.corpora import CORPORA
+from speechssl.evaluation.superb.corpora.layout import FOLDS, CorpusTask, Place
+from speechssl.evaluation.superb.data import Row, Table, TaskData, csv_files, read_task, utterances_of
+from speechssl.evaluation.superb.settings import SuperbSettings
+from speechssl.evaluation.superb.tasks import TASKS
+
+
+def columns_of(settings: SuperbSettings) -> Sequence[str]:
+    """Return the label columns: those that were named, else the corpus's, else the task's."""
+    if settings.labels:
+        return settings.labels
+    corpus = CORPORA.get(settings.task) if settings.corpus_dir is not None else None
+    return (corpus and corpus.columns) or TASKS[settings.task].columns
+
+
+def read_data(settings: SuperbSettings) -> TaskData:
+    """Read the utterances of one task.
+
+    Raises:
+        UserError: something of the corpus is missing, or what is wrong with its rows or those of csv.
+    """
+    columns = columns_of(settings)
+    if settings.data_dir is not None:
+        return read_task(settings.data_dir, columns)
+    corpus, place = corpus_of(settings)
+    corpus.require(settings.task, place)
+    data = TaskData(place.root, {}, corpus.title)
+    tables = {part: _table(data, part, rows) for part, rows in corpus.rows(place).items()}
+    if FOLDS in tables:
+        raise UserError(f"task={settings.task}: folds of {corpus.title} cannot be tested in turn yet; give data_dir")
+    parts = {part: utterances_of(table, columns) for part, table in tables.items()}
+    return replace(data, parts=parts)
+
+
+def corpus_of(settings: SuperbSettings) -> tuple[CorpusTask, Place]:
+    """Return the corpus of a task, and where it is below `corpus_dir`; something of it may be missing there.
+
+    Raises:
+        UserError: `corpus_dir` is no folder, or the task has no official corpus here.
+    """
+    if settings.task not in CORPORA:
+        raise UserError(f"task={settings.task} reads no official corpus; give data_dir (with csv files)")
+    corpus = CORPORA[settings.task]
+    return corpus, corpus.place(str(settings.corpus_dir), settings.lexicons)
+
+
+def input_files(settings: SuperbSettings) -> list[Path]:
+    """Return the files that say which utterances there are."""
+    if settings.data_dir is not None:
+        return csv_files(settings.data_dir)
+    corpus, place = corpus_of(settings)
+    return corpus.files(place)
+
+
+def _table(data: TaskData, part: str, rows: Sequence[Row]) -> Table:
+    """Return the rows of a part by their names, so that their order is that of no disk."""
+    if not rows:
+        raise UserError(f"{data.name(part)}: no utterances are there; unpack the corpus again")
+    ordered = sorted(rows, key=lambda row: row["id"])
+    return Table(data.name(part), data.folder, ordered, "unpack the corpus again")

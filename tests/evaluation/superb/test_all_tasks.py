@@ -1,0 +1,139 @@
+"""`corpus_dir`, `check=true` and `task=all` as a user meets them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from speechssl.cli.app import main
+from tests.evaluation.superb.fake_corpora import LEXICON, text, write_fluent, write_librispeech, write_speech_commands
+
+FAST = ["steps=4", "batch_size=4", "lr=[1e-2]", "baselines=[fbank]"]
+LOST = ("pr", "asr", "sid", "er", "ic")
+
+
+@pytest.fixture
+def corpora(tmp_path: Path) -> Path:
+    """Speech Commands alone is whole."""
+    root = tmp_path / "corpora"
+    write_speech_commands(root)
+    (root / "LibriSpeech").mkdir()
+    return root
+
+
+def superb(task: str, root: Path, out: Path, *settings: str) -> int:
+    given = [f"task={task}", f"corpus_dir={root}", f"out_dir={out}", "encoders={}", f"cache_dir={out.parent / 'cache'}"]
+    return main(["evaluate", "benchmark=superb", *given, *FAST, *settings])
+
+
+def check(root: Path, task: str = "all", *settings: str) -> int:
+    return main(["evaluate", "benchmark=superb", f"task={task}", f"corpus_dir={root}", "check=true", *settings])
+
+
+def test_keywords_of_the_corpus_itself(corpora: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    out = tmp_path / "out"
+    assert superb("ks", corpora, out) == 0
+    task = json.loads((out / "ks" / "results.json").read_text())["task"]
+    assert task["classes"] == {"label": 4} and task["utterances"]["test"] == 3
+    assert task["folder"] == str(corpora / "speech_commands_v0.01")
+    assert superb("ks", corpora, out) == 0
+    assert "done before and unchanged" in capsys.readouterr().out
+
+
+def test_intents_have_the_three_columns_of_the_corpus(tmp_path: Path):
+    root = write_fluent(tmp_path / "fluent")
+    assert superb("ic", root, tmp_path / "out") == 0
+    task = json.loads((tmp_path / "out" / "ic" / "results.json").read_text())["task"]
+    assert task["classes"] == {"action": 1, "object": 1, "location": 1}
+
+
+def test_what_is_there_is_evaluated_and_what_is_not_is_listed(
+    corpora: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    out = tmp_path / "out"
+    assert superb("all", corpora, out) == 0
+    told = capsys.readouterr().out
+    found = json.loads((out / "results.json").read_text())
+    assert set(found["tasks"]) == {"ks"}
+    missing = {item["what"]: item["reason"] for item in found["left_out"]}
+    assert set(LOST) <= set(missing) and "ks" not in missing
+    assert missing["asr"] == f"LibriSpeech: no {corpora / 'LibriSpeech' / 'train-clean-100'}"
+    for page in (told, (out / "results.md").read_text()):
+        assert all(f"- left out: {task}: {reason}" in page for task, reason in missing.items())
+        assert "KS accuracy" in page
+
+
+def test_a_task_that_fails_does_not_lose_the_others(corpora: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    write_fluent(corpora / "fluent_speech_commands_dataset")
+    lost = corpora / "fluent_speech_commands_dataset" / "wavs" / "speakers" / "s2" / "test.wav"
+    lost.unlink()
+    assert superb("all", corpora, tmp_path / "out") == 1
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "1 of 2 tasks failed: ic (Fluent Speech Commands (" in last and f"test ({lost}): no such file" in last
+    assert set(json.loads((tmp_path / "out" / "results.json").read_text())["tasks"]) == {"ks"}
+
+
+def test_check_says_what_is_there_and_where_to_get_the_rest(
+    corpora: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    write_librispeech(corpora / "LibriSpeech")
+    (corpora / "LibriSpeech" / "dev-clean" / "84" / "23" / "84-23-0001.flac").unlink()
+    assert check(corpora) == 0
+    told = capsys.readouterr().out.splitlines()
+    at = {line.split()[0]: number for number, line in enumerate(told) if not line.startswith(" ")}
+    assert {"ks", *LOST} <= set(at)
+    words = corpora / "speech_commands_v0.01"
+    assert told[at["ks"] + 1].startswith(f"  found    Speech Commands 0.01 in {words}: train 2")
+    assert "LibriSpeech: train 4, valid 4, test 4 utterances" in told[at["asr"] + 1]
+    assert told[at["asr"] + 2].startswith("  missing  1 recordings of valid, the first is ")
+    lexicon = told[at["pr"] + 1]
+    assert "missing" in lexicon and "librispeech-lexicon" in lexicon and "openslr.org/11" in lexicon
+    assert sum("missing" in line for line in told[at["er"] :][:11]) == 10 and "sail.usc.edu" in told[at["er"] + 1]
+    assert [path.name for path in tmp_path.iterdir()] == ["corpora"], "nothing is written"
+
+
+def test_check_reads_a_lexicon_and_csv(
+    corpora: Path, task_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    write_librispeech(corpora / "LibriSpeech")
+    text(tmp_path / "lexicon.txt", *LEXICON)
+    assert check(corpora, "all", f"lexicon={tmp_path / 'lexicon.txt'}") == 0
+    assert "found    LibriSpeech with a lexicon" in capsys.readouterr().out
+    text(tmp_path / "lexicon.txt", *LEXICON[:3])
+    assert check(corpora, "pr", f"lexicon=[{tmp_path / 'lexicon.txt'}]") == 0
+    assert "  wrong    2 words have no pronunciation" in capsys.readouterr().out
+    for folder, line in ((task_dir, "train 24, valid 9, test 9 utterances"), (tmp_path, "train.csv: yours to write")):
+        assert main(["evaluate", "benchmark=superb", "task=ks", f"data_dir={folder}", "check=true"]) == 0
+        assert line in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["task=ks", "corpus_dir=ROOT/nothing"], "corpus_dir=ROOT/nothing is not a folder"),
+        (["task=asr", "corpus_dir=ROOT"], "task=asr needs LibriSpeech: ROOT/LibriSpeech/train-clean-100 is missing"),
+        (["task=all", "corpus_dir=ROOT/LibriSpeech"], "has no corpus of SUPERB with all that is needed; check=true"),
+        (["task=ks"], "give either data_dir"),
+        (["task=ks", "corpus_dir=ROOT", "data_dir=ROOT"], "give either data_dir"),
+        (["task=all", "data_dir=ROOT"], "task=all reads corpus_dir"),
+        (["task=all", "corpus_dir=ROOT", "groups=[gender]"], "task=all reads corpus_dir"),
+        (["task=ks", "corpus_dir=ROOT", "lexicon=a.txt"], "lexicon is for task=pr"),
+        (["task=ks", "corpus_dir=ROOT", "labels=[colour]"], "train has no column 'colour'"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    corpora: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], settings: list[str], message: str
+):
+    given = [setting.replace("ROOT", str(corpora)) for setting in settings]
+    given += [f"out_dir={tmp_path / 'out'}", "encoders={}", "baselines=[fbank]"]
+    assert main(["evaluate", "benchmark=superb", *given]) == 1
+    error = capsys.readouterr().err
+    assert message.replace("ROOT", str(corpora)) in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_evaluated_must_be_said(corpora: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["evaluate", "benchmark=superb", "task=ks", f"corpus_dir={corpora}"]) == 1
+    assert "missing setting encoders, out_dir: give it as encoders=VALUE" in capsys.readouterr().err
