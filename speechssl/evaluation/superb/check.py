@@ -8,8 +8,7 @@ from pathlib import Path
 from speechssl.errors import UserError
 from speechssl.evaluation.superb.corpora import CORPORA
 from speechssl.evaluation.superb.corpora.layout import Parts
-from speechssl.evaluation.superb.data import csv_files
-from speechssl.evaluation.superb.reading import corpus_of, read_data
+from speechssl.evaluation.superb.reading import corpus_of, input_files, read_data
 from speechssl.evaluation.superb.settings import ALL, SuperbSettings
 from speechssl.evaluation.superb.tasks import TASKS
 
@@ -34,8 +33,7 @@ def corpus_tasks() -> list[str]:
 
 
 def _csv_lines(settings: SuperbSettings) -> Iterator[tuple[str, str]]:
-    files = csv_files(str(settings.data_dir))
-    missing = [file for file in files if not file.is_file()]
+    missing = [file for file in input_files(settings) if not file.is_file()]
     for file in missing:
         yield "missing", f"{file}: yours to write, see docs/recipes.md"
     if not missing:
@@ -56,6 +54,7 @@ def _corpus_lines(settings: SuperbSettings) -> Iterator[tuple[str, str]]:
     if not missing:
         try:
             parts = corpus.rows(place)
+            corpus.read_beside(place, parts)
         except UserError as error:
             yield "wrong", str(error)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING
@@ -70,7 +71,7 @@ class SuperbSettings:
     def lexicons(self) -> list[str]:
         """Files of pronunciations that were given."""
         given = self.lexicon if isinstance(self.lexicon, list) else [self.lexicon]
-        return [str(file) for file in given if file is not None]
+        return [str(Path(file).expanduser()) for file in given if file is not None]
 
     def of_task(self, task: str) -> SuperbSettings:
         """Return the settings of one of all tasks."""

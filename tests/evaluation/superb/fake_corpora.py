@@ -65,6 +65,40 @@ def write_voxceleb1(root: Path) -> Path:
     return root
 
 
+TRIALS = (
+    "1 id10270/ddd/00002.wav id10270/eee/00001.wav",
+    "0 id10270/ddd/00002.wav id10271/fff/00001.wav",
+)
+
+
+def write_trials(root: Path) -> Path:
+    """VoxCeleb1 with speakers enough to hold some out, and an utterance of a test speaker that is in no trial."""
+    speakers = ("id10001", "id10002", "id10003", "id10004", "id10270", "id10271")
+    spoken = [
+        f"{speaker}/{video}/0000{n}.wav" for speaker in speakers for video in ("ddd", "eee", "fff") for n in (1, 2)
+    ]
+    text(root / "iden_split.txt", *(f"{1 + number % 3} {path}" for number, path in enumerate(spoken)))
+    for path in spoken:
+        audio(root / ("test" if path[:7] in speakers[4:] else "dev") / "wav" / path)
+    text(root / "veri_test2.txt", *TRIALS)
+    return root
+
+
+def write_libri2mix(root: Path) -> Path:
+    for folder in ("train", "dev", "test"):
+        names = [f"{folder}_{number}" for number in range(2)]
+        for name in names:
+            audio(root / "wav" / f"{name}.wav", 32000)
+        text(root / folder / "wav.scp", *(f"{name} {root}/wav/{name}.wav" for name in names))
+        text(root / folder / "reco2dur", *(f"{name} 2.0" for name in names))
+        stretches = [(f"{name}_{who}", name, who) for name in names for who in "ab"]
+        text(
+            root / folder / "segments", *(f"{utterance} {name} 0.25 1.{ord(who)}" for utterance, name, who in stretches)
+        )
+        text(root / folder / "utt2spk", *(f"{utterance} {who}" for utterance, _, who in stretches))
+    return root
+
+
 def write_fluent(root: Path) -> Path:
     header = ",path,speakerId,transcription,action,object,location"
     for number, part in enumerate(("train", "valid", "test")):
@@ -79,10 +113,10 @@ def write_fluent(root: Path) -> Path:
 
 
 SNIPS = {
-    "Ivy-snips-train-0": "BOS PLAY ÁGUA & FIRE ? EOS\tO O B-song I-song I-song O PlayMusic",
+    "Ivy-snips-train-0": "BOS PLAY ÁGUA & FIRE ? EOS\tO O song song song O PlayMusic",
     "Salli-snips-train-1": "BOS ADD \N{EN DASH} IT . EOS\tO O O O O AddToPlaylist",
-    "Amy-snips-valid-0": "BOS RATE IT EOS\tO O B-object_name RateBook",
-    "Emma-snips-test-0": "BOS BOOK A TABLE EOS\tO O O B-x BookRestaurant",
+    "Amy-snips-valid-0": "BOS RATE IT EOS\tO O object_name RateBook",
+    "Emma-snips-test-0": "BOS BOOK A TABLE EOS\tO O O x BookRestaurant",
     "Ivy-snips-test-0": "BOS HEARD IN TRAINING EOS\tO O O O O RateBook",
 }
 

@@ -20,9 +20,11 @@ from tests.evaluation.superb.fake_corpora import (
     text,
     write_fluent,
     write_iemocap,
+    write_libri2mix,
     write_librispeech,
     write_snips,
     write_speech_commands,
+    write_trials,
     write_voxceleb1,
 )
 
@@ -32,8 +34,10 @@ with guarded_s3prl():
     from s3prl.dataio.corpus.librispeech import LibriSpeech
     from s3prl.dataio.corpus.speech_commands import SpeechCommandsV1
     from s3prl.dataio.corpus.voxceleb1sid import VoxCeleb1SID
+    from s3prl.dataio.corpus.voxceleb1sv import VoxCeleb1SV
     from s3prl.dataio.encoder.g2p import G2P
     from s3prl.problem.asr.superb_sf import SuperbSF, audio_snips_for_slot_filling
+    from s3prl.problem.diarization.util import kaldi_dir_to_csv
 
 
 def rows_of(task: str, folder: Path, lexicon: Iterable[str] = ()) -> Parts:
@@ -41,6 +45,12 @@ def rows_of(task: str, folder: Path, lexicon: Iterable[str] = ()) -> Parts:
     place = corpus.place(str(folder), tuple(lexicon))
     corpus.require(task, place)
     return corpus.rows(place)
+
+
+def beside(task: str, folder: Path) -> Parts:
+    corpus = CORPORA[task]
+    assert corpus.beside is not None
+    return corpus.beside(corpus.place(str(folder)), rows_of(task, folder))
 
 
 def column(rows: Iterable[Row], name: str) -> dict[str, str]:
@@ -170,3 +180,54 @@ def test_emotions_are_s3prl_s(tmp_path: Path):
     assert len(merged) == 50 and column(rows, "label") == merged
     assert column(rows, "fold") == {key: f"session{number}" for key, number in theirs(points, "session_id").items()}
     assert column(rows, "act") == theirs(points, "act") and paths(rows) == their_paths(points)
+
+
+def test_trials_and_speakers_are_s3prl_s_but_for_some_held_out(tmp_path: Path):
+    root = write_trials(tmp_path / "VoxCeleb1")
+    (root / "voxceleb1_test_v2.txt").write_text((root / "veri_test2.txt").read_text())
+    train, valid, test, trials = VoxCeleb1SV(str(root), str(root), force_download=False).all_data
+    parts, pairs = rows_of("asv", tmp_path), beside("asv", tmp_path)
+    expected = {key.removesuffix(".wav"): path for key, path in their_paths({**train, **valid}).items()}
+    assert {**paths(parts["train"]), **paths(parts["valid"])} == expected
+    held_out = {row["label"] for row in parts["valid"]}
+    assert len(held_out) == 2 and not held_out & {row["label"] for row in parts["train"]}
+    assert (
+        paths(parts["test"]).items()
+        <= {key.removesuffix(".wav"): path for key, path in their_paths(test).items()}.items()
+    )
+    assert {row["id"] for row in parts["test"]} == {row[name] for row in pairs["test"] for name in ("first", "second")}
+    said = [(int(row["label"]), f"{row['first']}.wav", f"{row['second']}.wav") for row in pairs["test"]]
+    assert said == trials
+    speakers = column(parts["valid"], "label")
+    assert len(pairs["valid"]) == 2 * len(speakers)
+    for row in pairs["valid"]:
+        assert (speakers[row["first"]] == speakers[row["second"]]) == (row["label"] == "1")
+        assert row["first"] != row["second"]
+
+
+def test_a_broken_list_of_trials(tmp_path: Path):
+    root = write_trials(tmp_path)
+    text(root / "veri_test2.txt", "1 id10270/ddd/00002.wav")
+    with pytest.raises(UserError, match=r"veri_test2\.txt line 1 is not"):
+        rows_of("asv", root)
+
+
+def test_who_speaks_when_is_s3prl_s(tmp_path: Path):
+    root = write_libri2mix(tmp_path / "Libri2Mix")
+    parts, segments = rows_of("sd", tmp_path), beside("sd", tmp_path)
+    for part, folder in (("train", "train"), ("valid", "dev"), ("test", "test")):
+        kaldi_dir_to_csv(str(root / folder), str(tmp_path / "theirs.csv"))
+        expected = list(csv.DictReader((tmp_path / "theirs.csv").open()))
+        assert paths(parts[part]) == {row["record_id"]: Path(row["wav_path"]).resolve() for row in expected}
+        theirs = [
+            (row["record_id"], float(row["start_sec"]), float(row["end_sec"]), row["speaker"]) for row in expected
+        ]
+        ours = [(row["id"], float(row["start"]), float(row["end"]), row["speaker"]) for row in segments[part]]
+        assert len(ours) == 4 and ours == theirs
+
+
+def test_a_segment_without_a_speaker(tmp_path: Path):
+    root = write_libri2mix(tmp_path)
+    text(root / "dev" / "utt2spk", "dev_0_a a")
+    with pytest.raises(UserError, match=r"dev/segments: dev_0_b is not `utterance mixture start end` with a speaker"):
+        beside("sd", root)

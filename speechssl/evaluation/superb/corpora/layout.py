@@ -71,6 +71,8 @@ class CorpusTask:
     """Reads its lists, all needs being there."""
     columns: tuple[str, ...] | None = None
     """Its label columns, where they are not those of the task."""
+    beside: Callable[[Place, Parts], Parts] | None = None
+    """Reads what parts have beside their rows: trials, or who speaks when."""
 
     def place(self, corpus_dir: str, lexicon: Sequence[str] = ()) -> Place:
         """Return the folder with the most of what is needed: `corpus_dir` itself, or one of `folders` in it.
@@ -97,6 +99,10 @@ class CorpusTask:
             what = f"{first.expected(place.root)} is missing; get it from {first.url}"
             more = f"; {len(missing) - 1} more things are missing, check=true lists them" if len(missing) > 1 else ""
             raise UserError(f"task={task} needs {self.title}: {what}{more}")
+
+    def read_beside(self, place: Place, parts: Parts) -> Parts:
+        """Return what the parts have beside their rows: nothing in most corpora."""
+        return self.beside(place, parts) if self.beside else {}
 
     def files(self, place: Place) -> list[Path]:
         """Return the lists and other single files that decide the rows."""

@@ -34,7 +34,7 @@ def _pr_rows(place: Place) -> Parts:
         UserError: words that the lexicon does not have.
     """
     parts = _asr_rows(place)
-    files = [Path(name).expanduser() for name in place.lexicon] or _own_lexicons(place.root)
+    files = [Path(name) for name in place.lexicon] or _own_lexicons(place.root)
     pronunciations = _read_lexicon(files)
     _require_known(parts, pronunciations, files)
     return {part: [_with_phones(row, pronunciations) for row in rows] for part, rows in parts.items()}
