@@ -48,8 +48,10 @@ def _csv_lines(settings: SuperbSettings) -> Iterator[tuple[str, str]]:
 def _corpus_lines(settings: SuperbSettings) -> Iterator[tuple[str, str]]:
     corpus, place = corpus_of(settings)
     missing = corpus.missing(place)
-    for need in corpus.needs:
-        if need in missing:
+    if corpus.lacks_all(place):
+        yield "missing", f"{corpus.title}, expected in {place.root}: {corpus.needs[0].url}"
+    else:
+        for need in missing:
             yield "missing", f"{corpus.title}: {need.expected(place.root)}: {need.url}"
     if not missing:
         try:

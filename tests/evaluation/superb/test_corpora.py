@@ -231,3 +231,15 @@ def test_a_segment_without_a_speaker(tmp_path: Path):
     text(root / "dev" / "utt2spk", "dev_0_a a")
     with pytest.raises(UserError, match=r"dev/segments: dev_0_b is not `utterance mixture start end` with a speaker"):
         beside("sd", root)
+
+
+def test_the_corpus_is_found_by_what_is_in_it(tmp_path: Path):
+    corpus, above = CORPORA["asr"], tmp_path / "corpora"
+    above.mkdir()
+    assert corpus.place(str(above)).root == above / "LibriSpeech", "where it is expected"
+    (above / "librispeech" / "dev-clean").mkdir(parents=True)
+    assert corpus.place(str(above)).root == above / "librispeech"
+    assert corpus.place(str(above / "librispeech")).root == above / "librispeech"
+    (above / "dev-clean").mkdir()
+    (above / "test-clean").mkdir()
+    assert corpus.place(str(above)).root == above

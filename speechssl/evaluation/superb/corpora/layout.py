@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from speechssl.errors import UserError
@@ -77,6 +77,8 @@ class CorpusTask:
     def place(self, corpus_dir: str, lexicon: Sequence[str] = ()) -> Place:
         """Return the folder with the most of what is needed: `corpus_dir` itself, or one of `folders` in it.
 
+        Where neither has any of it, that is the place where the corpus is expected.
+
         Raises:
             UserError: `corpus_dir` is no folder.
         """
@@ -84,12 +86,18 @@ class CorpusTask:
         if not above.is_dir():
             raise UserError(f"corpus_dir={corpus_dir} is not a folder; give that of {self.title}, or the one above it")
         places = [Place(above / name, tuple(lexicon)) for name in self.folders if (above / name).is_dir()]
-        return min([*places, Place(above, tuple(lexicon))], key=lambda place: len(self.missing(place)))
+        best = min([*places, Place(above, tuple(lexicon))], key=lambda place: len(self.missing(place)))
+        own = best.root != above or above.name in self.folders
+        return best if own or not self.lacks_all(best) else replace(best, root=above / self.folders[0])
 
     def missing(self, place: Place) -> list[Need]:
         """Return what is not there."""
         wanted = [need for need in self.needs if not (need.lexicon and place.lexicon)]
         return [need for need in wanted if need.find(place.root) is None]
+
+    def lacks_all(self, place: Place) -> bool:
+        """Return whether nothing is there."""
+        return all(need.find(place.root) is None for need in self.needs)
 
     def require(self, task: str, place: Place) -> None:
         """Raise a `UserError` that says what is missing and where to get it."""
