@@ -38,11 +38,13 @@ def _csv_lines(settings: SuperbSettings) -> Iterator[tuple[str, str]]:
         yield "missing", f"{file}: yours to write, see docs/recipes.md"
     if not missing:
         try:
-            data = read_data(settings)
+            divisions = read_data(settings)
         except UserError as error:
             yield "wrong", str(error)
         else:
-            yield "found", f"{settings.data_dir}: {_counts({part: len(found) for part, found in data.parts.items()})}"
+            for data in divisions:
+                counts = _counts({part: len(found) for part, found in data.parts.items()})
+                yield "found", f"{settings.data_dir}: {data.fold and f'tested on {data.fold}, '}{counts}"
 
 
 def _corpus_lines(settings: SuperbSettings) -> Iterator[tuple[str, str]]:

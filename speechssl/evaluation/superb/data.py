@@ -65,6 +65,10 @@ class TaskData:
     """`train`, `valid` and `test`."""
     corpus: str = ""
     """Title of the corpus, where they are not from csv."""
+    fold: str = ""
+    """The one that is tested, of a task in folds."""
+    whole: Sequence[Utterance] = ()
+    """All utterances of a task in folds: they are encoded once, and the parts are taken from them."""
 
     def name(self, part: str) -> str:
         """Return what messages call a part."""
@@ -72,7 +76,7 @@ class TaskData:
 
     def fingerprint(self) -> str:
         """Return a checksum of all names, paths, stretches and labels."""
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(self.fold.encode())
         for part, utterances in self.parts.items():
             for item in utterances:
                 facts = [part, item.name, str(item.audio), item.first_sample, item.samples, dict(item.labels)]
@@ -114,10 +118,15 @@ def read_task(folder: str | Path, columns: Sequence[str]) -> TaskData:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"data_dir={folder} does not exist; it needs train.csv, valid.csv and test.csv")
-    return TaskData(folder, {file.stem: utterances_of(_read_csv(file), columns) for file in csv_files(folder)})
+    return TaskData(folder, {file.stem: utterances_of(read_csv(file), columns) for file in csv_files(folder)})
 
 
-def _read_csv(file: Path) -> Table:
+def read_csv(file: Path) -> Table:
+    """Read the rows of a csv file.
+
+    Raises:
+        UserError: no such file, or no rows in it.
+    """
     if not file.is_file():
         raise UserError(f"{file} is missing; a task needs train.csv, valid.csv and test.csv in one folder")
     with open(file, encoding="utf-8-sig", newline="") as stream:

@@ -95,6 +95,8 @@ def _facts(results: TaskResults) -> Iterator[str]:
     counts = ", ".join(
         f"{part} {number} ({task['seconds'][part] / 3600:.2f} h)" for part, number in task["utterances"].items()
     )
+    if task["folds"]:
+        yield f"folds, tested in turn: {', '.join(task['folds'])}; the counts are those of the first"
     yield f"utterances of {task['folder']}: {counts}"
     rates = ", ".join(f"{rate:g}" for rate in task["lr"])
     yield (
@@ -108,25 +110,26 @@ def _facts(results: TaskResults) -> Iterator[str]:
 
 
 def _group_table(results: TaskResults, column: str) -> list[list[str]]:
-    """Return the first score of each value of a column, the mean over sources and seeds."""
+    """Return the first score of each value of a column, the mean over sources, seeds and folds."""
     first = results["task"]["metrics"][0]
-    values = {
-        value: one["utterances"]
-        for scores in results["scores"].values()
-        for value, one in scores[0]["groups"][column].items()
-    }
-    rows = [["encoder", *(f"{value} ({number:.0f})" for value, number in values.items())]]
+    rows: list[list[str]] = []
     for name, scores in results["scores"].items():
-        rows.append(
-            [name, *(_mean([score["groups"][column][value].get(first) for score in scores]) for value in values)]
-        )
+        groups: dict[str, list[Mapping[str, float]]] = {}
+        for score in scores:
+            for value, one in score["groups"][column].items():
+                groups.setdefault(value, []).append(one)
+        heads = len(scores) / max(1, len(results["task"]["folds"]))
+        counts = {value: sum(one["utterances"] for one in groups[value]) / heads for value in sorted(groups)}
+        rows = rows or [["encoder", *(f"{value} ({count:.0f})" for value, count in counts.items())]]
+        rows.append([name, *(_mean(groups[value], first) for value in counts)])
     return rows
 
 
-def _mean(scores: Sequence[float | None]) -> str:
-    """Return the mean in per cent; a group that is too small has no score, with none of the seeds."""
-    known = [score for score in scores if score is not None]
-    return f"{100 * sum(known) / len(known):.2f}" if known else "-"
+def _mean(groups: Sequence[Mapping[str, float]], name: str) -> str:
+    """Return the mean over all utterances, in per cent; a group that is too small has no score."""
+    known = [group for group in groups if name in group]
+    utterances = sum(group["utterances"] for group in known)
+    return f"{100 * sum(group[name] * group['utterances'] for group in known) / utterances:.2f}" if known else "-"
 
 
 def _head(results: TaskResults) -> str:

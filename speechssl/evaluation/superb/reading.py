@@ -9,7 +9,8 @@ from pathlib import Path
 from speechssl.errors import UserError
 from speechssl.evaluation.superb.corpora import CORPORA
 from speechssl.evaluation.superb.corpora.layout import FOLDS, CorpusTask, Place
-from speechssl.evaluation.superb.data import Row, Table, TaskData, csv_files, read_task, utterances_of
+from speechssl.evaluation.superb.data import Row, Table, TaskData, csv_files, read_csv, read_task, utterances_of
+from speechssl.evaluation.superb.folds import COLUMN, divide
 from speechssl.evaluation.superb.settings import SuperbSettings
 from speechssl.evaluation.superb.tasks import TASKS
 
@@ -22,23 +23,27 @@ def columns_of(settings: SuperbSettings) -> Sequence[str]:
     return (corpus and corpus.columns) or TASKS[settings.task].columns
 
 
-def read_data(settings: SuperbSettings) -> TaskData:
-    """Read the utterances of one task.
+def read_data(settings: SuperbSettings) -> list[TaskData]:
+    """Read the utterances of one task: one division, or in folds one for each.
 
     Raises:
         UserError: something of the corpus is missing, or what is wrong with its rows or those of csv.
     """
     columns = columns_of(settings)
     if settings.data_dir is not None:
-        return read_task(settings.data_dir, columns)
+        folds = Path(settings.data_dir) / f"{FOLDS}.csv"
+        if folds.is_file():
+            data = TaskData(Path(settings.data_dir), {})
+            return divide(data, utterances_of(read_csv(folds), [*columns, COLUMN]))
+        return [read_task(settings.data_dir, columns)]
     corpus, place = corpus_of(settings)
     corpus.require(settings.task, place)
     data = TaskData(place.root, {}, corpus.title)
     tables = {part: _table(data, part, rows) for part, rows in corpus.rows(place).items()}
     if FOLDS in tables:
-        raise UserError(f"task={settings.task}: folds of {corpus.title} cannot be tested in turn yet; give data_dir")
+        return divide(data, utterances_of(tables[FOLDS], [*columns, COLUMN]))
     parts = {part: utterances_of(table, columns) for part, table in tables.items()}
-    return replace(data, parts=parts)
+    return [replace(data, parts=parts)]
 
 
 def corpus_of(settings: SuperbSettings) -> tuple[CorpusTask, Place]:
@@ -56,7 +61,8 @@ def corpus_of(settings: SuperbSettings) -> tuple[CorpusTask, Place]:
 def input_files(settings: SuperbSettings) -> list[Path]:
     """Return the files that say which utterances there are."""
     if settings.data_dir is not None:
-        return csv_files(settings.data_dir)
+        folds = Path(settings.data_dir) / f"{FOLDS}.csv"
+        return [folds] if folds.is_file() else csv_files(settings.data_dir)
     corpus, place = corpus_of(settings)
     return corpus.files(place)
 

@@ -6,11 +6,11 @@ It holds
 - `protocol`: in words, how the reported heads were chosen
 - `task`: `name`, `title`, `folder`, `metrics` (names; the first one decides), `lower_is_better`, `utterances` and
   `seconds` of each part, `steps`, `batch_size`, `lr` (those to choose from), `published_lr`, and what the task says of
-  its labels
+  its labels; `folds`, the names of those that were tested in turn (the counts are then those of the first)
 - `encoders`: a list with one entry a row of the tables: `name`, `frame_rate`, `dim`, `parameters`, `sources`
-- `scores`: row -> a list with one :class:`speechssl.evaluation.superb.scores.Score` a source and seed
+- `scores`: row -> a list with one :class:`speechssl.evaluation.superb.scores.Score` a source, seed and fold
 - `summary`: row -> score of the test part -> `mean`, `spread` (sample standard deviation over sources and seeds; 0 for
-  one) and `runs`; `valid` has the same of the validation part
+  one; of folds the mean counts) and `runs`; `valid` has the same of the validation part
 
 Beside it, `predictions/<row>-<number>-seed<seed>.tsv` has what was predicted of every test utterance (of every
 trial where those are scored).
@@ -19,6 +19,8 @@ trial where those are scored).
 from __future__ import annotations
 
 import json
+import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +46,10 @@ PROTOCOL = (
 class SuperbResults:
     """Collects what was measured in one task."""
 
-    def __init__(self, settings: SuperbSettings, data: TaskData, problem: Problem) -> None:
+    def __init__(self, settings: SuperbSettings, divisions: Sequence[TaskData], problem: Problem) -> None:
         self._settings = settings
-        self._data = data
+        self._data = divisions[0]
+        self._folds = [data.fold for data in divisions if data.fold]
         self._problem = problem
         self._rows = EncoderScores(BENCHMARK, settings)
         self._predictions: dict[str, str] = {}
@@ -58,7 +61,9 @@ class SuperbResults:
         lines = [
             f"{name}\t{json.dumps(prediction, ensure_ascii=False)}\n" for name, prediction in score.predictions.items()
         ]
-        self._predictions[f"{rival.name}-{number}-seed{score.seed}.tsv"] = "id\tprediction\n" + "".join(lines)
+        self._predictions[f"{rival.name}-{number}-seed{score.seed}{score.fold and '-'}{score.fold}.tsv"] = (
+            "id\tprediction\n" + "".join(lines)
+        )
 
     def to_json(self, plan: Plan, rates: list[float]) -> dict[str, Any]:
         """Return all that is known, see the module's docstring."""
@@ -85,6 +90,7 @@ class SuperbResults:
             "name": self._settings.task,
             "title": task.title,
             "folder": str(self._data.folder),
+            "folds": self._folds,
             "metrics": list(self._problem.metrics),
             "lower_is_better": self._problem.lower_is_better,
             "utterances": {name: len(part) for name, part in parts.items()},
@@ -98,4 +104,12 @@ class SuperbResults:
 
 
 def _summary(scores: list[dict[str, Any]], part: str) -> dict[str, Any]:
-    return {name: mean_and_spread([score[part][name] for score in scores]) for name in scores[0][part]}
+    """Return mean and spread over sources and seeds; of each the mean of its folds counts."""
+    return {name: mean_and_spread(_means(scores, part, name)) for name in scores[0][part]}
+
+
+def _means(scores: list[dict[str, Any]], part: str, name: str) -> list[float]:
+    folds: dict[tuple[str, int], list[float]] = {}
+    for score in scores:
+        folds.setdefault((score["source"], score["seed"]), []).append(score[part][name])
+    return [statistics.fmean(values) for values in folds.values()]

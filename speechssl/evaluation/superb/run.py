@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import logging
 import shutil
@@ -20,7 +21,7 @@ from speechssl.evaluation.superb.reading import columns_of, input_files, read_da
 from speechssl.evaluation.superb.results import BENCHMARK, SuperbResults
 from speechssl.evaluation.superb.scores import Race, score_seeds
 from speechssl.evaluation.superb.settings import ALL, SuperbSettings
-from speechssl.evaluation.superb.states import FrozenEncoder, StateStore
+from speechssl.evaluation.superb.states import FrozenEncoder, SomeStates, States, StateStore
 from speechssl.evaluation.superb.tasks import PRESETS, TASKS
 from speechssl.evaluation.superb.training import Part, Plan
 from speechssl.models.checksum import weights_checksum
@@ -34,15 +35,15 @@ def run_superb(settings: SuperbSettings) -> None:
     """Evaluate all encoders in one task, write its results and the table of all tasks in `out_dir`, and print it."""
     out = Path(settings.out_dir)
     require_own_folder(out, BENCHMARK)
-    data = read_data(settings)
-    _require_groups(data, settings.groups)
-    problem = TASKS[settings.task].problem(data, columns_of(settings))
-    results = SuperbResults(settings, data, problem)
+    divisions = read_data(settings)
+    _require_groups(divisions[0], settings.groups)
+    problems = [TASKS[settings.task].problem(data, columns_of(settings)) for data in divisions]
+    results = SuperbResults(settings, divisions, problems[0])
     folder = out / settings.task
     plans = [plan_of(settings, seed) for seed in settings.seeds]
     rates = rates_of(settings)
     for rival in _rivals(settings):
-        _evaluate(rival, data, problem, settings, plans, results)
+        _evaluate(rival, list(zip(divisions, problems, strict=True)), settings, plans, results)
     results.write(folder, plans[0], rates)
     shutil.rmtree(folder / "runs", ignore_errors=True)
     write_overview(out)
@@ -103,8 +104,7 @@ def _require_groups(data: TaskData, groups: Sequence[str]) -> None:
 
 def _evaluate(
     rival: Contestant,
-    data: TaskData,
-    problem: Problem,
+    divisions: Sequence[tuple[TaskData, Problem]],
     settings: SuperbSettings,
     plans: Sequence[Plan],
     results: SuperbResults,
@@ -112,25 +112,26 @@ def _evaluate(
     """Compute the encoder's hidden states, or find them, then train and score all heads on them."""
     started = time.monotonic()
     encoder = rival.build()
-    gain = TASKS[settings.task].gain
-    frozen = FrozenEncoder(encoder, rival.source, plans[0].device, gain, settings.batch_seconds, problem.min_frames)
+    task, min_frames = TASKS[settings.task], divisions[0][1].min_frames
+    frozen = FrozenEncoder(encoder, rival.source, plans[0].device, task.gain, settings.batch_seconds, min_frames)
     store = StateStore(settings.cache_dir, settings.cache_gb * 1e9)
-    pieces = {part: problem.pieces(part, data.parts[part], encoder.frame_rate) for part in PARTS}
-    parts = {
-        part: Part(found, store.states(frozen, found, problem.pooled, f"{settings.task} {part}"))
-        for part, found in pieces.items()
-    }
+    weights = weights_checksum(encoder)
+    races = [
+        Race(
+            problem=problem,
+            parts={part: _part(part, data, store, frozen, problem, settings) for part in PARTS},
+            shape=(frozen.layers, encoder.dim),
+            rates=rates_of(settings),
+            groups=settings.groups,
+            folder=Path(settings.out_dir) / settings.task / "runs",
+            fold=data.fold,
+            identity=_identity(settings, data, rival, weights),
+        )
+        for data, problem in divisions
+    ]
     encoded = time.monotonic()
-    race = Race(
-        problem=problem,
-        parts=parts,
-        shape=(frozen.layers, encoder.dim),
-        rates=rates_of(settings),
-        groups=settings.groups,
-        folder=Path(settings.out_dir) / settings.task / "runs",
-        identity=_identity(settings, data, rival, weights_checksum(encoder)),
-    )
-    for score in progress(score_seeds(race, plans), f"heads on {rival.source}", "seed", len(plans)):
+    scores = itertools.chain.from_iterable(score_seeds(race, plans) for race in races)
+    for score in progress(scores, f"heads on {rival.source}", "head", len(races) * len(plans)):
         results.add(rival, encoder, score)
     logger.info(
         "%s (%s): encoding %.1f s, heads %.1f s",
@@ -139,6 +140,22 @@ def _evaluate(
         encoded - started,
         time.monotonic() - encoded,
     )
+
+
+def _part(
+    name: str, data: TaskData, store: StateStore, frozen: FrozenEncoder, problem: Problem, settings: SuperbSettings
+) -> Part:
+    """Return one part with its hidden states."""
+    utterances = problem.pieces(name, data.parts[name], frozen.encoder.frame_rate)
+    states: States
+    if data.whole:
+        places = {utterance.name: row for row, utterance in enumerate(data.whole)}
+        whole = store.states(frozen, data.whole, problem.pooled, settings.task)
+        states = SomeStates(whole, [places[utterance.name] for utterance in utterances])
+    else:
+        states = store.states(frozen, utterances, problem.pooled, f"{settings.task} {name}")
+    balanced = name == "train" and TASKS[settings.task].balanced
+    return Part(utterances, states, columns_of(settings)[0] if balanced else None)
 
 
 def _identity(settings: SuperbSettings, data: TaskData, rival: Contestant, weights: str) -> str:

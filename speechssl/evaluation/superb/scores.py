@@ -19,6 +19,8 @@ from speechssl.evaluation.superb.training import Part, Plan, Trained, predict, t
 class Score:
     """What one head, at the best of the learning rates, gave."""
 
+    fold: str
+    """The one that was tested, of a task in folds; else empty."""
     seed: int
     lr: float
     """The chosen one."""
@@ -51,6 +53,8 @@ class Race:
     groups: Sequence[str]
     folder: Path
     """Where unfinished trainings are kept."""
+    fold: str
+    """The one that is tested, of a task in folds; else empty."""
     identity: str
     """Changes with everything but the plan that a training depends on."""
 
@@ -84,6 +88,7 @@ def _score(race: Race, plan: Plan, lr: float, trained: Mapping[float, Trained]) 
     predictions = said_of(test)
     first = problem.metrics[0]
     return Score(
+        fold=race.fold,
         seed=plan.seed,
         lr=lr,
         step=chosen.step,

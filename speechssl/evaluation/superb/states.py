@@ -64,6 +64,24 @@ class StoredStates:
         return torch.from_numpy(batch), torch.from_numpy(lengths)
 
 
+class SomeStates:
+    """The states of some of the utterances.
+
+    Args:
+        states: of all of them.
+        rows: which ones.
+    """
+
+    def __init__(self, states: States, rows: Sequence[int]) -> None:
+        self.frames = states.frames[list(rows)]
+        self._states = states
+        self._rows = rows
+
+    def batch(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return the states of some of them."""
+        return self._states.batch([self._rows[row] for row in rows])
+
+
 class FreshStates:
     """States that are computed whenever they are asked for: for parts that no disk should hold.
 

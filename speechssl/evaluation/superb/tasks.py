@@ -28,6 +28,8 @@ class Task:
     published_lr: float
     columns: tuple[str, ...] = ("label",)
     """Label columns, unless others are named."""
+    balanced: bool = False
+    """Whether training draws all classes of the first column equally often, as s3prl does for KS."""
     gain: float = 1.0
     """Factor on the waveform."""
     optimizer: str = "adam"
@@ -41,7 +43,15 @@ TASKS = {
     "pr": Task("phone recognition", PhoneRecognition, 100_000, 32, 1_000, (1e-2, 1e-3), 1e-2, ("phones",)),
     "asr": Task("speech recognition", SpeechRecognition, 200_000, 32, 2_000, (1e-3, 1e-4), 1e-4, ("transcription",)),
     "ks": Task(
-        "keyword spotting", Classification, 200_000, 32, 5_000, _CLASSIFICATION_RATES, 1e-4, gain=10 ** (-3 / 20)
+        "keyword spotting",
+        Classification,
+        200_000,
+        32,
+        5_000,
+        _CLASSIFICATION_RATES,
+        1e-4,
+        balanced=True,
+        gain=10 ** (-3 / 20),
     ),
     "sid": Task("speaker identification", Classification, 200_000, 32, 5_000, _CLASSIFICATION_RATES, 1e-4),
     "er": Task("emotion recognition", Classification, 30_000, 32, 1_000, _CLASSIFICATION_RATES, 1e-4),

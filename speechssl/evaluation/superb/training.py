@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from speechssl.errors import UserError
@@ -46,6 +48,16 @@ class Part:
 
     utterances: Sequence[Utterance]
     states: States
+    balanced: str | None = None
+    """Column whose values training draws equally often, with replacement; None: every utterance once an epoch."""
+
+    def probabilities(self) -> npt.NDArray[np.float64] | None:
+        """Return `(utterances,)`: how probable it is that the next one is drawn; None where nothing is drawn."""
+        if self.balanced is None:
+            return None
+        values = [utterance.labels[self.balanced] for utterance in self.utterances]
+        counts = Counter(values)
+        return np.array([1 / (len(counts) * counts[value]) for value in values])
 
 
 @dataclass(frozen=True)
@@ -79,7 +91,7 @@ def train_head(problem: Problem, train: Part, valid: Part, shape: tuple[int, int
     with torch.random.fork_rng(devices=[plan.device] if plan.device.type == "cuda" else []):
         run = _Run(problem, train, shape, plan)
         run.restore(saved)
-        for rows in _batches(train.states.frames, plan, run.step):
+        for rows in _batches(train, plan, run.step):
             run.update(rows)
             if run.step % plan.check_every == 0 or run.step == plan.steps:
                 run.look(valid)
@@ -181,11 +193,12 @@ class _Run:
             torch.cuda.set_rng_state(state["random_cuda"], self._plan.device)
 
 
-def _batches(frames: np.ndarray[Any, np.dtype[np.int64]], plan: Plan, done: int) -> Iterator[list[int]]:
+def _batches(train: Part, plan: Plan, done: int) -> Iterator[list[int]]:
     """Yield the rows of every update after `done`; they depend on the seed and the update's number only."""
+    probabilities = train.probabilities()
     epoch, step = 0, 0
     while True:
-        for rows in _epoch(frames, plan, epoch):
+        for rows in _epoch(train.states.frames, probabilities, plan, epoch):
             if step >= plan.steps:
                 return
             if step >= done:
@@ -194,10 +207,15 @@ def _batches(frames: np.ndarray[Any, np.dtype[np.int64]], plan: Plan, done: int)
         epoch += 1
 
 
-def _epoch(frames: np.ndarray[Any, np.dtype[np.int64]], plan: Plan, epoch: int) -> list[list[int]]:
-    """Return all rows once, in batches of similar length, the batches in a random order."""
+def _epoch(
+    frames: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float64] | None, plan: Plan, epoch: int
+) -> list[list[int]]:
+    """Return as many rows as there are, in batches of similar length, the batches in a random order."""
     random = np.random.default_rng([plan.seed, epoch])
-    order = random.permutation(len(frames))
+    if probabilities is None:
+        order = random.permutation(len(frames))
+    else:
+        order = random.choice(len(frames), len(frames), p=probabilities)
     at_once = _BATCHES_AT_ONCE * plan.batch_size
     batches = []
     for first in range(0, len(order), at_once):

@@ -97,10 +97,10 @@ def test_the_seed_decides_and_other_random_numbers_are_left_alone(task_dir, tmp_
 
 def test_an_epoch_has_every_utterance_once_in_batches_of_similar_length():
     frames = np.arange(103) % 40
-    batches = training._epoch(frames, replace(PLAN, batch_size=10), 0)
+    batches = training._epoch(frames, None, replace(PLAN, batch_size=10), 0)
     assert sorted(row for batch in batches for row in batch) == list(range(103))
     assert max(np.ptp(frames[batch]) for batch in batches) < 10
-    assert batches != training._epoch(frames, replace(PLAN, batch_size=10), 1)
+    assert batches != training._epoch(frames, None, replace(PLAN, batch_size=10), 1)
 
 
 def test_updates_without_a_finite_gradient_are_counted_and_end_the_run(task_dir, tmp_path, monkeypatch):
@@ -118,3 +118,19 @@ def test_predictions_stand_in_the_order_of_the_utterances(task_dir, tmp_path):
     one_by_one = predict(problem, best.head, parts["test"], 1, CPU)
     assert predict(problem, best.head, parts["test"], 4, CPU) == one_by_one
     assert problem.scores(one_by_one, parts["test"].utterances)["accuracy"] == 1.0
+
+
+def test_balanced_training_draws_all_classes_equally_often(task_dir):
+    data = read_task(task_dir, ["label"])
+    kept = [item for item in data.parts["train"] if item.labels["label"] != "c"] * 5
+    kept += [item for item in data.parts["train"] if item.labels["label"] == "c"][:2]
+    part = Part(kept, FixedStates(kept, True), balanced="label")
+    drawn = [
+        kept[row].labels["label"]
+        for epoch in range(20)
+        for rows in training._epoch(part.states.frames, part.probabilities(), PLAN, epoch)
+        for row in rows
+    ]
+    assert len(drawn) == 20 * len(kept)
+    for label in "abc":
+        assert drawn.count(label) / len(drawn) == pytest.approx(1 / 3, abs=0.04)

@@ -1,0 +1,51 @@
+"""Tasks in folds (ER): each fold is tested in turn, and a fifth of the others is what its heads are chosen on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from speechssl.errors import UserError
+from speechssl.evaluation.superb.data import TaskData, Utterance
+
+COLUMN = "fold"
+_VALID_SHARE = 0.2
+"""As in s3prl's ER."""
+
+
+def divide(data: TaskData, utterances: Sequence[Utterance]) -> list[TaskData]:
+    """Return one division a fold.
+
+    Which utterances a fold's heads are chosen on depends on the names only, not on the order of the utterances.
+
+    Args:
+        data: what all divisions have in common.
+        utterances: all of them, with a label `fold`.
+
+    Raises:
+        UserError: there is one fold only, or one has a name that no file could have.
+    """
+    whole = sorted(utterances, key=lambda utterance: utterance.name)
+    folds = sorted({utterance.labels[COLUMN] for utterance in whole})
+    if len(folds) < 2:
+        raise UserError(f"{data.name('folds')}: all utterances are of the fold '{folds[0]}'; give two or more")
+    wrong = [fold for fold in folds if not re.fullmatch(r"\w[\w.-]*", fold)]
+    if wrong:
+        raise UserError(f"{data.name('folds')}: '{wrong[0]}' is no name of a fold: take letters, digits, _, . and -")
+    return [
+        replace(data, fold=fold, whole=whole, parts=_parts(whole, fold, number)) for number, fold in enumerate(folds)
+    ]
+
+
+def _parts(whole: Sequence[Utterance], fold: str, number: int) -> dict[str, list[Utterance]]:
+    others = [utterance for utterance in whole if utterance.labels[COLUMN] != fold]
+    order = np.random.default_rng(number).permutation(len(others))
+    chosen = set(order[: max(1, round(_VALID_SHARE * len(others)))].tolist())
+    return {
+        "train": [utterance for row, utterance in enumerate(others) if row not in chosen],
+        "valid": [utterance for row, utterance in enumerate(others) if row in chosen],
+        "test": [utterance for utterance in whole if utterance.labels[COLUMN] == fold],
+    }
