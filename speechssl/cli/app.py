@@ -28,7 +28,7 @@ COMMANDS = {
     "distill": "train a fresh encoder of clips on clusters, by self-distillation (UnFuSeD)",
     "finetune": "fine-tune an encoder on classes; the best epoch on held-out audio stays",
     "pseudo_label": "label unlabelled recordings by a fine-tuned classifier, where nearest neighbours agree",
-    "evaluate": "frozen encoders side by side: probes, or a benchmark (LAPE, HEAR)",
+    "evaluate": "frozen encoders side by side: probes, or a benchmark (LAPE, HEAR, SUPERB)",
     "export": "write an encoder for s3prl or Hugging Face, checked against our own",
     "report": "one HTML page and a RESULTS.md from what a run left behind",
 }

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from speechssl.cli.app import main
-from tests.evaluation.superb.fake_corpora import LEXICON, text, write_fluent, write_librispeech, write_speech_commands
+from tests.evaluation.superb.fake_corpora import (
+    LEXICON,
+    text,
+    write_fluent,
+    write_iemocap,
+    write_librispeech,
+    write_speech_commands,
+)
 
 FAST = ["steps=4", "batch_size=4", "lr=[1e-2]", "baselines=[fbank]"]
 LOST = ("pr", "asr", "sid", "er", "ic")
@@ -47,6 +54,14 @@ def test_intents_have_the_three_columns_of_the_corpus(tmp_path: Path):
     assert superb("ic", root, tmp_path / "out") == 0
     task = json.loads((tmp_path / "out" / "ic" / "results.json").read_text())["task"]
     assert task["classes"] == {"action": 1, "object": 1, "location": 1}
+
+
+def test_emotions_are_tested_in_each_session(tmp_path: Path):
+    root = write_iemocap(tmp_path / "IEMOCAP_full_release")
+    assert superb("er", root, tmp_path / "out") == 0
+    results = json.loads((tmp_path / "out" / "er" / "results.json").read_text())
+    assert [score["fold"] for score in results["scores"]["fbank"]] == [f"session{number}" for number in range(1, 6)]
+    assert results["task"]["classes"] == {"label": 4} and results["summary"]["fbank"]["accuracy"]["runs"] == 1
 
 
 def test_what_is_there_is_evaluated_and_what_is_not_is_listed(
