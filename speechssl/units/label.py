@@ -22,6 +22,7 @@ from speechssl.files import checksum, read_json, write_json
 from speechssl.progress import progress
 from speechssl.units.features import Features, FeatureSettings, encoder_files, open_features
 from speechssl.units.kmeans import Quantizer
+from speechssl.units.memory import hand_back_memory
 from speechssl.units.model import CENTROIDS, DESCRIPTION, KMeansModel, read_kmeans
 from speechssl.units.processes import Processes, joined_processes, resolve_device
 from speechssl.units.quality import PhoneStatistics, UnitStatistics, unit_quality
@@ -121,6 +122,7 @@ def labelled_rows(
     for share in shares:
         for rows in processes.gather(list(islice(labelled, len(share)))):
             yield from rows
+        hand_back_memory()
 
 
 def _shares(recordings: int, processes: Processes) -> Iterator[range]:

@@ -1,6 +1,9 @@
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import pytest
 
-from speechssl.data.manifest import Paths, read_manifest, write_manifest
+from speechssl.data.manifest import read_manifest, write_manifest
 from speechssl.errors import UserError
 
 
@@ -22,9 +25,14 @@ def test_written_as_fairseq_reads_it(tmp_path, monkeypatch):
     assert read_manifest("train.tsv").paths[1] == "ä  b.wav"
 
 
-def test_paths_are_a_sequence_of_their_names():
-    names = ["a/1.wav", "ä/2.wav", "", "日本.flac", "a/1.wav"]
-    paths = Paths(iter(names))
+def written(folder, names):
+    write_manifest(folder / "names.tsv", folder, [(name, 100 + number) for number, name in enumerate(names)])
+    return read_manifest(folder / "names.tsv")
+
+
+def test_paths_are_a_sequence_of_their_names(tmp_path):
+    names = ["a/1.wav", "ä/2.wav", "b", "日本.flac", "a/1.wav"]
+    paths = written(tmp_path, names).paths
     assert list(paths) == names and len(paths) == 5
     assert [paths[place] for place in range(-5, 5)] == names + names
     assert paths[1:4] == names[1:4] and paths[::-2] == names[::-2]
@@ -32,6 +40,43 @@ def test_paths_are_a_sequence_of_their_names():
     for outside in (5, -6):
         with pytest.raises(IndexError):
             paths[outside]
+
+
+def test_a_manifest_that_is_replaced_later_changes_nothing(tmp_path):
+    before = written(tmp_path, ["a.wav", "b.wav"])
+    written(tmp_path, ["other.wav", "c.wav", "d.wav"])
+    assert list(before.paths) == ["a.wav", "b.wav"]
+
+
+def test_a_manifest_that_is_cut_while_it_is_read_is_told(tmp_path):
+    manifest = written(tmp_path, ["a.wav", "b.wav"])
+    with open(tmp_path / "names.tsv", "r+") as file:
+        file.truncate(5)
+    with pytest.raises(UserError, match=r"names\.tsv has changed while it was read"):
+        manifest.paths[1]
+
+
+def test_threads_read_paths_side_by_side(tmp_path):
+    names = [f"folder/{number}.wav" for number in range(5000)]
+    paths = written(tmp_path, names).paths
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(paths.__getitem__, range(5000))) == names
+
+
+def test_the_file_is_closed_when_nobody_needs_it(tmp_path):
+    open_files = Path("/proc/self/fd")
+    before = len(list(open_files.iterdir()))
+    manifest = written(tmp_path, ["a.wav"])
+    assert len(list(open_files.iterdir())) == before + 1
+    del manifest
+    assert len(list(open_files.iterdir())) == before
+
+
+def test_line_ends_of_windows(tmp_path):
+    (tmp_path / "a.tsv").write_bytes(b"/root\r\na.wav\t5\r\nb.wav\t6\r\n")
+    manifest = read_manifest(tmp_path / "a.tsv")
+    assert manifest.root == Path("/root") and list(manifest.paths) == ["a.wav", "b.wav"]
+    assert manifest.samples.tolist() == [5, 6]
 
 
 @pytest.mark.parametrize(
