@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from speechssl.audio import SAMPLE_RATE, AudioError, audio_length, read_audio
 from speechssl.errors import UserError, nearest
+from speechssl.evaluation.superb.beside import Beside, Line
 
 PARTS = ("train", "valid", "test")
 FIXED = ("id", "path", "start", "end")
@@ -69,18 +70,22 @@ class TaskData:
     """The one that is tested, of a task in folds."""
     whole: Sequence[Utterance] = ()
     """All utterances of a task in folds: they are encoded once, and the parts are taken from them."""
+    beside: Mapping[str, Sequence[Line]] = field(default_factory=dict)
+    """What a part has beside its utterances: trials, or who speaks when."""
 
     def name(self, part: str) -> str:
         """Return what messages call a part."""
         return f"{self.corpus} ({self.folder}), {part}" if self.corpus else str(self.folder / f"{part}.csv")
 
     def fingerprint(self) -> str:
-        """Return a checksum of all names, paths, stretches and labels."""
+        """Return a checksum of all names, paths, stretches and labels, and of what is beside them."""
         digest = hashlib.sha256(self.fold.encode())
         for part, utterances in self.parts.items():
             for item in utterances:
                 facts = [part, item.name, str(item.audio), item.first_sample, item.samples, dict(item.labels)]
                 digest.update(json.dumps(facts).encode())
+        for part, lines in self.beside.items():
+            digest.update(json.dumps([part, [dict(line.cells) for line in lines]]).encode())
         return digest.hexdigest()
 
 
@@ -99,18 +104,26 @@ class Table:
     """Line of the first row, in a file with a line a row."""
 
 
-def csv_files(folder: str | Path) -> list[Path]:
+def csv_files(folder: str | Path, beside: Beside | None = None) -> list[Path]:
     """Return the files that a task of csv is."""
+    return [*_part_files(folder), *(beside.files(folder) if beside else [])]
+
+
+def _part_files(folder: str | Path) -> list[Path]:
     return [Path(folder) / f"{part}.csv" for part in PARTS]
 
 
-def read_task(folder: str | Path, columns: Sequence[str]) -> TaskData:
+def read_task(
+    folder: str | Path, columns: Sequence[str], labelled: Sequence[str] = PARTS, beside: Beside | None = None
+) -> TaskData:
     """Read the three csv files of a task, and the length of every audio file.
 
     Args:
         folder: with `train.csv`, `valid.csv` and `test.csv`, whose lines are a :data:`Row` each; a path is absolute, or
             from the folder.
         columns: labels that the task needs, none of them empty.
+        labelled: parts that need them.
+        beside: another table that the task reads.
 
     Raises:
         UserError: a missing file, or what is wrong with its rows, see :func:`utterances_of`.
@@ -118,7 +131,11 @@ def read_task(folder: str | Path, columns: Sequence[str]) -> TaskData:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"data_dir={folder} does not exist; it needs train.csv, valid.csv and test.csv")
-    return TaskData(folder, {file.stem: utterances_of(read_csv(file), columns) for file in csv_files(folder)})
+    parts = {
+        file.stem: utterances_of(read_csv(file), columns if file.stem in labelled else ())
+        for file in _part_files(folder)
+    }
+    return TaskData(folder, parts, beside=beside.read(folder) if beside else {})
 
 
 def read_csv(file: Path) -> Table:

@@ -107,6 +107,7 @@ def _facts(results: TaskResults) -> Iterator[str]:
         yield "classes: " + ", ".join(f"{column} {number}" for column, number in task["classes"].items())
     if "tokens" in task:
         yield f"{task['tokens']} tokens"
+    yield from task.get("notes", [])
 
 
 def _group_table(results: TaskResults, column: str) -> list[list[str]]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from speechssl.errors import UserError
+from speechssl.evaluation.superb.beside import Line
 from speechssl.evaluation.superb.corpora import CORPORA
 from speechssl.evaluation.superb.corpora.layout import FOLDS, CorpusTask, Place
 from speechssl.evaluation.superb.data import Row, Table, TaskData, csv_files, read_csv, read_task, utterances_of
@@ -29,21 +30,23 @@ def read_data(settings: SuperbSettings) -> list[TaskData]:
     Raises:
         UserError: something of the corpus is missing, or what is wrong with its rows or those of csv.
     """
-    columns = columns_of(settings)
+    columns, task = columns_of(settings), TASKS[settings.task]
     if settings.data_dir is not None:
-        folds = Path(settings.data_dir) / f"{FOLDS}.csv"
-        if folds.is_file():
+        folds = _folds(settings)
+        if folds:
             data = TaskData(Path(settings.data_dir), {})
             return divide(data, utterances_of(read_csv(folds), [*columns, COLUMN]))
-        return [read_task(settings.data_dir, columns)]
+        return [read_task(settings.data_dir, columns, task.labelled, task.beside)]
     corpus, place = corpus_of(settings)
     corpus.require(settings.task, place)
     data = TaskData(place.root, {}, corpus.title)
-    tables = {part: _table(data, part, rows) for part, rows in corpus.rows(place).items()}
+    rows = corpus.rows(place)
+    tables = {part: _table(data, part, of_part) for part, of_part in rows.items()}
     if FOLDS in tables:
         return divide(data, utterances_of(tables[FOLDS], [*columns, COLUMN]))
-    parts = {part: utterances_of(table, columns) for part, table in tables.items()}
-    return [replace(data, parts=parts)]
+    parts = {part: utterances_of(table, columns if part in task.labelled else ()) for part, table in tables.items()}
+    beside = {part: _lines(data, part, cells) for part, cells in corpus.read_beside(place, rows).items()}
+    return [replace(data, parts=parts, beside=beside)]
 
 
 def corpus_of(settings: SuperbSettings) -> tuple[CorpusTask, Place]:
@@ -61,8 +64,8 @@ def corpus_of(settings: SuperbSettings) -> tuple[CorpusTask, Place]:
 def input_files(settings: SuperbSettings) -> list[Path]:
     """Return the files that say which utterances there are."""
     if settings.data_dir is not None:
-        folds = Path(settings.data_dir) / f"{FOLDS}.csv"
-        return [folds] if folds.is_file() else csv_files(settings.data_dir)
+        folds = _folds(settings)
+        return [folds] if folds else csv_files(settings.data_dir, TASKS[settings.task].beside)
     corpus, place = corpus_of(settings)
     return corpus.files(place)
 
@@ -73,3 +76,14 @@ def _table(data: TaskData, part: str, rows: Sequence[Row]) -> Table:
         raise UserError(f"{data.name(part)}: no utterances are there; unpack the corpus again")
     ordered = sorted(rows, key=lambda row: row["id"])
     return Table(data.name(part), data.folder, ordered, "unpack the corpus again")
+
+
+def _lines(data: TaskData, part: str, rows: Sequence[Row]) -> list[Line]:
+    """Return what a part has beside its utterances, each with its number for messages."""
+    return [Line(f"{data.name(part)}, number {number} beside it", row) for number, row in enumerate(rows, start=1)]
+
+
+def _folds(settings: SuperbSettings) -> Path | None:
+    """Return the csv of a task in folds, if it is one; what has a table beside its parts is not."""
+    file = Path(str(settings.data_dir)) / f"{FOLDS}.csv"
+    return file if file.is_file() and TASKS[settings.task].beside is None else None

@@ -23,8 +23,10 @@ class SuperbSettings:
     task: str = MISSING
     """One of SUPERB's tasks, e.g. `ks` (a wrong one lists them), or `all` whose corpora are there."""
     data_dir: str | None = None
-    """Folder with `train.csv`, `valid.csv` and `test.csv`: the columns `id`, `path` and the task's labels. Give either
-    this or `corpus_dir`."""
+    """Folder with `train.csv`, `valid.csv` and `test.csv`: the columns `id`, `path` and the task's labels. `asv` reads
+    trials beside them (`valid_trials.csv`, `test_trials.csv`: `label` 1 or 0, `first`, `second`), `sd` who speaks when
+    (`train_segments.csv` and so on: `id`, `start`, `end` in seconds, `speaker`; or `.rttm`). Give either this or
+    `corpus_dir`."""
     corpus_dir: str | None = None
     """Folder of the task's official corpus as it is unpacked, or the folder above it; with `task=all` the folder of all
     of them."""

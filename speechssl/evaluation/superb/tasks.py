@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from speechssl.evaluation.superb.beside import Beside
+from speechssl.evaluation.superb.data import PARTS
 from speechssl.evaluation.superb.problems.classification import Classification
+from speechssl.evaluation.superb.problems.diarization import Diarization
 from speechssl.evaluation.superb.problems.problem import MakeProblem
 from speechssl.evaluation.superb.problems.slots import SlotFilling
 from speechssl.evaluation.superb.problems.transcription import PhoneRecognition, SpeechRecognition
+from speechssl.evaluation.superb.problems.verification import SpeakerVerification
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,10 @@ class Task:
     """Label columns, unless others are named."""
     balanced: bool = False
     """Whether training draws all classes of the first column equally often, as s3prl does for KS."""
+    labelled: tuple[str, ...] = PARTS
+    """Parts whose utterances need labels."""
+    beside: Beside | None = None
+    """Another table that it reads."""
     gain: float = 1.0
     """Factor on the waveform."""
     optimizer: str = "adam"
@@ -57,6 +65,30 @@ TASKS = {
     "er": Task("emotion recognition", Classification, 30_000, 32, 1_000, _CLASSIFICATION_RATES, 1e-4),
     "ic": Task("intent classification", Classification, 200_000, 32, 5_000, _CLASSIFICATION_RATES, 1e-4),
     "sf": Task("slot filling", SlotFilling, 200_000, 32, 2_000, (1e-3, 1e-4), 1e-4, columns=("transcription", "iob")),
+    "asv": Task(
+        "speaker verification",
+        SpeakerVerification,
+        200_000,
+        50,
+        10_000,
+        (1e-3, 1e-4, 1e-5),
+        1e-4,
+        labelled=("train",),
+        beside=Beside("trials", ("label", "first", "second"), ("valid", "test")),
+        optimizer="adamw",
+        clip=1e3,
+    ),
+    "sd": Task(
+        "speaker diarization",
+        Diarization,
+        30_000,
+        32,
+        500,
+        (1e-2, 1e-3, 1e-4),
+        1e-4,
+        columns=(),
+        beside=Beside("segments", ("id", "start", "end", "speaker"), PARTS, rttm=True),
+    ),
 }
 """By the name that SUPERB gives them."""
 

@@ -99,7 +99,7 @@ def test_it_reads_two_columns(task_dir: Path):
 
 
 def test_the_command(task_dir: Path, tmp_path: Path, encoder_dir: Path):
-    results = superb("sf", task_dir, tmp_path / "out", encoder_dir, "baselines=[]", "steps=4", "lr=[1e-3]")
+    results = superb("sf", task_dir, tmp_path / "out", encoder_dir, "baselines=[]", "steps=2", "lr=[1e-3]")
     assert results["task"]["metrics"] == ["slot_type_f1", "slot_value_cer"]
     assert not results["task"]["lower_is_better"]
     assert set(results["summary"]["tiny"]) == {"slot_type_f1", "slot_value_cer", "valid"}
