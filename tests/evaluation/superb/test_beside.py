@@ -1,0 +1,37 @@
+"""Trials and segments of the official corpora reach their problems."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from speechssl.errors import UserError
+from speechssl.evaluation.superb.problems.diarization import Diarization
+from speechssl.evaluation.superb.problems.verification import SpeakerVerification
+from speechssl.evaluation.superb.reading import read_data
+from speechssl.evaluation.superb.settings import SuperbSettings
+from tests.evaluation.superb.fake_corpora import text, write_libri2mix, write_trials
+
+
+def settings(task: str, folder: Path) -> SuperbSettings:
+    return SuperbSettings(task=task, corpus_dir=str(folder), out_dir="out", encoders={"one": "two"})
+
+
+def test_trials_of_voxceleb1(tmp_path: Path):
+    root = write_trials(tmp_path / "VoxCeleb1")
+    (data,) = read_data(settings("asv", tmp_path))
+    problem = SpeakerVerification(data, ["label"])
+    assert problem.facts()["notes"] == [f"trials: valid {len(data.beside['valid'])}, test {len(data.beside['test'])}"]
+    lines = (root / "veri_test2.txt").read_text().splitlines()
+    text(root / "veri_test2.txt", *lines, lines[0].replace("1 ", "7 ", 1))
+    (data,) = read_data(settings("asv", tmp_path))
+    with pytest.raises(UserError, match=rf"VoxCeleb1.*test, number {len(lines) + 1} beside it: the label '7'"):
+        SpeakerVerification(data, ["label"])
+
+
+def test_segments_of_libri2mix(tmp_path: Path):
+    write_libri2mix(tmp_path / "Libri2Mix")
+    (data,) = read_data(settings("sd", tmp_path))
+    chunks = Diarization(data, ()).pieces("test", data.parts["test"], 100.0)
+    assert len(chunks) == len(data.parts["test"]) and all(chunk.targets.sum() > 0 for chunk in chunks)
