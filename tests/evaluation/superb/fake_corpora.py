@@ -79,7 +79,7 @@ def write_trials(root: Path) -> Path:
     ]
     text(root / "iden_split.txt", *(f"{1 + number % 3} {path}" for number, path in enumerate(spoken)))
     for path in spoken:
-        audio(root / ("test" if path[:7] in speakers[4:] else "dev") / "wav" / path)
+        audio(root / ("test" if path[:7] in speakers[4:] else "dev") / "wav" / path, 8000)
     text(root / "veri_test2.txt", *TRIALS)
     return root
 

@@ -13,8 +13,10 @@ from tests.evaluation.superb.fake_corpora import (
     text,
     write_fluent,
     write_iemocap,
+    write_libri2mix,
     write_librispeech,
     write_speech_commands,
+    write_trials,
 )
 
 FAST = ["steps=4", "batch_size=4", "lr=[1e-2]", "baselines=[fbank]"]
@@ -62,6 +64,18 @@ def test_emotions_are_tested_in_each_session(tmp_path: Path):
     results = json.loads((tmp_path / "out" / "er" / "results.json").read_text())
     assert [score["fold"] for score in results["scores"]["fbank"]] == [f"session{number}" for number in range(1, 6)]
     assert results["task"]["classes"] == {"label": 4} and results["summary"]["fbank"]["accuracy"]["runs"] == 1
+
+
+def test_speakers_and_mixtures_of_the_corpora(tmp_path: Path):
+    write_trials(tmp_path / "VoxCeleb1")
+    write_libri2mix(tmp_path / "Libri2Mix")
+    for task in ("asv", "sd"):
+        assert superb(task, tmp_path, tmp_path / "out", "check_every=4") == 0
+    asv, sd = (json.loads((tmp_path / "out" / task / "results.json").read_text()) for task in ("asv", "sd"))
+    assert asv["task"]["utterances"] == {"train": 12, "valid": 12, "test": 3} and asv["task"]["classes"] == {"label": 2}
+    assert "trials: valid 24, test 2" in asv["task"]["notes"]
+    assert sd["task"]["utterances"] == {"train": 2, "valid": 2, "test": 2}
+    assert "der" in sd["summary"]["fbank"]
 
 
 def test_what_is_there_is_evaluated_and_what_is_not_is_listed(

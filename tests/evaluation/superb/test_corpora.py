@@ -210,6 +210,9 @@ def test_a_broken_list_of_trials(tmp_path: Path):
     text(root / "veri_test2.txt", "1 id10270/ddd/00002.wav")
     with pytest.raises(UserError, match=r"veri_test2\.txt line 1 is not"):
         rows_of("asv", root)
+    text(root / "veri_test2.txt")
+    with pytest.raises(UserError, match=r"veri_test2\.txt has no trials"):
+        rows_of("asv", root)
 
 
 def test_who_speaks_when_is_s3prl_s(tmp_path: Path):

@@ -65,6 +65,8 @@ def _test_trials(place: Place) -> Sequence[Row]:
         except ValueError as error:
             raise UserError(f"{file} line {number} is not `1|0 utterance utterance`; get it again") from error
         trials.append({"label": label, "first": _name(first), "second": _name(second)})
+    if not trials:
+        raise UserError(f"{file} has no trials; get it again")
     return trials
 
 
