@@ -15,8 +15,8 @@ import pytest
 from speechssl.cli.configuration import compose_config, load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPES = sorted(path.parent.relative_to(ROOT / "recipes").as_posix() for path in ROOT.glob("recipes/*/*/run.sh"))
-CONFS = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("recipes/*/*/conf/*.conf"))
+RECIPES = sorted(path.parent.relative_to(ROOT / "recipes").as_posix() for path in (ROOT / "recipes").rglob("run.sh"))
+CONFS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "recipes").rglob("conf/*.conf"))
 MINI = "mini/hubertopic"
 UNFUSED = "lape/unfused"
 PRETRAINING = [recipe for recipe in RECIPES if recipe.endswith("/hubertopic")]
@@ -37,7 +37,9 @@ def words_of(calls: list[list[str]], command: str) -> list[str]:
 
 
 def test_every_folder_of_recipes_is_a_recipe() -> None:
-    assert sorted(path.relative_to(ROOT / "recipes").as_posix() for path in ROOT.glob("recipes/*/*")) == RECIPES
+    confs = {path.parent for path in (ROOT / "recipes").rglob("*.conf")}
+    folders = {path.parent for path in (ROOT / "recipes").rglob("*") if path.is_file()} - confs
+    assert sorted(path.relative_to(ROOT / "recipes").as_posix() for path in folders) == RECIPES
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -47,7 +49,7 @@ def test_a_recipe_is_short_and_documented(recipe: str) -> None:
 
 
 def test_shellcheck_finds_nothing() -> None:
-    scripts = [*ROOT.glob("recipes/*/*/*.sh"), *ROOT.glob("tools/*.sh"), ROOT / ".ci" / "run"]
+    scripts = [*(ROOT / "recipes").rglob("*.sh"), *ROOT.glob("tools/*.sh"), ROOT / ".ci" / "run"]
     shellcheck = Path(sys.executable).with_name("shellcheck")
     done = subprocess.run(
         [shellcheck, "--external-sources", *scripts], cwd=ROOT, capture_output=True, text=True, check=False
@@ -128,6 +130,16 @@ def test_unfused_distils_every_seed_on_clusters_of_its_own(clusters: str, k: str
     read = [word for call in checkout.calls for word in call if word.startswith(("encoder=", "clusters="))]
     folders = [word.rpartition("/")[2] for word in read]
     assert folders == ["pretrained-seed1", "pretrained-seed2", "clusters-seed1", "clusters-seed2"]
+
+
+def test_superb_says_what_is_there_before_it_evaluates(checkout: Any) -> None:
+    done = checkout.run("superb", "--corpus-root", ".", "--encoders", "one: a, two: [b, c]", "--seeds", "2")
+    assert done.returncode == 0, done.stderr
+    first, second = checkout.calls
+    assert "check=true" in first and "check=true" not in second
+    for _, name, *words in checkout.calls:
+        load_settings(command_named(name), words)
+    assert "encoders={one: a, two: [b, c]}" in second and "seeds=[1,2]" in second
 
 
 @pytest.mark.parametrize("conf", CONFS)

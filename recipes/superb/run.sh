@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# SUPERB (arXiv 2105.01051): frozen encoders side by side in all tasks whose corpora are there, with the published heads.
+# What each task reads is said in docs/recipes.md; the first stage says what is missing, and where to get it.
+#
+# usage: bash recipes/superb/run.sh --corpus-root DIR --encoders 'NAME: FOLDER, NAME: FOLDER' [options]
+#
+#   --corpus-root DIR  folder with the corpora, each as it is unpacked
+#   --encoders LIST    e.g. 'hubert: exp/mini/hubert-seed1, wavlm: "s3prl:wavlm_local?ckpt=FILE"', from the project's root
+#   --task NAME        one task, or all (default all)
+#   --seeds N          heads of each encoder, with seeds 1 to N (default 1)
+#   --exp DIR          folder of all that is made (default exp/superb)
+#   --config FILE      more settings, one `COMMAND key=value` a line, as in conf/default.conf
+#   --stage N          first stage (default 1)
+#   --stop-stage N     last stage (default 2)
+#
+# stages: 1 check, 2 evaluate
+set -euo pipefail
+
+corpus_root=
+encoders=
+task=all
+seeds=1
+exp=exp/superb
+config=
+stage=1
+stop_stage=2
+# shellcheck source=tools/stages.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../../tools/stages.sh" "$@"
+
+superb=(benchmark=superb "task=$task" "corpus_dir=$corpus_root")
+
+if stage 1 check "$corpus_root" "nothing"; then
+  command_run evaluate "${superb[@]}" check=true
+fi
+
+if stage 2 evaluate "$corpus_root" "$exp/results.md"; then
+  command_run evaluate "${superb[@]}" "encoders={$encoders}" "seeds=[$(seq -s, 1 "$seeds")]" "out_dir=$exp"
+fi
+
+finish
