@@ -165,7 +165,7 @@ def test_a_wrong_path_of_the_last_encoder_is_told_before_anything_is_read(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["benchmark=lap"], "no benchmark named 'lap'; did you mean 'lape'? (known: probes, lape, hear)"),
+        (["benchmark=lap"], "no benchmark named 'lap'; did you mean 'lape'? (known: probes, lape, hear, superb)"),
         (["benchmark=lape", "task=esc5"], "no task named 'esc5'; did you mean 'esc50'?"),
         (["benchmark=lape", "task=esc50", "out_dir=x", "encoders={}"], "give either data_dir"),
         (["benchmark=lape", "task=esc50", "out_dir=x"], "missing setting encoders: give it as encoders=VALUE"),
