@@ -24,7 +24,6 @@ from speechssl.evaluation.superb.settings import ALL, SuperbSettings
 from speechssl.evaluation.superb.states import FrozenEncoder, SomeStates, States, StateStore
 from speechssl.evaluation.superb.tasks import PRESETS, TASKS
 from speechssl.evaluation.superb.training import Part, Plan
-from speechssl.models.checksum import weights_checksum
 from speechssl.models.device import pick_device
 from speechssl.progress import progress
 
@@ -115,7 +114,6 @@ def _evaluate(
     task, min_frames = TASKS[settings.task], divisions[0][1].min_frames
     frozen = FrozenEncoder(encoder, rival.source, plans[0].device, task.gain, settings.batch_seconds, min_frames)
     store = StateStore(settings.cache_dir, settings.cache_gb * 1e9)
-    weights = weights_checksum(encoder)
     races = [
         Race(
             problem=problem,
@@ -125,7 +123,7 @@ def _evaluate(
             groups=settings.groups,
             folder=Path(settings.out_dir) / settings.task / "runs",
             fold=data.fold,
-            identity=_identity(settings, data, rival, weights),
+            identity=_identity(settings, data, rival, frozen.weights),
         )
         for data, problem in divisions
     ]

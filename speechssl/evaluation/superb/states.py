@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -99,8 +100,13 @@ class FreshStates:
 
     def batch(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Encode some utterances; rounded to half precision, so that it does not matter where states come from."""
-        encoded = self._frozen.encode([self._utterances[row] for row in rows], self._pooled)
-        pieces = [piece.half() for piece in encoded]
+        chosen = [self._utterances[row] for row in rows]
+        encoded: dict[str, Tensor] = {}
+        # A batch of a head may be more than the encoder is to get at once.
+        for group in self._frozen.groups(chosen):
+            states = self._frozen.encode(group, self._pooled)
+            encoded |= {item.name: one.half() for item, one in zip(group, states, strict=True)}
+        pieces = [encoded[item.name] for item in chosen]
         return pad_sequence(pieces, batch_first=True), torch.tensor([len(piece) for piece in pieces])
 
 
@@ -132,6 +138,11 @@ class FrozenEncoder:
         self._batch_seconds = batch_seconds
         self._min_frames = min_frames
         self._threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+
+    @functools.cached_property
+    def weights(self) -> str:
+        """Checksum of the encoder's weights, which do not change."""
+        return weights_checksum(self.encoder)
 
     @property
     def layers(self) -> int:
@@ -278,7 +289,7 @@ def _key(frozen: FrozenEncoder, utterances: Sequence[Utterance], pooled: bool) -
     digest = hashlib.sha256()
     # Encoders of others may differ in more than weights: in what is done to the waveform, or in having none.
     kind = type(frozen.encoder).__name__ if is_own(frozen.encoder) else frozen.source
-    facts = [kind, frozen.encoder.frame_rate, weights_checksum(frozen.encoder)]
+    facts = [kind, frozen.encoder.frame_rate, frozen.weights]
     digest.update(json.dumps([*facts, frozen.gain, pooled]).encode())
     for utterance in utterances:
         stat = utterance.audio.stat()

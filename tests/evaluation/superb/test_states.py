@@ -54,7 +54,7 @@ def test_a_second_look_reads_and_other_weights_compute(task_dir, frozen, tmp_pat
     monkeypatch.undo()
     with torch.no_grad():
         next(frozen.encoder.parameters()).add_(1.0)
-    store.states(frozen, utterances, True, "test")
+    store.states(FrozenEncoder(frozen.encoder, "tiny", CPU), utterances, True, "test")
     assert len(entries(tmp_path)) == 2
 
 
@@ -91,6 +91,20 @@ def test_a_part_that_does_not_fit_is_computed_each_time_and_is_the_same(task_dir
     assert np.array_equal(fresh.frames, stored.frames)
     for ours, theirs in zip(fresh.batch([1, 2]), stored.batch([1, 2]), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_states_computed_each_time_keep_to_the_encoder_s_batch(task_dir, encoder_dir, tmp_path, monkeypatch):
+    one_by_one = FrozenEncoder(load_encoder(encoder_dir), "tiny", CPU, batch_seconds=0.1)
+    utterances = read_task(task_dir, ["label"]).parts["test"]
+    fresh = StateStore(tmp_path, 100).states(one_by_one, utterances, False, "test")
+    sizes = []
+    encode = FrozenEncoder.encode
+    monkeypatch.setattr(
+        FrozenEncoder, "encode", lambda self, given, pooled: sizes.append(len(given)) or encode(self, given, pooled)
+    )
+    states, lengths = fresh.batch([3, 1, 3])
+    assert sizes == [1, 1, 1] and torch.equal(states[0], states[2])
+    assert lengths.tolist() == [fresh.frames[3], fresh.frames[1], fresh.frames[3]]
 
 
 def test_a_part_in_use_is_not_thrown_away(task_dir, frozen, tmp_path):
