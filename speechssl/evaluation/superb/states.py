@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import functools
 import hashlib
 import json
@@ -31,6 +33,8 @@ from speechssl.progress import progress
 _STATES = "states.npy"
 _FRAMES = "frames.npy"
 _DESCRIPTION = "description.json"
+_NEW = ".new-"
+"""Beginning of the name of a folder that is being filled."""
 
 
 class States(Protocol):
@@ -261,9 +265,7 @@ class StateStore:
         what: str,
     ) -> None:
         """Encode all utterances into a new folder, which gets its name when it is whole."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=self._folder, prefix=".new-"))
-        try:
+        with self._new_folder() as temporary:
             np.save(temporary / _FRAMES, frames, allow_pickle=False)
             shape = (int(frames.sum()), frozen.layers, frozen.encoder.dim)
             states = np.lib.format.open_memmap(temporary / _STATES, mode="w+", dtype=np.float16, shape=shape)
@@ -280,8 +282,37 @@ class StateStore:
             write_json(temporary / _DESCRIPTION, {"bytes": size, "source": frozen.source, "part": what})
             shutil.rmtree(folder, ignore_errors=True)
             os.replace(temporary, folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _new_folder(self) -> Iterator[Path]:
+        """Yield a folder that is gone afterwards unless it was renamed.
+
+        What killed processes left of theirs goes first. A process holds a lock on its folder, which ends with it.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with _locked(self._folder):
+            for left in self._folder.glob(f"{_NEW}*"):
+                with contextlib.suppress(BlockingIOError), _locked(left, fcntl.LOCK_NB):
+                    shutil.rmtree(left)
+            temporary = Path(tempfile.mkdtemp(dir=self._folder, prefix=_NEW))
+            lock = contextlib.ExitStack()
+            lock.enter_context(_locked(temporary))
+        with lock:
+            try:
+                yield temporary
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, how: int = 0) -> Iterator[None]:
+    """Hold the lock of a folder; with `fcntl.LOCK_NB` a `BlockingIOError` where another process does."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | how)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _key(frozen: FrozenEncoder, utterances: Sequence[Utterance], pooled: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -131,6 +132,20 @@ def test_a_killed_run_leaves_no_half_entry(task_dir, frozen, tmp_path, monkeypat
     assert not list(tmp_path.iterdir())
     monkeypatch.undo()
     assert isinstance(store.states(frozen, utterances, True, "test"), StoredStates)
+
+
+def test_what_a_process_left_that_was_killed_outright_goes_and_what_another_fills_stays(task_dir, frozen, tmp_path):
+    left, filled = tmp_path / ".new-left", tmp_path / ".new-filled"
+    for folder in (left, filled):
+        folder.mkdir()
+        (folder / "states.npy").write_bytes(b"half")
+    # A lock through a handle of its own keeps others out, also in this process.
+    handle = os.open(filled, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    StateStore(tmp_path, 1e9).states(frozen, read_task(task_dir, ["label"]).parts["test"], True, "test")
+    os.close(handle)
+    assert not left.exists() and (filled / "states.npy").exists()
+    assert [folder.name for folder in tmp_path.glob(".new-*")] == [".new-filled"]
 
 
 def test_an_utterance_shorter_than_a_frame_is_named(tmp_path, frozen):
