@@ -73,9 +73,9 @@ def test_the_file_is_closed_when_nobody_needs_it(tmp_path):
 
 
 def test_line_ends_of_windows(tmp_path):
-    (tmp_path / "a.tsv").write_bytes(b"/root\r\na.wav\t5\r\nb.wav\t6\r\n")
+    (tmp_path / "a.tsv").write_bytes(b"/corpora\r\na.wav\t5\r\nb.wav\t6\r\n")
     manifest = read_manifest(tmp_path / "a.tsv")
-    assert manifest.root == Path("/root") and list(manifest.paths) == ["a.wav", "b.wav"]
+    assert manifest.root == Path("/corpora") and list(manifest.paths) == ["a.wav", "b.wav"]
     assert manifest.samples.tolist() == [5, 6]
 
 
