@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,11 @@ _UNKNOWN_LENGTH = 1 << 48
 """libsndfile gives a huge frame count for streams that do not say how long they are."""
 
 
-_SECONDS_AT_ONCE = 20
+_SECONDS_AT_ONCE = 4
 """Seconds that are resampled at once: from 8 kHz, torchaudio takes fifteen times the memory of what it resamples."""
+
+_SECONDS_AROUND = 0.1
+"""Seconds on either side of those; the resampling filter reaches seven samples of the lower rate."""
 
 
 class AudioError(Exception):
@@ -115,14 +119,18 @@ def _count(file: soundfile.SoundFile) -> int:
 
 
 def _resampled(waveform: Tensor, rate: int, sample_rate: int) -> Tensor:
-    """Resample piece by piece; a second on either side of a piece is far more than the filter's reach."""
+    """Resample piece by piece, each with its surroundings: the pieces put together are the whole, resampled."""
     resampler = _resampler(rate, sample_rate)
     result = waveform.new_empty(resampled_length(len(waveform), rate, sample_rate))
-    for second in range(0, -(-len(waveform) // rate), _SECONDS_AT_ONCE):
-        before = min(second, 1)
-        piece = waveform[(second - before) * rate : (second + _SECONDS_AT_ONCE + 1) * rate]
-        target = result[second * sample_rate : (second + _SECONDS_AT_ONCE) * sample_rate]
-        target.copy_(resampler(piece)[before * sample_rate :][: len(target)])
+    # So many samples in give so many samples out; pieces start at multiples, so that the filter's phases are those of the whole.
+    common = math.gcd(rate, sample_rate)
+    unit, resampled_unit = rate // common, sample_rate // common
+    around, units = math.ceil(_SECONDS_AROUND * common), _SECONDS_AT_ONCE * common
+    for first in range(0, -(-len(waveform) // unit), units):
+        before = min(first, around)
+        piece = waveform[(first - before) * unit : (first + units + around) * unit]
+        target = result[first * resampled_unit : (first + units) * resampled_unit]
+        target.copy_(resampler(piece)[before * resampled_unit :][: len(target)])
     return result
 
 

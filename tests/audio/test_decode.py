@@ -34,7 +34,7 @@ def test_channels_are_averaged(tmp_path):
 
 
 @pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 96000])
-@pytest.mark.parametrize("seconds", [0.25, 20.0, 20.00003, 61.7])
+@pytest.mark.parametrize("seconds", [0.25, 4.0, 4.00003, 61.7])
 def test_resampling_is_torchaudio_s_in_one_piece_and_in_several(tmp_path, rate, seconds):
     path = tmp_path / "a.wav"
     noise = np.random.default_rng(0).uniform(-1, 1, math.ceil(seconds * rate)).astype(np.float32)
