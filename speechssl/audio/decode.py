@@ -122,7 +122,7 @@ def _resampled(waveform: Tensor, rate: int, sample_rate: int) -> Tensor:
     """Resample piece by piece, each with its surroundings: the pieces put together are the whole, resampled."""
     resampler = _resampler(rate, sample_rate)
     result = waveform.new_empty(resampled_length(len(waveform), rate, sample_rate))
-    # So many samples in give so many samples out; pieces start at multiples, so that the filter's phases are those of the whole.
+    # Pieces start at multiples of the unit, so that the filter's phases are those of the whole.
     common = math.gcd(rate, sample_rate)
     unit, resampled_unit = rate // common, sample_rate // common
     around, units = math.ceil(_SECONDS_AROUND * common), _SECONDS_AT_ONCE * common

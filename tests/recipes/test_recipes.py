@@ -19,6 +19,7 @@ RECIPES = sorted(path.parent.relative_to(ROOT / "recipes").as_posix() for path i
 CONFS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "recipes").rglob("conf/*.conf"))
 MINI = "mini/hubertopic"
 UNFUSED = "lape/unfused"
+OBJECTIVES = "lape/objectives"
 PRETRAINING = [recipe for recipe in RECIPES if recipe.endswith("/hubertopic")]
 
 
@@ -130,6 +131,43 @@ def test_unfused_distils_every_seed_on_clusters_of_its_own(clusters: str, k: str
     read = [word for call in checkout.calls for word in call if word.startswith(("encoder=", "clusters="))]
     folders = [word.rpartition("/")[2] for word in read]
     assert folders == ["pretrained-seed1", "pretrained-seed2", "clusters-seed1", "clusters-seed2"]
+
+
+def test_objectives_are_pretrained_once_and_distilled_and_measured_in_every_task(checkout: Any, tmp_path: Path) -> None:
+    tasks = tmp_path / "tasks.txt"
+    tasks.write_text(
+        "# two tasks\n"
+        "one  corpus=folder corpus.audio_dir=. k=10 task.name=one task.clip_seconds=5  # ten classes\n"
+        "two  corpus=asterisk_languages task=asterisk_languages\n"
+    )
+    options = ["--objectives", "decar_mini,cola", "--finetuned", "unfused", "--encoders", "hubert: [a, b]"]
+    done = checkout.run(OBJECTIVES, "--tasks", str(tasks), "--seeds", "2", *options)
+    assert done.returncode == 0, done.stderr
+    for program, name, *words in checkout.calls:
+        assert program == "speechssl"
+        load_settings(command_named(name), words)
+    distilled = ["cluster", "distill"] * 4
+    assert checkout.commands() == [
+        *["manifest"] * 3, *["pretrain_clips"] * 4, *distilled, *["evaluate"] * 4, "report"
+    ]  # fmt: skip
+    calls = [" ".join(call) for call in checkout.calls]
+    assert [("crops=different" in call) == ("cola" in call) for call in calls if "pretrain_clips" in call] == [True] * 4
+    assert [re.search(r" k=(\d+)", call) is not None for call in calls if " cluster " in call] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    frozen, _, tuned, _ = (call for call in calls if " evaluate " in call)
+    rows = "unfused:[exp/objectives/unfused/one-seed1,exp/objectives/unfused/one-seed2]"
+    assert frozen.endswith(f"cola:[exp/objectives/cola-seed1,exp/objectives/cola-seed2],{rows},hubert: [a, b]}}")
+    assert tuned.endswith(f"encoders={{{rows}}}") and "mode=finetune" in tuned
+
+
+def test_the_teacher_is_one_of_the_objectives(checkout: Any) -> None:
+    done = checkout.run(OBJECTIVES, "--teacher", "moko")
+    assert (done.returncode, checkout.calls) == (2, [])
+    assert "--teacher moko is not one of --objectives" in done.stderr
 
 
 def test_superb_says_what_is_there_before_it_evaluates(checkout: Any) -> None:
