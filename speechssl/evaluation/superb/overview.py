@@ -10,6 +10,7 @@ from speechssl.evaluation.all_tasks import LeftOut, left_out_lines
 from speechssl.evaluation.latex import latex_table
 from speechssl.evaluation.markdown import markdown_table
 from speechssl.evaluation.superb.results import BENCHMARK
+from speechssl.evaluation.superb.units import label, shown
 from speechssl.files import read_json, write_json, write_text
 
 TaskResults = Mapping[str, Any]
@@ -42,10 +43,10 @@ def write_overview(folder: Path, left_out: Sequence[LeftOut] = ()) -> None:
 def task_table(results: TaskResults) -> list[list[str]]:
     """Return the table of one task: a line an encoder; validation and test of each score, and the chosen rates."""
     metrics = results["task"]["metrics"]
-    rows = [["encoder", *(f"{name} ({part})" for name in metrics for part in ("valid", "test")), "lr", "width"]]
+    rows = [["encoder", *(f"{label(name)} ({part})" for name in metrics for part in ("valid", "test")), "lr", "width"]]
     for facts in results["encoders"]:
         summary = results["summary"][facts["name"]]
-        cells = [_cell(part.get(name)) for name in metrics for part in (summary["valid"], summary)]
+        cells = [_cell(name, part.get(name)) for name in metrics for part in (summary["valid"], summary)]
         rates = sorted({score["lr"] for score in results["scores"][facts["name"]]})
         rows.append([facts["name"], *cells, ", ".join(f"{rate:g}" for rate in rates), str(facts["dim"])])
     return rows
@@ -57,7 +58,8 @@ def overview_table(tasks: Sequence[TaskResults]) -> list[list[str]]:
     rows = [["encoder", *(_head(results) for results in tasks)]]
     for name in dict.fromkeys(facts["name"] for results in tasks for facts in results["encoders"]):
         cells = [
-            _cell(results["summary"].get(name, {}).get(first)) for results, first in zip(tasks, firsts, strict=True)
+            _cell(first, results["summary"].get(name, {}).get(first))
+            for results, first in zip(tasks, firsts, strict=True)
         ]
         rows.append([name, *cells])
     return rows
@@ -66,8 +68,8 @@ def overview_table(tasks: Sequence[TaskResults]) -> list[list[str]]:
 def captions(tasks: Sequence[TaskResults]) -> list[str]:
     """Return what must be said of the numbers, a sentence each."""
     lines = [
-        "Test scores in per cent, ↑ more is better, ↓ less; mean ± sample standard deviation over seeds (and encoders "
-        "of one name).",
+        "Test scores, in per cent where no unit is named, ↑ more is better, ↓ less; mean ± sample standard deviation "
+        "over seeds (and encoders of one name).",
     ]
     lines += [f"Protocol: {words}." for words in sorted({results["protocol"] for results in tasks})]
     return lines
@@ -127,19 +129,19 @@ def _group_table(results: TaskResults, column: str) -> list[list[str]]:
 
 
 def _mean(groups: Sequence[Mapping[str, float]], name: str) -> str:
-    """Return the mean over all utterances, in per cent; a group that is too small has no score."""
+    """Return the mean over all utterances; a group that is too small has no score."""
     known = [group for group in groups if name in group]
     utterances = sum(group["utterances"] for group in known)
-    return f"{100 * sum(group[name] * group['utterances'] for group in known) / utterances:.2f}" if known else "-"
+    return shown(name, sum(group[name] * group["utterances"] for group in known) / utterances) if known else "-"
 
 
 def _head(results: TaskResults) -> str:
     arrow = "↓" if results["task"]["lower_is_better"] else "↑"
-    return f"{results['task']['name'].upper()} {results['task']['metrics'][0]} {arrow}"
+    return f"{results['task']['name'].upper()} {label(results['task']['metrics'][0])} {arrow}"
 
 
-def _cell(summary: Mapping[str, float] | None) -> str:
+def _cell(score: str, summary: Mapping[str, float] | None) -> str:
     if summary is None:
         return "-"
-    mean = f"{100 * summary['mean']:.2f}"
-    return f"{mean} ± {100 * summary['spread']:.2f}" if summary["runs"] > 1 else mean
+    mean = shown(score, summary["mean"])
+    return f"{mean} ± {shown(score, summary['spread'])}" if summary["runs"] > 1 else mean

@@ -108,7 +108,8 @@ def predict(problem: Problem, head: WeightedHead, part: Part, batch_size: int, d
     for first in range(0, len(order), batch_size):
         rows = order[first : first + batch_size]
         states, lengths = part.states.batch(rows)
-        predictions = problem.predict(head, states.to(device), lengths)
+        utterances = [part.utterances[row] for row in rows]
+        predictions = problem.predict(head, states.to(device), lengths, utterances)
         for row, prediction in zip(rows, predictions, strict=True):
             found[row] = prediction
     return found

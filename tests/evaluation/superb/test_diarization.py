@@ -138,7 +138,7 @@ def test_loss_and_validation_error_are_s3prl_s(data: TaskData):
         frames, lengths = 3 * torch.randn(1, count - 1, DIM), torch.tensor([count - 1])
         _, found = task("valid", frames, lengths, item.targets[None], torch.tensor([count]), ["x"], [0])
         cached.append(found)
-        predictions += [found.detach() for found in problem.predict(head, frames, lengths)]
+        predictions += [found.detach() for found in problem.predict(head, frames, lengths, [item])]
     reduced = task.reduction("valid", cached)
     assert problem.scores(predictions, chunks)["der"] == pytest.approx(reduced["der"])
 

@@ -61,7 +61,7 @@ def test_one_class_from_means_is_s3prl_s_from_frames(task_dir: Path):
     expected.backward()
     for ours, theirs in zip(gradients(head), gradients(other), strict=True):
         torch.testing.assert_close(ours, theirs)
-    predictions = problem.predict(head, *means(frames, lengths))
+    predictions = problem.predict(head, *means(frames, lengths), utterances)
     assert [label for (label,) in predictions] == cached["prediction"]
     reduced = task.reduction("test", [cached])
     assert problem.scores(predictions, utterances)["accuracy"] == reduced["accuracy"]
@@ -79,7 +79,7 @@ def test_several_columns_are_s3prl_s_intents(task_dir: Path):
     classes = torch.tensor([task.categories.encode(row) for row in rows])
     expected, cached = task("train", frames, lengths, classes, np.array(rows, dtype=object), ["x"] * 8)
     torch.testing.assert_close(problem.loss(head, *means(frames, lengths), utterances), expected)
-    predictions = problem.predict(head, *means(frames, lengths))
+    predictions = problem.predict(head, *means(frames, lengths), utterances)
     assert predictions == cached["prediction"]
     assert problem.scores(predictions, utterances)["accuracy"] == task.reduction("test", [cached])["accuracy"]
 
@@ -117,7 +117,7 @@ def test_transcripts_are_s3prl_s(task_dir: Path, make, column: str, tokenizer, m
         given = (frames[one, : lengths[row]], lengths[one], np.array(texts[one], dtype=object))
         _, found = task("test", *given, ids[one], np.array(["x"], dtype=object))
         cached.append(found)
-    predictions = problem.predict(head, frames, lengths)
+    predictions = problem.predict(head, frames, lengths, utterances)
     assert predictions == [found["prediction"][0] for found in cached]
     assert any(predictions), "an untrained head should say something"
     reduced = task.reduction("test", cached)

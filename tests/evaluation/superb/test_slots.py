@@ -54,7 +54,7 @@ def test_slots_are_s3prl_s(task_dir: Path, problem: SlotFilling, tmp_path: Path)
         one = slice(row, row + 1)
         _, found = task("test", frames[one, : lengths[row]], lengths[one], truth[one], ids[one], names[one])
         cached.append(found)
-    predictions = problem.predict(head, frames, lengths)
+    predictions = problem.predict(head, frames, lengths, utterances)
     assert predictions == [found["prediction"][0] for found in cached]
     reduced = task.reduction("test", cached)
     assert problem.scores(predictions, utterances) == {name: pytest.approx(reduced[name]) for name in problem.metrics}

@@ -82,7 +82,7 @@ def test_loss_and_trials_are_s3prl_s(speakers_dir: Path):
     tests = data.parts["test"]
     _, cached = task.test_step(frames, lengths, np.array([item.name for item in tests]), None)
     reduced = task.test_reduction([cached], None)
-    scores = problem.test_scorer(list, []).scores(problem.predict(head, frames, lengths), tests)
+    scores = problem.test_scorer(list, []).scores(problem.predict(head, frames, lengths, tests), tests)
     assert scores == {"eer": pytest.approx(reduced["EER"]), "min_dcf": pytest.approx(reduced["minDCF"])}
 
 

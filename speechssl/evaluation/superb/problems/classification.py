@@ -48,7 +48,9 @@ class Classification(Problem):
             losses.append(functional.cross_entropy(part, targets))
         return torch.stack(losses).sum()
 
-    def predict(self, head: nn.Module, features: Tensor, lengths: Tensor) -> list[list[str]]:
+    def predict(
+        self, head: nn.Module, features: Tensor, lengths: Tensor, utterances: Sequence[Utterance]
+    ) -> list[list[str]]:
         """Return the most probable class of each column."""
         parts = [part.argmax(dim=1).tolist() for part in self._split(head(features, lengths))]
         columns = [[names[number] for number in part] for names, part in zip(self._classes, parts, strict=True)]

@@ -98,7 +98,7 @@ class Diarization(Problem):
         loss: Tensor = pit_loss(pad_sequence(said, batch_first=True), truth, torch.tensor(counts))[0]
         return loss
 
-    def predict(self, head: nn.Module, features: Tensor, lengths: Tensor) -> list[Tensor]:
+    def predict(self, head: nn.Module, features: Tensor, lengths: Tensor, utterances: Sequence[Any]) -> list[Tensor]:
         """Return the logits `(frames, 2)` of each chunk."""
         logits, _ = head(features, lengths)
         return [row[:length].cpu() for row, length in zip(logits, lengths.tolist(), strict=True)]

@@ -14,7 +14,7 @@ class Scorer(Protocol):
     """How predictions are counted, and what is kept of them."""
 
     def scores(self, predictions: Sequence[Any], utterances: Sequence[Utterance]) -> dict[str, float]:
-        """Return the scores of predictions, all between 0 and 1 unless said otherwise.
+        """Return the scores of predictions: shares, unless `units.py` names their unit.
 
         Some utterances of a part may be too few for a score, e.g. those of one speaker. It is then left out.
         """
@@ -58,7 +58,7 @@ class Problem(Scorer, Protocol):
         """Return the loss of a batch."""
         ...
 
-    def predict(self, head: nn.Module, features: Tensor, lengths: Tensor) -> list[Any]:
+    def predict(self, head: nn.Module, features: Tensor, lengths: Tensor, utterances: Sequence[Utterance]) -> list[Any]:
         """Return what the head says of each utterance, on the CPU where it is a tensor."""
         ...
 

@@ -47,7 +47,7 @@ class Transcription(Problem):
             zero_infinity=True,
         )
 
-    def predict(self, head: nn.Module, features: Tensor, lengths: Tensor) -> list[str]:
+    def predict(self, head: nn.Module, features: Tensor, lengths: Tensor, utterances: Sequence[Utterance]) -> list[str]:
         """Return the best path's text. Frames of the padding are left out, which s3prl reads in larger batches."""
         logits, lengths = head(features, lengths)
         best = logits.argmax(dim=2).cpu()

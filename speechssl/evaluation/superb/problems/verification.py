@@ -88,7 +88,9 @@ class SpeakerVerification(Problem):
         loss: Tensor = criterion(embeddings, torch.tensor(numbers, device=embeddings.device))[0]
         return loss
 
-    def predict(self, head: nn.Module, features: Tensor, lengths: Tensor) -> list[Tensor]:
+    def predict(
+        self, head: nn.Module, features: Tensor, lengths: Tensor, utterances: Sequence[Utterance]
+    ) -> list[Tensor]:
         """Return the embedding of each utterance."""
         embeddings, _ = head(features, lengths)
         return list(embeddings.cpu())
