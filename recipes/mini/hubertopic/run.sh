@@ -8,7 +8,7 @@
 #   --audio-dir DIR  audio of your own: wav, flac, ogg, opus, mp3; any rate; mono or not
 #   --metadata FILE  labels of that audio: tab-separated, a column `path` and any others (default DIR/metadata.tsv)
 #   --method hubertopic|hubert|both  what to pretrain; hubert leaves the topics out (default both)
-#   --minutes M      training time of each encoder (default 5)
+#   --minutes M      training time of each encoder (default 4)
 #   --seeds N        encoders of each method, with seeds 1 to N (default 1)
 #   --exp DIR        folder of all that is made (default exp/mini, or exp/<name of the audio folder>)
 #   --config FILE    more settings, one `COMMAND key=value` a line, as in conf/default.conf
@@ -22,7 +22,7 @@ set -euo pipefail
 audio_dir=
 metadata=
 method=both
-minutes=5.0
+minutes=4.0
 seeds=1
 exp=
 config=
