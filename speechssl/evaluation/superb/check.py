@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from speechssl.errors import UserError
@@ -64,16 +64,16 @@ def _corpus_lines(settings: SuperbSettings) -> Iterator[tuple[str, str]]:
         else:
             counts = _counts({part: len(rows) for part, rows in parts.items()})
             yield "found", f"{corpus.title} in {place.root}: {counts}"
-            yield from _lost_audio(parts)
+            yield from _lost_audio(parts, corpus.recordings)
 
 
 def _counts(parts: dict[str, int]) -> str:
     return ", ".join(f"{part} {number}" for part, number in parts.items()) + " utterances"
 
 
-def _lost_audio(parts: Parts) -> Iterator[tuple[str, str]]:
+def _lost_audio(parts: Parts, columns: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield a line for each part whose lists name recordings that are not there."""
     for part, rows in parts.items():
-        lost = [row["path"] for row in rows if not Path(row["path"]).is_file()]
+        lost = [row[column] for row in rows for column in columns if not Path(row[column]).is_file()]
         if lost:
             yield "missing", f"{len(lost)} recordings of {part}, the first is {lost[0]}: unpack the corpus again"

@@ -164,10 +164,10 @@ def utterances_of(table: Table, columns: Sequence[str]) -> list[Utterance]:
     for column in ("id", "path", *columns):
         if column not in known:
             raise UserError(f"{table.name} has no column '{column}'{nearest(column, known)} (has: {', '.join(known)})")
-    _require_none_bad(table, _bad_rows(table, columns))
+    require_none_bad(table.name, _bad_rows(table, columns), table.advice)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         found = list(pool.map(lambda row: _utterance(table.folder, row), table.rows))
-    _require_none_bad(table, [item for item in found if isinstance(item, str)])
+    require_none_bad(table.name, [item for item in found if isinstance(item, str)], table.advice)
     return [item for item in found if isinstance(item, Utterance)]
 
 
@@ -206,7 +206,8 @@ def _sample(cell: str | None, default: int) -> int:
     return round(float(cell) * SAMPLE_RATE) if cell else default
 
 
-def _require_none_bad(table: Table, bad: Sequence[str], shown: int = 3) -> None:
+def require_none_bad(name: str, bad: Sequence[str], advice: str, shown: int = 3) -> None:
+    """Raise a `UserError` that counts what is bad of `name`, and names the first few; nothing where nothing is."""
     if bad:
         more = f" and {len(bad) - shown} more" if len(bad) > shown else ""
-        raise UserError(f"{table.name}: {len(bad)} bad lines: {'; '.join(bad[:shown])}{more}; {table.advice}")
+        raise UserError(f"{name}: {len(bad)} bad lines: {'; '.join(bad[:shown])}{more}; {advice}")

@@ -123,7 +123,7 @@ def _evaluate(
             groups=settings.groups,
             folder=Path(settings.out_dir) / settings.task / "runs",
             fold=data.fold,
-            identity=_identity(settings, data, rival, frozen.weights),
+            identity=_identity(settings, data, problem.metrics, rival, frozen.weights),
         )
         for data, problem in divisions
     ]
@@ -156,6 +156,6 @@ def _part(
     return Part(utterances, states, columns_of(settings)[0] if balanced else None)
 
 
-def _identity(settings: SuperbSettings, data: TaskData, rival: Contestant, weights: str) -> str:
-    facts = [settings.task, list(columns_of(settings)), rival.source, weights, data.fingerprint()]
+def _identity(settings: SuperbSettings, data: TaskData, metrics: Sequence[str], rival: Contestant, weights: str) -> str:
+    facts = [settings.task, list(columns_of(settings)), list(metrics), rival.source, weights, data.fingerprint()]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

@@ -9,6 +9,7 @@ from speechssl.evaluation.superb.data import PARTS
 from speechssl.evaluation.superb.problems.classification import Classification
 from speechssl.evaluation.superb.problems.diarization import Diarization
 from speechssl.evaluation.superb.problems.problem import MakeProblem
+from speechssl.evaluation.superb.problems.separation import SourceSeparation, SpeechEnhancement
 from speechssl.evaluation.superb.problems.slots import SlotFilling
 from speechssl.evaluation.superb.problems.transcription import PhoneRecognition, SpeechRecognition
 from speechssl.evaluation.superb.problems.verification import SpeakerVerification
@@ -88,6 +89,26 @@ TASKS = {
         1e-4,
         columns=(),
         beside=Beside("segments", ("id", "start", "end", "speaker"), PARTS, rttm=True),
+    ),
+    "se": Task(
+        "speech enhancement",
+        SpeechEnhancement,
+        150_000,
+        8,
+        1_250,
+        (1e-3, 1e-4),
+        1e-4,
+        columns=("clean",),
+    ),
+    "ss": Task(
+        "source separation",
+        SourceSeparation,
+        150_000,
+        8,
+        2_000,
+        (1e-3, 1e-4),
+        1e-4,
+        columns=("source1", "source2"),
     ),
 }
 """By the name that SUPERB gives them."""

@@ -140,3 +140,22 @@ def write_iemocap(root: Path) -> Path:
             for number in range(len(emotions)):
                 audio(root / f"Session{session}/sentences/wav/{dialog}/{dialog}_F00{number}.wav")
     return root
+
+
+def write_voicebank(root: Path) -> Path:
+    for part, names in (
+        ("trainset_28spk", ("p226_001", "p287_005", "p228_002", "p230_003")),
+        ("testset", ("p232_001", "p257_004")),
+    ):
+        for kind in ("clean", "noisy"):
+            for name in names:
+                audio(root / f"{kind}_{part}_wav" / f"{name}.wav")
+    return root
+
+
+def write_libri2mix_sources(root: Path) -> Path:
+    for folder in ("train-100", "dev", "test"):
+        for name in ("mix_clean", "s1", "s2"):
+            for number in range(5):
+                audio(root / "wav16k" / "min" / folder / name / f"{number}-{folder}_9-1-0003.wav")
+    return root

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import random
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pandas
 import pytest
 
 from speechssl.errors import UserError
-from speechssl.evaluation.superb.corpora import CORPORA
+from speechssl.evaluation.superb.corpora import CORPORA, libri2mix
 from speechssl.evaluation.superb.corpora.layout import Parts
 from speechssl.evaluation.superb.data import Row
 from speechssl.s3prl_patches import guarded_s3prl
@@ -21,10 +22,12 @@ from tests.evaluation.superb.fake_corpora import (
     write_fluent,
     write_iemocap,
     write_libri2mix,
+    write_libri2mix_sources,
     write_librispeech,
     write_snips,
     write_speech_commands,
     write_trials,
+    write_voicebank,
     write_voxceleb1,
 )
 
@@ -234,6 +237,42 @@ def test_a_segment_without_a_speaker(tmp_path: Path):
     text(root / "dev" / "utt2spk", "dev_0_a a")
     with pytest.raises(UserError, match=r"dev/segments: dev_0_b is not `utterance mixture start end` with a speaker"):
         beside("sd", root)
+
+
+def test_noisy_speech_has_its_clean_speech_beside_it(tmp_path: Path):
+    """s3prl's `data_prepare.py`, which its wheel lacks, holds out the speakers p226 and p287."""
+    root = write_voicebank(tmp_path / "VoiceBank-DEMAND")
+    parts = rows_of("se", tmp_path)
+    names = {part: [row["id"] for row in rows] for part, rows in parts.items()}
+    assert names == {
+        "train": ["p228_002", "p230_003"],
+        "valid": ["p226_001", "p287_005"],
+        "test": ["p232_001", "p257_004"],
+    }
+    row = parts["valid"][0]
+    assert row["path"] == str(root / "noisy_trainset_28spk_wav" / "p226_001.wav") and row["speaker"] == "p226"
+    assert row["clean"] == str(root / "clean_trainset_28spk_wav" / "p226_001.wav")
+    (root / "clean_trainset_28spk_wav").rename(root / "clean_trainset_28spk_wav_16k")
+    assert "_16k" in rows_of("se", tmp_path)["valid"][0]["clean"]
+    (root / "clean_testset_wav").rename(root / "clean")
+    with pytest.raises(UserError, match=r"clean_testset_wav_16k \(or clean_testset_wav\) is missing"):
+        rows_of("se", tmp_path)
+
+
+def test_mixtures_have_their_two_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Of `dev` s3prl's `subsample.py`, which its wheel lacks, draws 1000."""
+    monkeypatch.setattr(libri2mix, "_VALID_MIXTURES", 3)
+    folder = write_libri2mix_sources(tmp_path / "Libri2Mix") / "wav16k" / "min"
+    parts = rows_of("ss", tmp_path)
+    assert {part: len(rows) for part, rows in parts.items()} == {"train": 5, "valid": 3, "test": 5}
+    row = parts["test"][2]
+    name = "2-test_9-1-0003"
+    assert row["id"] == name and row["path"] == str(folder / "test" / "mix_clean" / f"{name}.wav")
+    assert [row[f"source{n}"] for n in (1, 2)] == [str(folder / "test" / f"s{n}" / f"{name}.wav") for n in (1, 2)]
+    drawn = [f"{number}-dev_9-1-0003" for number in range(5)]
+    random.seed(7)
+    random.shuffle(drawn)
+    assert {row["id"] for row in parts["valid"]} == set(drawn[:3])
 
 
 def test_the_corpus_is_found_by_what_is_in_it(tmp_path: Path):

@@ -102,7 +102,7 @@ def test_a_killed_run_goes_on_and_gives_the_same(task_dir, tmp_path, encoder_dir
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["task=kss"], "SUPERB has no task 'kss'; did you mean 'ks'"),
+        (["task=kks"], "SUPERB has no task 'kks'; did you mean 'ks'"),
         (["preset=half"], "preset=half is not one of full, quick"),
         (["groups=[gendr]"], "has no column 'gendr'; did you mean 'gender'"),
         (["labels=[colour]"], "has no column 'colour'"),

@@ -5,11 +5,24 @@ A new one is a file with a :class:`~speechssl.evaluation.superb.corpora.layout.C
 
 from speechssl.evaluation.superb.corpora.fluent_speech_commands import IC
 from speechssl.evaluation.superb.corpora.iemocap import ER
-from speechssl.evaluation.superb.corpora.libri2mix import SD
+from speechssl.evaluation.superb.corpora.libri2mix import SD, SS
 from speechssl.evaluation.superb.corpora.librispeech import ASR, PR
 from speechssl.evaluation.superb.corpora.snips import SF
 from speechssl.evaluation.superb.corpora.speech_commands import KS
+from speechssl.evaluation.superb.corpora.voicebank_demand import SE
 from speechssl.evaluation.superb.corpora.voxceleb1 import ASV, SID
 
-CORPORA = {"pr": PR, "asr": ASR, "ks": KS, "sid": SID, "asv": ASV, "sd": SD, "ic": IC, "sf": SF, "er": ER}
+CORPORA = {
+    "pr": PR,
+    "asr": ASR,
+    "ks": KS,
+    "sid": SID,
+    "asv": ASV,
+    "sd": SD,
+    "ic": IC,
+    "sf": SF,
+    "er": ER,
+    "se": SE,
+    "ss": SS,
+}
 """By the name of the task."""

@@ -1,11 +1,17 @@
-"""Libri2Mix for SD: Kaldi folders of mixtures of two speakers, as LibriMix's scripts make them for s3prl."""
+"""Libri2Mix, mixtures of two speakers.
+
+For SD Kaldi folders, as LibriMix's scripts make them for s3prl; for SS the mixtures of 16 kHz without noise, as short
+as the shorter source.
+"""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
 from speechssl.data.corpora.kaldi import read_kaldi_map
+from speechssl.data.walk import walk_audio
 from speechssl.errors import UserError
 from speechssl.evaluation.superb.corpora.layout import CorpusTask, Need, Parts, Place
 from speechssl.evaluation.superb.data import Row
@@ -50,4 +56,43 @@ SD = CorpusTask(
     tuple(Need((f"{folder}/{table}",), _URL) for folder in _FOLDERS.values() for table in _TABLES),
     _rows,
     beside=_segments,
+)
+
+
+_SS_ROOT = "wav16k/min"
+_SS_URL = "https://github.com/s3prl/LibriMix (generate_librimix_ss.sh makes it)"
+_SS_FOLDERS = {"train": "train-100", "valid": "dev", "test": "test"}
+_MIXTURES, _SOURCES = "mix_clean", ("s1", "s2")
+_VALID_MIXTURES = 1000
+"""Mixtures of the 3000 in `dev` that SUPERB-SG chooses on."""
+
+
+def _ss_rows(place: Place) -> Parts:
+    """Return rows with `source1` and `source2`; of `dev` those that s3prl's `subsample.py` draws."""
+    parts = {part: _clean_mixtures(place.root / _SS_ROOT / folder) for part, folder in _SS_FOLDERS.items()}
+    valid = parts["valid"]
+    # Its seed, and its way of drawing.
+    random.Random(7).shuffle(valid)
+    return {**parts, "valid": valid[:_VALID_MIXTURES]}
+
+
+def _clean_mixtures(folder: Path) -> list[Row]:
+    rows = []
+    for found in walk_audio(folder / _MIXTURES):
+        sources = {f"source{number}": str(folder / name / found.path) for number, name in enumerate(_SOURCES, start=1)}
+        path = folder / _MIXTURES / found.path
+        rows.append({"id": path.stem, "path": str(path), **sources})
+    return sorted(rows, key=lambda row: row["id"])
+
+
+SS = CorpusTask(
+    "Libri2Mix",
+    ("Libri2Mix", "libri2mix"),
+    tuple(
+        Need((f"{_SS_ROOT}/{folder}/{name}",), _SS_URL)
+        for folder in _SS_FOLDERS.values()
+        for name in (_MIXTURES, *_SOURCES)
+    ),
+    _ss_rows,
+    recordings=("path", "source1", "source2"),
 )

@@ -1,0 +1,100 @@
+"""Mixtures, and the recordings of what is to be heard in them: the targets of SE and SS."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from speechssl.audio import SAMPLE_RATE, AudioError, audio_length
+from speechssl.audio.decode import open_audio
+from speechssl.errors import UserError
+from speechssl.evaluation.superb.data import TaskData, Utterance, require_none_bad
+from speechssl.progress import progress
+
+
+@dataclass(frozen=True)
+class Mixture(Utterance):
+    """An utterance, and what is heard in it."""
+
+    sources: tuple[Utterance, ...] = ()
+    """The same stretch of the recording of each source alone."""
+    hop: int = 0
+    """Samples from one spectrum to the next."""
+    repeats: int = 1
+    """Spectra that a frame of the encoder stands for."""
+
+    def at_rate(self, frame_rate: float, longest: int) -> Mixture:
+        """Return the mixture for an encoder of so many frames a second.
+
+        Args:
+            frame_rate: of the encoder.
+            longest: most samples from one spectrum to the next; frames that are further apart are repeated.
+        """
+        step = round(SAMPLE_RATE / frame_rate)
+        repeats = -(-step // longest)
+        return replace(self, hop=round(step / repeats), repeats=repeats)
+
+    def references(self) -> Tensor:
+        """Return `(sources, samples)`."""
+        return torch.stack([source.read() for source in self.sources])
+
+
+def mixtures_of(data: TaskData, part: str, columns: Sequence[str]) -> dict[str, Mixture]:
+    """Return the mixtures of a part by their names. Every recording of a source is read once.
+
+    Args:
+        data: of the task.
+        part: which one.
+        columns: those that name the recordings of the sources, absolute or from the folder of the data.
+
+    Raises:
+        UserError: recordings of sources that cannot be read, are silent, or have another rate or length than their
+            mixture. All are counted, and the first few named.
+    """
+    utterances = data.parts[part]
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        found = pool.map(lambda utterance: _mixture(utterance, data.folder, columns), utterances)
+        mixtures = list(progress(found, f"sources of {part}", "mixture", len(utterances)))
+    bad = [item for item in mixtures if isinstance(item, str)]
+    require_none_bad(data.name(part), bad, "mend them or take their lines out")
+    return {item.name: item for item in mixtures if isinstance(item, Mixture)}
+
+
+def _mixture(utterance: Utterance, folder: Path, columns: Sequence[str]) -> Mixture | str:
+    """Return one mixture, or what is wrong with its sources."""
+    paths = [folder / Path(utterance.labels[column]).expanduser() for column in columns]
+    sources = tuple(replace(utterance, audio=path) for path in paths)
+    for source in sources:
+        wrong = _wrong(source, utterance)
+        if wrong:
+            return f"{utterance.name} ({source.audio}): {wrong}"
+    return Mixture(**vars(utterance), sources=sources)
+
+
+def _wrong(source: Utterance, mixture: Utterance) -> str:
+    """Return what is wrong with the recording of a source; nothing where all is well."""
+    try:
+        (rate, samples), (expected_rate, expected) = map(_rate_and_length, (source.audio, mixture.audio))
+        if rate != expected_rate:
+            return f"has {rate} Hz, its mixture {mixture.audio} {expected_rate} Hz"
+        if samples != expected:
+            seconds, expected_seconds = samples / SAMPLE_RATE, expected / SAMPLE_RATE
+            return f"has {seconds:.4f} s, its mixture {mixture.audio} {expected_seconds:.4f} s"
+        return "" if bool(source.read().any()) else "is silent"
+    except AudioError as error:
+        return str(error)
+    except UserError as error:
+        return f"cannot be used: {error}"
+
+
+def _rate_and_length(audio: Path) -> tuple[int, int]:
+    """Return the rate of a recording as it is, and its samples at 16 kHz."""
+    length = audio_length(audio)
+    with open_audio(audio) as file:
+        return file.samplerate, length
