@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 
-class Transformation(Enum):
+class Transformation(str, Enum):
     """What is done to a clip. Nothing is drawn: each is always the same."""
 
     backwards = "backwards"

@@ -196,6 +196,7 @@ def _run_settings(tuning: Tuning, lr: float) -> FinetuneSettings:
         seed=tuning.seed,
         init_from=str(tuning.start),
         column=COLUMN,
+        sla=settings.finetune.sla,
         clips=settings.batch_size,
         data=ClipDataSettings(
             train=str(data / "train.tsv"),

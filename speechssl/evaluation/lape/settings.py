@@ -11,6 +11,7 @@ from omegaconf import MISSING
 
 from speechssl.errors import UserError
 from speechssl.evaluation.settings import require_list
+from speechssl.objectives.label_augmentation import LabelAugmentationSettings
 from speechssl.training.settings import Precision
 
 RESERVED_NAMES = ("manifests",)
@@ -94,6 +95,8 @@ class LapeFinetuneSettings:
     """`auto`: bf16 on GPUs and on processors with bf16 instructions, else fp32."""
     checkpoint_every: int = 10
     """Epochs between checkpoints, from which an interrupted run goes on. They are removed when it is finished."""
+    sla: LabelAugmentationSettings = field(default_factory=LabelAugmentationSettings)
+    """Self-supervised label augmentation with self-distillation, as in `speechssl finetune`."""
 
     def __post_init__(self) -> None:
         if self.checkpoint_every < 1:

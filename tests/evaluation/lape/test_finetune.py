@@ -96,6 +96,15 @@ def test_encoders_and_those_from_scratch_learn_the_task(out: Path, results: dict
     assert set(json.loads((out / "results.json").read_text())["tasks"]) == {"tones/finetune"}
 
 
+def test_labels_are_augmented_where_the_settings_say_so(tmp_path: Path, tones: Path, clip_dir: Path) -> None:
+    given = [f"corpus_dir={tones}", "finetune.sla.transformations=[faster]", "baselines=[]"]
+    results = finetune(tmp_path, clip_dir, *given)
+    train = [json.loads(line) for line in (the_run(tmp_path) / "metrics/train.jsonl").read_text().splitlines()]
+    assert train[-1]["joint_loss"] < train[0]["joint_loss"]
+    assert results["settings"]["finetune"]["sla"]["transformations"] == ["faster"]
+    assert results["summary"]["tiny"]["1"]["accuracy"]["mean"] > 0.8
+
+
 def test_the_score_is_that_of_the_best_epoch_on_clips_padded_or_cut_in_the_middle(
     out: Path, results: dict[str, Any], tones: Path
 ) -> None:
