@@ -5,42 +5,46 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from speechssl.errors import UserError
+from speechssl.evaluation.overview import LeftOut, Overview
 
 Settings = TypeVar("Settings")
-LeftOut = dict[str, str]
-"""`what` was asked for and is not there, and the `reason`."""
 
 logger = logging.getLogger(__name__)
 
 
 def run_all(
-    benchmark: str,
+    overview: Overview,
+    out: Path,
     tasks: Mapping[str, Settings],
     missing: Sequence[LeftOut],
     run_task: Callable[[Settings], None],
-    show: Callable[[list[LeftOut]], None],
+    hint: str = "",
 ) -> None:
-    """Run the tasks, then show what there is and what is left out.
+    """Run the tasks, then write and print the table of all and what is missing from it.
 
     A task that fails leaves the others as they are.
 
     Args:
-        benchmark: name of the benchmark.
+        overview: of the benchmark.
+        out: folder of the results.
         tasks: name of each task that is there -> its settings.
         missing: tasks that are not there.
         run_task: evaluates one task, or leaves it out where its results are there.
-        show: writes and prints the tables, and what is missing from them or failed.
+        hint: what to do about tasks that are not there.
 
     Raises:
         UserError: torchrun started several processes, or (after the last task) some tasks failed.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("task=all runs in one process; give torchrun one task at a time")
-    failed = _run_each(benchmark, tasks, run_task)
-    show([*missing, *({"what": name, "reason": f"failed: {reason}"} for name, reason in failed.items())])
+    failed = _run_each(overview.benchmark, tasks, run_task)
+    left_out = [*missing, *({"what": name, "reason": f"failed: {reason}"} for name, reason in failed.items())]
+    overview.write(out, left_out)
+    overview.show(out, left_out, hint if missing else "")
     if failed:
         reasons = "; ".join(f"{name} ({reason})" for name, reason in failed.items())
         raise UserError(f"{len(failed)} of {len(tasks)} tasks failed: {reasons}")
@@ -59,8 +63,3 @@ def _run_each(benchmark: str, tasks: Mapping[str, Settings], run_task: Callable[
             logger.exception("%s: %s failed", benchmark, name)
             failed[name] = " ".join(f"{type(error).__name__}: {error}".split())
     return failed
-
-
-def left_out_lines(left_out: Sequence[LeftOut]) -> list[str]:
-    """Return a line for each thing that is missing from the tables."""
-    return [f"- left out: {item['what']}: {item['reason']}" for item in left_out]

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from speechssl.errors import UserError
-from speechssl.evaluation.all_tasks import LeftOut, left_out_lines, run_all
+from speechssl.evaluation.all_tasks import run_all
 from speechssl.evaluation.encoders import contestants
 from speechssl.evaluation.hear.folders import FOLDERS, tasks_there
-from speechssl.evaluation.hear.overview import captions, overview_table, read_tasks, write_overview
-from speechssl.evaluation.hear.results import BENCHMARK
+from speechssl.evaluation.hear.overview import OVERVIEW
 from speechssl.evaluation.hear.settings import HearSettings
-from speechssl.evaluation.markdown import markdown_table
 
 
 def run_all_tasks(settings: HearSettings, run_task: Callable[[HearSettings], None]) -> None:
@@ -43,13 +40,4 @@ def run_all_tasks(settings: HearSettings, run_task: Callable[[HearSettings], Non
         if task not in there
     ]
     tasks = {task: dataclasses.replace(settings, task=task) for task in there}
-    run_all(BENCHMARK, tasks, missing, run_task, partial(_show, Path(settings.out_dir)))
-
-
-def _show(out: Path, left_out: list[LeftOut]) -> None:
-    """Write the overview, and print its table and what is not in it."""
-    write_overview(out, left_out)
-    tasks = list(read_tasks(out).values())
-    if tasks:
-        print("\n".join([markdown_table(overview_table(tasks)), "", *captions(tasks)]))
-    print("\n".join([*left_out_lines(left_out), f"hear: all tasks in {out / 'results.md'}"]))
+    run_all(OVERVIEW, Path(settings.out_dir), tasks, missing, run_task)

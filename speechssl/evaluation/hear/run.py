@@ -12,7 +12,7 @@ from speechssl.evaluation.encoders import Contestant, contestants
 from speechssl.evaluation.hear.data import VOCABULARY, Metadata, TaskData, read_metadata, read_task
 from speechssl.evaluation.hear.features import Reader, frame_states, scene_vectors
 from speechssl.evaluation.hear.folders import METADATA, task_folder
-from speechssl.evaluation.hear.overview import task_text, write_overview
+from speechssl.evaluation.hear.overview import OVERVIEW
 from speechssl.evaluation.hear.results import BENCHMARK, HearResults
 from speechssl.evaluation.hear.scores import score_task
 from speechssl.evaluation.hear.settings import ALL, HearSettings
@@ -41,9 +41,7 @@ def run_hear(settings: HearSettings) -> None:
         _evaluate(rival, data, reader, settings, results)
     folder = out / settings.task
     results.write(folder)
-    write_overview(out)
-    print(task_text(results.to_json()))
-    print(f"hear: {settings.task} in {folder}, all tasks in {out / 'results.md'}")
+    OVERVIEW.add(out, folder, results.to_json())
 
 
 def hear_inputs(settings: HearSettings) -> Iterable[Path]:

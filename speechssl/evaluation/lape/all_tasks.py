@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from speechssl.errors import UserError
-from speechssl.evaluation.all_tasks import LeftOut, left_out_lines, run_all
-from speechssl.evaluation.lape.overview import read_tasks, write_overview
-from speechssl.evaluation.lape.results import BENCHMARK
+from speechssl.evaluation.all_tasks import run_all
+from speechssl.evaluation.lape.overview import OVERVIEW
 from speechssl.evaluation.lape.run import choose_encoders
 from speechssl.evaluation.lape.settings import LapeSettings
-from speechssl.evaluation.lape.tables import captions, overview_table
-from speechssl.evaluation.markdown import markdown_table
+from speechssl.evaluation.overview import LeftOut
 
 _OTHER_NAMES = "a folder of another name is given as task.members.TASK.folder=NAME"
 
@@ -35,7 +32,7 @@ def run_all_tasks(settings: LapeSettings, run_task: Callable[[LapeSettings], Non
     choose_encoders(settings)
     tasks, missing = find_tasks(settings)
     by_name = {each.task.name: each for each in tasks}
-    run_all(BENCHMARK, by_name, missing, run_task, partial(_show, Path(settings.out_dir), bool(missing)))
+    run_all(OVERVIEW, Path(settings.out_dir), by_name, missing, run_task, hint=f"({_OTHER_NAMES})")
 
 
 def find_tasks(settings: LapeSettings) -> tuple[list[LapeSettings], list[LeftOut]]:
@@ -56,13 +53,3 @@ def find_tasks(settings: LapeSettings) -> tuple[list[LapeSettings], list[LeftOut
         names = dict.fromkeys(task.folder or task.name for task in settings.task.members.values())
         raise UserError(f"corpus_dir={root} has none of the data sets' folders: {', '.join(names)}; {_OTHER_NAMES}")
     return found, left_out
-
-
-def _show(out: Path, some_missing: bool, left_out: list[LeftOut]) -> None:
-    """Write the overview, and print its table and what is not in it."""
-    write_overview(out, left_out)
-    tasks = list(read_tasks(out).values())
-    if tasks:
-        print("\n".join([markdown_table(overview_table(tasks)), "", *captions(tasks)]))
-    hint = [f"({_OTHER_NAMES})"] if some_missing else []
-    print("\n".join([*left_out_lines(left_out), *hint, f"lape: all tasks in {out / 'results.md'}"]))

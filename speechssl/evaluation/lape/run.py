@@ -16,7 +16,7 @@ from speechssl.evaluation.encoders import FBANK, Contestant, contestants
 from speechssl.evaluation.lape.clips import Clips
 from speechssl.evaluation.lape.data import TaskData, data_folder, read_task
 from speechssl.evaluation.lape.features import pooled_features
-from speechssl.evaluation.lape.overview import FINETUNE, task_text, write_overview
+from speechssl.evaluation.lape.overview import FINETUNE, OVERVIEW
 from speechssl.evaluation.lape.results import BENCHMARK, LapeResults
 from speechssl.evaluation.lape.scores import score_features
 from speechssl.evaluation.lape.settings import LapeSettings, Mode, Protocol
@@ -52,9 +52,7 @@ def run_lape(settings: LapeSettings) -> None:
         return
     folder = _results_folder(settings)
     results.write(folder)
-    write_overview(out)
-    print(task_text(results.to_json()))
-    print(f"lape: {task.name} in {folder}, all tasks in {out / 'results.md'}")
+    OVERVIEW.add(out, folder, results.to_json())
 
 
 def lape_inputs(settings: LapeSettings) -> Iterable[Path]:

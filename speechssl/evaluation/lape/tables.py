@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from speechssl.evaluation.lape.settings import Mode, Protocol
-
-TaskResults = Mapping[str, Any]
-"""Content of a `results.json`."""
+from speechssl.evaluation.overview import Rows, TaskResults, encoder_names
+from speechssl.evaluation.spread import summary_text
 
 MODES = {Mode.linear.value: "linear", Mode.finetune.value: "fine-tuned"}
 """What tables call the modes."""
@@ -27,7 +26,7 @@ _MOST_LABELS = {
 """Measures that a task's table has for the largest label fraction, where they are there, and what it calls them."""
 
 
-def task_table(results: TaskResults) -> list[list[str]]:
+def task_table(results: TaskResults) -> Rows:
     """Return the table of one task: accuracy for each label fraction, then the other measures for the largest."""
     summaries = results["summary"].values()
     fractions = _fractions(summaries)
@@ -47,12 +46,11 @@ def task_table(results: TaskResults) -> list[list[str]]:
     return rows
 
 
-def overview_table(tasks: Sequence[TaskResults]) -> list[list[str]]:
+def overview_table(tasks: Sequence[TaskResults]) -> Rows:
     """Return the table of several tasks: the accuracy of each, a line an encoder and label fraction."""
     heads = [f"{results['task']['name']} ({MODES[results['mode']]}, {results['protocol']})" for results in tasks]
     rows = [["encoder", *heads]]
-    names = dict.fromkeys(facts["name"] for results in tasks for facts in results["encoders"])
-    for name in names:
+    for name in encoder_names(tasks):
         summaries = [results["summary"].get(name, {}) for results in tasks]
         for fraction in _fractions(summaries):
             cells = [_cell(summary.get(fraction, {}).get("accuracy")) for summary in summaries]
@@ -94,8 +92,5 @@ def _published(name: str) -> str:
 
 
 def _cell(summary: Mapping[str, float] | None, kind: str = "accuracy") -> str:
-    if summary is None:
-        return "-"
     scale, digits = (1, 2) if kind.endswith("distance") else (100, 1)
-    mean = f"{scale * summary['mean']:.{digits}f}"
-    return f"{mean} ± {scale * summary['spread']:.{digits}f}" if summary["runs"] > 1 else mean
+    return summary_text(summary, lambda value: f"{scale * value:.{digits}f}")

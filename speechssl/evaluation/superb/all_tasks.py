@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from speechssl.errors import UserError
-from speechssl.evaluation.all_tasks import LeftOut, left_out_lines, run_all
+from speechssl.evaluation.all_tasks import run_all
 from speechssl.evaluation.encoders import contestants
-from speechssl.evaluation.markdown import markdown_table
+from speechssl.evaluation.overview import LeftOut
 from speechssl.evaluation.superb.check import corpus_tasks
-from speechssl.evaluation.superb.overview import captions, overview_table, read_tasks, write_overview
+from speechssl.evaluation.superb.overview import OVERVIEW
 from speechssl.evaluation.superb.reading import corpus_of
-from speechssl.evaluation.superb.results import BENCHMARK
 from speechssl.evaluation.superb.settings import SuperbSettings
 
 
@@ -32,7 +30,7 @@ def run_all_tasks(settings: SuperbSettings, run_task: Callable[[SuperbSettings],
     # What is wrong with an encoder would be wrong in every task.
     contestants(settings.encoders, settings.baselines, None)
     tasks, missing = find_tasks(settings)
-    run_all(BENCHMARK, tasks, missing, run_task, partial(_show, Path(settings.out_dir)))
+    run_all(OVERVIEW, Path(settings.out_dir), tasks, missing, run_task)
 
 
 def find_tasks(settings: SuperbSettings) -> tuple[dict[str, SuperbSettings], list[LeftOut]]:
@@ -57,12 +55,3 @@ def find_tasks(settings: SuperbSettings) -> tuple[dict[str, SuperbSettings], lis
             "is missing"
         )
     return found, left_out
-
-
-def _show(out: Path, left_out: list[LeftOut]) -> None:
-    """Write the overview, and print its table and what is not in it."""
-    write_overview(out, left_out)
-    tasks = list(read_tasks(out).values())
-    if tasks:
-        print("\n".join([markdown_table(overview_table(tasks)), "", *captions(tasks)]))
-    print("\n".join([*left_out_lines(left_out), f"superb: all tasks in {out / 'results.md'}"]))

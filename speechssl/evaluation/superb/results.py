@@ -4,9 +4,10 @@ It holds
 
 - `benchmark`: `superb`; `speechssl`: version; `settings`: those of the run; `seconds`: how long it took
 - `protocol`: in words, how the reported heads were chosen
-- `task`: `name`, `title`, `folder`, `metrics` (names; the first one decides), `lower_is_better`, `utterances` and
-  `seconds` of each part, `steps`, `batch_size`, `lr` (those to choose from), `published_lr`, and what the task says of
-  its labels; `folds`, the names of those that were tested in turn (the counts are then those of the first)
+- `task`: `name`, `title`, `folder`, `metrics` (names; the first one decides), `units` (of those that are no shares),
+  `lower_is_better`, `utterances` and `seconds` of each part, `steps`, `batch_size`, `lr` (those to choose from),
+  `published_lr`, and what the task says of its labels; `folds`, the names of those that were tested in turn (the
+  counts are then those of the first)
 - `encoders`: a list with one entry a row of the tables: `name`, `frame_rate`, `dim`, `parameters`, `sources`
 - `scores`: row -> a list with one :class:`speechssl.evaluation.superb.scores.Score` a source, seed and fold
 - `summary`: row -> score of the test part -> `mean`, `spread` (sample standard deviation over sources and seeds; 0 for
@@ -28,11 +29,14 @@ from speechssl.evaluation.benchmark import EncoderScores
 from speechssl.evaluation.encoders import Contestant
 from speechssl.evaluation.spread import mean_and_spread
 from speechssl.evaluation.superb.data import TaskData
+from speechssl.evaluation.superb.figures import LAYER_WEIGHTS, draw_layer_weights
 from speechssl.evaluation.superb.problems.problem import Problem
 from speechssl.evaluation.superb.scores import Score
 from speechssl.evaluation.superb.settings import SuperbSettings
+from speechssl.evaluation.superb.submission import submission
 from speechssl.evaluation.superb.tasks import TASKS
 from speechssl.evaluation.superb.training import Plan
+from speechssl.evaluation.superb.units import UNITS
 from speechssl.files import write_json, write_text
 from speechssl.models.encoder import Encoder
 
@@ -49,21 +53,26 @@ class SuperbResults:
     def __init__(self, settings: SuperbSettings, divisions: Sequence[TaskData], problem: Problem) -> None:
         self._settings = settings
         self._data = divisions[0]
+        self._divisions = divisions
         self._folds = [data.fold for data in divisions if data.fold]
         self._problem = problem
         self._rows = EncoderScores(BENCHMARK, settings)
-        self._predictions: dict[str, str] = {}
+        self._files: dict[str, str] = {}
 
     def add(self, rival: Contestant, encoder: Encoder, score: Score) -> None:
         """Note one score of an encoder."""
-        self._rows.add(rival, encoder, score.to_json())
+        entry = score.to_json()
+        self._rows.add(rival, encoder, entry)
         number = len({entry["source"] for entry in self._rows.scores[rival.name]})
+        head = f"{rival.name}-{number}-seed{score.seed}{score.fold and '-'}{score.fold}"
         lines = [
             f"{name}\t{json.dumps(prediction, ensure_ascii=False)}\n" for name, prediction in score.predictions.items()
         ]
-        self._predictions[f"{rival.name}-{number}-seed{score.seed}{score.fold and '-'}{score.fold}.tsv"] = (
-            "id\tprediction\n" + "".join(lines)
-        )
+        self._files[f"predictions/{head}.tsv"] = "id\tprediction\n" + "".join(lines)
+        if self._settings.corpus_dir is not None:
+            number = self._folds.index(entry["fold"]) if self._folds else 0
+            files = submission(self._settings.task, number + 1, self._divisions[number], score.predictions)
+            self._files |= {f"submission/{head}/{name}": text for name, text in files.items()}
 
     def to_json(self, plan: Plan, rates: list[float]) -> dict[str, Any]:
         """Return all that is known, see the module's docstring."""
@@ -78,10 +87,12 @@ class SuperbResults:
         }
 
     def write(self, folder: Path, plan: Plan, rates: list[float]) -> None:
-        """Write the results of the task into its folder, the predictions first."""
-        for name, text in self._predictions.items():
-            write_text(folder / "predictions" / name, text)
-        write_json(folder / "results.json", self.to_json(plan, rates))
+        """Write the results of the task into its folder, `results.json` last."""
+        results = self.to_json(plan, rates)
+        for name, text in self._files.items():
+            write_text(folder / name, text)
+        draw_layer_weights(folder / LAYER_WEIGHTS, [results])
+        write_json(folder / "results.json", results)
 
     def _task(self, plan: Plan, rates: list[float]) -> dict[str, Any]:
         task = TASKS[self._settings.task]
@@ -92,6 +103,7 @@ class SuperbResults:
             "folder": str(self._data.folder),
             "folds": self._folds,
             "metrics": list(self._problem.metrics),
+            "units": {name: UNITS[name] for name in self._problem.metrics if name in UNITS},
             "lower_is_better": self._problem.lower_is_better,
             "utterances": {name: len(part) for name, part in parts.items()},
             "seconds": {name: round(sum(item.samples for item in part) / 16000, 1) for name, part in parts.items()},

@@ -15,7 +15,7 @@ from speechssl.errors import UserError, nearest
 from speechssl.evaluation.benchmark import require_own_folder
 from speechssl.evaluation.encoders import Contestant, contestants
 from speechssl.evaluation.superb.data import PARTS, TaskData
-from speechssl.evaluation.superb.overview import task_text, write_overview
+from speechssl.evaluation.superb.overview import OVERVIEW
 from speechssl.evaluation.superb.problems.problem import Problem
 from speechssl.evaluation.superb.reading import columns_of, input_files, read_data
 from speechssl.evaluation.superb.results import BENCHMARK, SuperbResults
@@ -45,9 +45,7 @@ def run_superb(settings: SuperbSettings) -> None:
         _evaluate(rival, list(zip(divisions, problems, strict=True)), settings, plans, results)
     results.write(folder, plans[0], rates)
     shutil.rmtree(folder / "runs", ignore_errors=True)
-    write_overview(out)
-    print(task_text(results.to_json(plans[0], rates)))
-    print(f"superb: {settings.task} in {folder}, all tasks in {out / 'results.md'}")
+    OVERVIEW.add(out, folder, results.to_json(plans[0], rates))
 
 
 def superb_inputs(settings: SuperbSettings) -> Iterable[Path]:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from speechssl.evaluation.hear.overview import captions, overview_table, read_tasks, task_table
+from speechssl.evaluation.hear.overview import OVERVIEW, captions, overview_table, task_table
 
 
 def results_of(name: str, scores: list[str], summary: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -75,4 +75,4 @@ def test_results_of_other_benchmarks_are_none_of_these(tmp_path: Path) -> None:
     for name, benchmark in (("a", "lape"), ("b", "hear")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "results.json").write_text(json.dumps({"benchmark": benchmark}))
-    assert list(read_tasks(tmp_path)) == ["b"]
+    assert list(OVERVIEW.read(tmp_path)) == ["b"]

@@ -1,0 +1,97 @@
+"""Results of all tasks of a benchmark below one folder, side by side: `results.json`, `results.md`, `results.tex`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from speechssl.evaluation.latex import latex_table
+from speechssl.evaluation.markdown import markdown_table
+from speechssl.files import read_json, write_json, write_text
+
+LeftOut = dict[str, str]
+"""`what` was asked for and is not there, and the `reason`."""
+Rows = list[list[str]]
+"""Lines of a table; the first one is its header."""
+TaskResults = Mapping[str, Any]
+"""Content of a task's `results.json`."""
+
+
+@dataclass(frozen=True)
+class Overview:
+    """How the results of one benchmark are found and shown."""
+
+    benchmark: str
+    """Its name, as `benchmark` in a `results.json`."""
+    title: str
+    """Of the page."""
+    kept: tuple[str, ...]
+    """What the summary keeps of a task's results."""
+    task_table: Callable[[TaskResults], Rows]
+    """Returns the table of one task: a line an encoder."""
+    table: Callable[[Sequence[TaskResults]], Rows]
+    """Returns the table of several tasks."""
+    captions: Callable[[Sequence[TaskResults]], list[str]]
+    """Returns what must be said of the numbers of some tasks, a sentence each."""
+    sections: Callable[[Mapping[str, TaskResults]], Iterable[str]]
+    """Returns the lines of the page below its table, given the results by folder."""
+    facts: Callable[[Sequence[TaskResults]], Mapping[str, Any]] = lambda tasks: {}
+    """Returns what the summary says of all tasks together."""
+    draw: Callable[[Path, Sequence[TaskResults]], None] = lambda folder, tasks: None
+    """Draws the figures of the page into its folder."""
+    files: tuple[str, ...] = ("*/results.json",)
+    """Where tasks leave their results, below the folder of all."""
+
+    def read(self, folder: Path) -> dict[str, TaskResults]:
+        """Return the results of every task below `folder`, by the folder that each is in."""
+        files = sorted((file for pattern in self.files for file in folder.glob(pattern)), key=lambda file: file.parent)
+        found = {file.parent.relative_to(folder).as_posix(): read_json(file) for file in files}
+        return {name: results for name, results in found.items() if results.get("benchmark") == self.benchmark}
+
+    def write(self, folder: Path, left_out: Sequence[LeftOut] = ()) -> None:
+        """Write the tables of all tasks that are there; `results.json` has what each measures, and its summary."""
+        found = self.read(folder)
+        tasks = list(found.values())
+        self.draw(folder, tasks)
+        write_text(folder / "results.md", self._page(found, left_out))
+        write_text(folder / "results.tex", latex_table(self.table(tasks), self.captions(tasks)))
+        summaries = {name: {key: results[key] for key in self.kept} for name, results in found.items()}
+        facts = {"benchmark": self.benchmark, **self.facts(tasks), "tasks": summaries, "left_out": list(left_out)}
+        write_json(folder / "results.json", facts)
+
+    def show(self, folder: Path, left_out: Sequence[LeftOut], hint: str = "") -> None:
+        """Print the table of all tasks that are there, and what is not in it, with a hint what to do about that."""
+        tasks = list(self.read(folder).values())
+        if tasks:
+            print("\n".join([markdown_table(self.table(tasks)), "", *self.captions(tasks)]))
+        hints = [hint] if hint else []
+        print("\n".join([*left_out_lines(left_out), *hints, f"{self.benchmark}: all tasks in {folder / 'results.md'}"]))
+
+    def add(self, folder: Path, task_folder: Path, results: TaskResults) -> None:
+        """Write the tables again, now that a task's results are there, and print those results."""
+        self.write(folder)
+        print(self.task_text(results))
+        task = results["task"]["name"]
+        print(f"{self.benchmark}: {task} in {task_folder}, all tasks in {folder / 'results.md'}")
+
+    def task_text(self, results: TaskResults) -> str:
+        """Return the table of one task with its captions, for a terminal."""
+        return "\n".join([markdown_table(self.task_table(results)), "", *self.captions([results])])
+
+    def _page(self, found: Mapping[str, TaskResults], left_out: Sequence[LeftOut]) -> str:
+        tasks = list(found.values())
+        lines = [f"# {self.title}", "", *self.captions(tasks), "", markdown_table(self.table(tasks))]
+        lines += [f"\n{line}" for line in left_out_lines(left_out)]
+        return "\n".join([*lines, *self.sections(found)]) + "\n"
+
+
+def encoder_names(tasks: Iterable[TaskResults]) -> list[str]:
+    """Return the encoders of any of the tasks, in their order."""
+    return list(dict.fromkeys(facts["name"] for results in tasks for facts in results["encoders"]))
+
+
+def left_out_lines(left_out: Sequence[LeftOut]) -> list[str]:
+    """Return a line for each thing that is missing from the tables."""
+    return [f"- left out: {item['what']}: {item['reason']}" for item in left_out]

@@ -1,0 +1,93 @@
+"""Results that a task might give, without running it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from speechssl.evaluation.superb.published import PUBLISHED
+
+OFFICIAL_TEST = {
+    "pr": 2620,
+    "asr": 2620,
+    "ks": 3081,
+    "sid": 8251,
+    "asv": 4708,
+    "sd": 3000,
+    "ic": 3793,
+    "sf": 2800,
+    "er": 1085,
+}
+LOWER = ("per", "wer", "eer", "der")
+
+
+def summary_of(value: float, spread: float = 0.0, runs: int = 1) -> dict[str, float]:
+    return {"mean": value, "spread": spread, "runs": runs}
+
+
+def task_results(
+    name: str,
+    scores: Mapping[str, Mapping[str, float]],
+    weights: Mapping[str, Sequence[Sequence[float]]] | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Results of a task on its official corpus, trained as published.
+
+    Args:
+        name: of the task.
+        scores: encoder -> score -> value of the test part; of validation it is half of that.
+        weights: encoder -> layer weights of each head.
+        settings: other than those.
+    """
+    metrics = list(next(iter(scores.values())))
+    summary = {
+        encoder: {
+            **{metric: summary_of(value) for metric, value in values.items()},
+            "valid": {metric: summary_of(value / 2) for metric, value in values.items()},
+        }
+        for encoder, values in scores.items()
+    }
+    heads = {
+        encoder: [
+            {"lr": 0.001, "seed": seed, "layer_weights": list(layers)}
+            for seed, layers in enumerate((weights or {}).get(encoder, [[1.0]]))
+        ]
+        for encoder in scores
+    }
+    given = {"corpus_dir": "corpora", "preset": "full", "steps": None, "batch_size": None, "labels": None, "groups": []}
+    test = OFFICIAL_TEST.get(name, 100)
+    return {
+        "benchmark": "superb",
+        "protocol": "chosen on validation",
+        "settings": {**given, **settings},
+        "task": {
+            "name": name,
+            "title": f"title of {name}",
+            "folder": f"corpora/{name}",
+            "folds": [],
+            "metrics": metrics,
+            "units": {},
+            "lower_is_better": metrics[0] in LOWER,
+            "utterances": {"train": 1000, "valid": 100, "test": test},
+            "seconds": {"train": 3600.0, "valid": 360.0, "test": 720.0},
+            "steps": 200_000,
+            "batch_size": 32,
+            "lr": [0.001, 0.0001],
+            "published_lr": 0.0001,
+        },
+        "encoders": [
+            {"name": encoder, "frame_rate": 50.0, "dim": 768, "parameters": 94_371_712, "sources": [f"exp/{encoder}"]}
+            for encoder in scores
+        ],
+        "scores": heads,
+        "summary": summary,
+    }
+
+
+def published_tasks(encoder: str, row: str, left_out: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Results of an encoder that gives what is published of another one, in all ten tasks but some."""
+    scores: dict[str, dict[str, float]] = {}
+    for (task, metric), value in PUBLISHED[row].items():
+        if task in (*OFFICIAL_TEST, "qbe") and task not in left_out:
+            scores.setdefault(task, {})[metric] = value
+    return [task_results(task, {encoder: values}) for task, values in scores.items()]

@@ -1,0 +1,120 @@
+"""Where encoders stand among published ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from speechssl.evaluation.superb.leaderboard import difference, published_rows
+from speechssl.evaluation.superb.overview import OVERVIEW
+from speechssl.evaluation.superb.published import PUBLISHED, SUMMED, superb_score
+from speechssl.evaluation.superb.tables import captions, overview_table, task_table
+from tests.evaluation.superb.made_up import published_tasks, task_results
+
+KS = task_results("ks", {"tiny": {"accuracy": 0.9}})
+STAND_IN = task_results("asr", {"tiny": {"wer": 0.5, "cer": 0.25}}, corpus_dir=None)
+
+
+def write(folder: Path, tasks: list[dict]) -> dict:
+    for results in tasks:
+        file = folder / results["task"]["name"] / "results.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(results))
+    OVERVIEW.write(folder)
+    return json.loads((folder / "results.json").read_text())
+
+
+def test_published_scores_stand_beside_the_official_corpus_only():
+    rows = {row[0]: row[1:] for row in overview_table([KS, STAND_IN])}
+    assert rows["encoder"] == ["KS accuracy ↑", "ASR wer ↓ (stand-in)"]
+    assert rows["tiny"] == ["90.00", "50.00"]
+    assert rows["FBANK (published)"] == ["8.63", "-"] and rows["HuBERT Base (published)"] == ["96.30", "-"]
+    assert "wav2vec 2.0 Base (published)" not in rows, "nothing of it is known in this task"
+    assert [row[0] for row in overview_table([STAND_IN])] == ["encoder", "tiny"]
+
+
+def test_the_table_of_a_task_has_all_of_its_published_scores():
+    slots = task_results("sf", {"tiny": {"slot_type_f1": 0.5, "slot_value_cer": 0.4}})
+    rows = {row[0]: row[1:] for row in task_table(slots)}
+    assert rows["encoder"][:2] == ["slot_type_f1 (valid)", "slot_type_f1 (test)"]
+    assert rows["tiny"] == ["25.00", "50.00", "20.00", "40.00", "0.001", "768"]
+    assert rows["wav2vec 2.0 Base (published)"] == ["-", "88.30", "-", "24.77", "-", "-"]
+    assert not [row for row in task_table(STAND_IN) if "published" in row[0]]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, ""),
+        ({"corpus_dir": None}, "stand-in"),
+        ({"preset": "quick"}, "other training"),
+        ({"steps": 300}, "other training"),
+        ({"batch_size": 8}, "other training"),
+        ({"labels": ["gender"]}, "other training"),
+    ],
+)
+def test_what_makes_a_task_comparable(settings, expected):
+    assert difference(task_results("ks", {"tiny": {"accuracy": 0.9}}, **settings)) == expected
+
+
+def test_a_part_of_the_corpus_is_not_the_corpus():
+    part = task_results("ks", {"tiny": {"accuracy": 0.9}})
+    part["task"]["utterances"]["test"] = 3060
+    assert difference(part) == "", "a few recordings may be lost"
+    part["task"]["utterances"]["test"] = 300
+    assert difference(part) == "part of the corpus" and not published_rows([part])
+
+
+def test_what_cannot_be_compared_is_said():
+    assert "Not to be compared with published scores: ASR (stand-in)." in captions([KS, STAND_IN])
+    assert any("2105.01051" in line for line in captions([KS, STAND_IN]))
+    assert not any("2105.01051" in line for line in captions([STAND_IN]))
+
+
+def test_the_superb_score_by_hand():
+    """HuBERT Base, from the published tables: each task's way from FBANK to the best, in thousandths."""
+    best = {"pr": 3.53, "asr": 3.62, "ks": 96.79, "qbe": 8.70, "sid": 90.33, "asv": 4.69, "sd": 3.24, "ic": 98.76}
+    fbank = {"pr": 82.01, "asr": 23.18, "ks": 8.63, "qbe": 0.58, "sid": 0.0, "asv": 9.56, "sd": 10.05, "ic": 9.10}
+    hubert = {"pr": 5.41, "asr": 6.42, "ks": 96.30, "qbe": 7.36, "sid": 81.42, "asv": 5.11, "sd": 5.88, "ic": 98.34}
+    ways = [(hubert[task] - fbank[task]) / (best[task] - fbank[task]) for task in best]
+    slots = ((88.53 - 69.64) / (89.81 - 69.64) + (25.20 - 52.94) / (21.76 - 52.94)) / 2
+    emotion = (64.92 - 35.39) / (70.62 - 35.39)
+    assert superb_score(PUBLISHED["HuBERT Base"]) == pytest.approx(1000 * (sum(ways) + slots + emotion) / 10)
+
+
+def test_the_superb_score_goes_from_fbank_to_the_best():
+    assert superb_score(PUBLISHED["FBANK"]) == 0
+    best = dict(PUBLISHED["FBANK"])
+    for task, metric in SUMMED:
+        values = [row[task, metric] for row in PUBLISHED.values() if (task, metric) in row]
+        best[task, metric] = min(values) if metric in ("per", "wer", "eer", "der", "slot_value_cer") else max(values)
+    assert superb_score(best) == pytest.approx(1000)
+
+
+def test_an_encoder_with_all_ten_tasks_has_a_superb_score(tmp_path: Path):
+    found = write(tmp_path, published_tasks("tiny", "WavLM Base"))
+    score = superb_score(PUBLISHED["WavLM Base"])
+    assert found["superb_score"] == {"tiny": {"score": pytest.approx(score)}} and found["differs"] == {}
+    page = (tmp_path / "results.md").read_text()
+    assert (
+        f"- tiny: SUPERB score {score:.0f}\n" in page and f"- WavLM Base (published): SUPERB score {score:.0f}" in page
+    )
+    assert "wav2vec 2.0 Base (published): SUPERB" not in page
+
+
+def test_what_an_encoder_lacks_for_a_superb_score_is_listed(tmp_path: Path):
+    stand_in = task_results("er", {"tiny": {"accuracy": 0.5}}, corpus_dir=None)
+    found = write(tmp_path, [*published_tasks("tiny", "HuBERT Base", ["qbe", "er"]), stand_in])
+    assert found["superb_score"] == {"tiny": {"missing": ["qbe", "er"]}} and found["differs"] == {"er": "stand-in"}
+    assert found["published"]["HuBERT Base"]["sf"] == {"slot_type_f1": 0.8853, "slot_value_cer": 0.252}
+    assert "er" not in found["published"]["HuBERT Base"]
+    page = (tmp_path / "results.md").read_text()
+    assert "- no SUPERB score of tiny; missing on the official corpora: qbe, er\n" in page
+    assert "(published): SUPERB score" not in page
+
+
+def test_results_of_other_benchmarks_are_none_of_these(tmp_path: Path):
+    write(tmp_path, [KS, {**STAND_IN, "benchmark": "hear"}])
+    assert list(OVERVIEW.read(tmp_path)) == ["ks"]

@@ -1,0 +1,133 @@
+"""Files for SUPERB's leaderboard. The lines expected are written by hand, as s3prl's downstream experts write them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from speechssl.cli.app import main
+from speechssl.evaluation.superb.data import TaskData, Utterance
+from speechssl.evaluation.superb.submission import submission
+from tests.evaluation.superb.fake_corpora import (
+    write_fluent,
+    write_iemocap,
+    write_speech_commands,
+    write_trials,
+)
+
+VOXCELEB = ["id10270/5r0dWxy17C8/00001", "id10271/1gtz-CUIygI/00002"]
+
+
+def data(*paths: str) -> TaskData:
+    return TaskData(
+        Path(),
+        {"test": [Utterance(f"u{number}", Path("corpus", path), 16000, {}) for number, path in enumerate(paths)]},
+    )
+
+
+@pytest.mark.parametrize(
+    ("task", "paths", "predictions", "file", "text"),
+    [
+        (
+            "ks",
+            ["test/yes/1_nohash_0.wav"],
+            {"u0": ["_unknown_"]},
+            "test_predict.txt",
+            "yes-1_nohash_0.wav _unknown_\n",
+        ),
+        (
+            "sid",
+            [f"wav/{VOXCELEB[0]}.wav"],
+            {"u0": ["id10271"]},
+            "test_predict.txt",
+            "id10270-5r0dWxy17C8-00001 id10271\n",
+        ),
+        (
+            "er",
+            ["Session2/sentences/wav/a/Ses02F_impro01_F000.wav"],
+            {"u0": ["neu"]},
+            "test_fold2_predict.txt",
+            "Ses02F_impro01_F000 neu\n",
+        ),
+        (
+            "ic",
+            ["wavs/speakers/s1/0a12.wav"],
+            {"u0": ["increase", "heat", "none"]},
+            "test_predict.csv",
+            "0a12,increase,heat,none\n",
+        ),
+        ("pr", ["test-clean/61/70968/61-70968-0000.flac"], {"u0": "HH IY0"}, "test-hyp.ark", "61-70968-0000 HH IY0\n"),
+        (
+            "asr",
+            ["test-clean/61/70968/61-70968-0000.flac"],
+            {"u0": "HE BEGAN"},
+            "test-clean-noLM-hyp.ark",
+            "61-70968-0000 HE BEGAN\n",
+        ),
+        (
+            "sf",
+            ["test/Brian-snips-test-0.wav"],
+            {"u0": "PLAY B-artist ABBA E-artist"},
+            "test-hyp.ark",
+            "Brian-snips-test-0 PLAY B-artist ABBA E-artist\n",
+        ),
+        (
+            "asv",
+            [f"wav/{name}.wav" for name in VOXCELEB],
+            {"u1 u0": 0.25},
+            "test_predict.txt",
+            "id10271-1gtz-CUIygI-00002_id10270-5r0dWxy17C8-00001 0.25\n",
+        ),
+    ],
+)
+def test_lines_are_those_of_s3prl(task, paths, predictions, file, text):
+    assert submission(task, 2, data(*paths), predictions) == {file: text}
+
+
+def test_other_tasks_have_none():
+    assert submission("sd", 1, data("a.wav"), {"u0": [[0, 0.0, 1.0]]}) == {}
+
+
+def superb(task: str, root: Path, out: Path, *settings: str) -> Path:
+    given = [f"task={task}", f"out_dir={out}", "encoders={}", "baselines=[fbank]", f"cache_dir={out.parent / 'cache'}"]
+    fast = ["steps=4", "check_every=4", "batch_size=4", "lr=[1e-2]"]
+    assert main(["evaluate", "benchmark=superb", *given, *fast, *settings, f"corpus_dir={root}"]) == 0
+    return out / task / "submission"
+
+
+def test_a_run_on_the_official_corpus_leaves_them(tmp_path: Path):
+    write_speech_commands(tmp_path)
+    folder = superb("ks", tmp_path, tmp_path / "out")
+    lines = (folder / "fbank-1-seed1" / "test_predict.txt").read_text().splitlines()
+    kept = (tmp_path / "out" / "ks" / "predictions" / "fbank-1-seed1.tsv").read_text().splitlines()[1:]
+    assert [line.split()[1] for line in lines] == [json.loads(line.split("\t")[1])[0] for line in kept]
+    audio = {path.relative_to(path.parents[1]).as_posix().replace("/", "-") for path in tmp_path.rglob("*.wav")}
+    assert len(lines) == 3 and {line.split()[0] for line in lines} <= audio
+
+
+def test_folds_and_trials_of_a_run(tmp_path: Path):
+    folder = superb("er", write_iemocap(tmp_path / "IEMOCAP_full_release"), tmp_path / "out")
+    files = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*.txt"))
+    numbers = range(1, 6)
+    assert files == [f"fbank-1-seed1-session{number}/test_fold{number}_predict.txt" for number in numbers]
+    write_trials(tmp_path / "VoxCeleb1")
+    folder = superb("asv", tmp_path, tmp_path / "out")
+    lines = (folder / "fbank-1-seed1" / "test_predict.txt").read_text().splitlines()
+    names = {"-".join(path.with_suffix("").parts[-3:]) for path in (tmp_path / "VoxCeleb1").rglob("*.wav")}
+    assert len(lines) == 2 and all(set(line.split()[0].split("_")) <= names for line in lines)
+    assert all(-1 <= float(line.split()[1]) <= 1 for line in lines)
+
+
+def test_intents_of_a_run_have_three_fields(tmp_path: Path):
+    folder = superb("ic", write_fluent(tmp_path / "fluent"), tmp_path / "out")
+    lines = (folder / "fbank-1-seed1" / "test_predict.csv").read_text().splitlines()
+    assert lines and all(len(line.split(",")) == 4 for line in lines)
+
+
+def test_a_corpus_of_ones_own_has_none(task_dir: Path, tmp_path: Path):
+    given = [f"data_dir={task_dir}", f"out_dir={tmp_path}", "encoders={}", "baselines=[fbank]"]
+    fast = ["steps=4", "batch_size=4", "lr=[1e-2]", f"cache_dir={tmp_path / 'cache'}"]
+    assert main(["evaluate", "benchmark=superb", "task=ks", *given, *fast]) == 0
+    assert (tmp_path / "ks" / "predictions").is_dir() and not (tmp_path / "ks" / "submission").exists()
