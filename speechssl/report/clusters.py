@@ -6,8 +6,9 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
-from speechssl.report.findings import CLUSTERS, Findings, JsonObject, is_number
+from speechssl.report.findings import CLUSTERS, Findings, is_number
 from speechssl.report.plots import Line, bar_plot, line_plot
+from speechssl.report.reading import JsonObject
 from speechssl.report.tables import Cell, Column, Figure, Section, Table, TableRow, number_text, present, spread_text
 
 AGREEMENT = {"nmi": "NMI", "homogeneity": "homogeneity"}

@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from speechssl.errors import UserError
-from speechssl.files import read_json
+from speechssl.report.reading import (
+    BenchmarkFolder,
+    JsonObject,
+    benchmark_files,
+    is_whole,
+    matching,
+    object_if_there,
+    read_benchmark,
+    read_object,
+)
 
 RUN_FOLDER = re.compile(r"(?P<method>.+)-seed(?P<seed>\d+)")
 CLUSTERS = "clusters*"
@@ -34,11 +43,12 @@ LAPE = "lape"
 """Folder of the results, and name of the benchmark in them."""
 LAPE_OVERVIEW = "lape/results.json"
 """What the results of all tasks are summed up in; it has tasks that were asked for and could not be done, too."""
+BENCHMARKS = ("hear", "superb")
+"""Other benchmarks: folders of their results, and names in them."""
 LAPE_KEYS = ("mode", "protocol", "chosen", "settings", "task", "encoders", "summary", "left_out")
 """What a `results.json` of LAPE has (`speechssl.evaluation.lape.results`), and the report shows."""
 
 SPLITS = ("train", "valid")
-JsonObject = dict[str, Any]
 Metrics = dict[str, float]
 """One line of metrics."""
 
@@ -92,6 +102,8 @@ class Findings:
     """One a task and mode, linear before fine-tuned."""
     lape_left_out: list[JsonObject] = field(default_factory=list)
     """Whole tasks: `what` is not there, and the `reason`."""
+    hear: BenchmarkFolder = field(default_factory=BenchmarkFolder)
+    superb: BenchmarkFolder = field(default_factory=BenchmarkFolder)
     clusters: dict[str, JsonObject] = field(default_factory=dict)
     """Folder of clusters -> its `quality.json`."""
     runs: list[Run] = field(default_factory=list)
@@ -108,7 +120,8 @@ def input_files(exp: Path) -> list[Path]:
     """Return the files of an experiment that the report reads, in a fixed order."""
     confusion = ("confusion.json", "confusion.png")
     files = [
-        *(path for pattern in (*SPEECH, *CLIPS, LAPE_OVERVIEW, "run.sh") for path in _matching(exp, pattern)),
+        *(path for pattern in (*SPEECH, *CLIPS, LAPE_OVERVIEW, "run.sh") for path in matching(exp, pattern)),
+        *(path for name in BENCHMARKS for path in benchmark_files(exp, name)),
         *(path.with_name(name) for path in _lape_files(exp) for name in confusion),
         *(folder / name for folder in _run_folders(exp) for name in ("config.yaml", *map(_metrics, SPLITS))),
         *_export_checks(exp),
@@ -122,19 +135,20 @@ def read_findings(exp: Path) -> Findings:
     if not exp.is_dir():
         raise UserError(f"the experiment folder {exp} does not exist; give the folder of a recipe as exp=FOLDER")
     found = Findings(exp)
-    found.units = _object_if_there(exp / "units/quality.json")
-    found.kmeans = _object_if_there(exp / "units/kmeans.json")
-    found.topics = _object_if_there(exp / "topics/quality.json")
-    found.evaluation = _object_if_there(exp / "evaluate/results.json")
+    found.units = object_if_there(exp / "units/quality.json")
+    found.kmeans = object_if_there(exp / "units/kmeans.json")
+    found.topics = object_if_there(exp / "topics/quality.json")
+    found.evaluation = object_if_there(exp / "evaluate/results.json")
     if (exp / "run.sh").is_file():
         found.command = _command((exp / "run.sh").read_text(encoding="utf-8", errors="replace"))
-    found.pictures = _matching(exp, "topics/*.png")
+    found.pictures = matching(exp, "topics/*.png")
     found.lape = [each for each in map(_read_lape, _lape_files(exp)) if each.values.get("benchmark") == LAPE]
-    found.lape_left_out = _object_if_there(exp / LAPE_OVERVIEW).get("left_out", [])
-    folders = sorted((path.parent for path in _matching(exp, f"{CLUSTERS}/quality.json")), key=_by_seed)
-    found.clusters = {folder.name: _object(folder / "quality.json") for folder in folders}
+    found.lape_left_out = object_if_there(exp / LAPE_OVERVIEW).get("left_out", [])
+    found.hear, found.superb = (read_benchmark(exp, name) for name in BENCHMARKS)
+    folders = sorted((path.parent for path in matching(exp, f"{CLUSTERS}/quality.json")), key=_by_seed)
+    found.clusters = {folder.name: read_object(folder / "quality.json") for folder in folders}
     found.exports = _exports(exp)
-    found.export_checks = {path.relative_to(exp).as_posix(): _object(path) for path in _export_checks(exp)}
+    found.export_checks = {path.relative_to(exp).as_posix(): read_object(path) for path in _export_checks(exp)}
     found.runs = [_read_run(folder) for folder in _run_folders(exp)]
     found.missing = _missing(found)
     return found
@@ -187,11 +201,16 @@ def _parse_line(path: Path, number: int, line: str) -> Metrics:
 
 
 def _missing(found: Findings) -> list[str]:
-    """Return a line for each part that is not there: of the recipes that were begun, or of all where none was."""
+    """Return a line for each part that is not there: of the recipes that were begun, or of all where none was.
+
+    Where a benchmark of finished encoders is all there is, nothing is missing.
+    """
     kinds = (SPEECH, CLIPS)
-    there = {pattern for kind in kinds for pattern in kind if _matching(found.exp, pattern)}
-    begun = [kind for kind in kinds if there.intersection(kind)] or kinds
-    expected = {pattern: what for kind in begun for pattern, what in kind.items()}
+    there = {pattern for kind in kinds for pattern in kind if matching(found.exp, pattern)}
+    begun = [kind for kind in kinds if there.intersection(kind)]
+    if not begun and not found.runs and (found.hear.tasks or found.superb.tasks):
+        return []
+    expected = {pattern: what for kind in begun or kinds for pattern, what in kind.items()}
     missing = [f"{what} ({pattern})" for pattern, what in expected.items() if pattern not in there]
     if not found.runs:
         missing.append("pretraining (<method>-seed<S>/)")
@@ -205,13 +224,13 @@ def _missing(found: Findings) -> list[str]:
 
 
 def _read_lape(file: Path) -> LapeResults:
-    values = _object(file)
+    values = read_object(file)
     lacking = [key for key in LAPE_KEYS if key not in values]
     if values.get("benchmark") == LAPE and lacking:
         raise UserError(f"{file} has no `{lacking[0]}`: it is of another version; make it again")
     picture = file.with_name("confusion.png")
     return LapeResults(
-        file, values, _object_if_there(file.with_name("confusion.json")), picture if picture.is_file() else None
+        file, values, object_if_there(file.with_name("confusion.json")), picture if picture.is_file() else None
     )
 
 
@@ -254,17 +273,13 @@ def _metrics(split: str) -> str:
 
 def _lape_files(exp: Path) -> list[Path]:
     """Return the `results.json` of each task, of the fine-tuned encoders after that of the linear heads."""
-    files = [*_matching(exp, "lape/*/results.json"), *_matching(exp, "lape/*/finetune/results.json")]
+    files = [*matching(exp, "lape/*/results.json"), *matching(exp, "lape/*/finetune/results.json")]
     return sorted(files, key=lambda file: file.parent)
-
-
-def _matching(exp: Path, pattern: str) -> list[Path]:
-    return sorted(path for path in exp.glob(pattern) if path.is_file() and _is_whole(path))
 
 
 def _exports(exp: Path) -> dict[str, list[Path]]:
     """Return the files of each folder that holds weights."""
-    files = sorted(path for path in (exp / "export").rglob("*") if path.is_file() and _is_whole(path))
+    files = sorted(path for path in (exp / "export").rglob("*") if path.is_file() and is_whole(path))
     folders = sorted({path.parent for path in files if path.suffix in (".pt", ".safetensors")})
     return {folder.relative_to(exp).as_posix(): [path for path in files if path.parent == folder] for folder in folders}
 
@@ -272,20 +287,4 @@ def _exports(exp: Path) -> dict[str, list[Path]]:
 def _export_checks(exp: Path) -> list[Path]:
     """Return the JSON files beside the exports; those inside belong to the other toolkit."""
     inside = {path for files in _exports(exp).values() for path in files}
-    return sorted(path for path in (exp / "export").rglob("*.json") if path not in inside and _is_whole(path))
-
-
-def _is_whole(path: Path) -> bool:
-    """Tell a result from what a killed process had begun to write beside it (see `speechssl.files.whole_file`)."""
-    return not path.name.startswith(".")
-
-
-def _object_if_there(path: Path) -> JsonObject:
-    return _object(path) if path.is_file() else {}
-
-
-def _object(path: Path) -> JsonObject:
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise UserError(f"{path} is not a JSON object; make it again")
-    return value
+    return sorted(path for path in (exp / "export").rglob("*.json") if path not in inside and is_whole(path))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from speechssl.report.evaluation import in_order, shown_name
-from speechssl.report.findings import Findings, JsonObject, LapeResults
+from speechssl.report.benchmarks import Scale, Summary, encoder_table, encoders_of, left_out_table
+from speechssl.report.evaluation import shown_name
+from speechssl.report.findings import Findings, LapeResults
 from speechssl.report.plots import Line, colours_of, line_plot, picture_uri
+from speechssl.report.reading import JsonObject
 from speechssl.report.tables import (
     Better,
     Cell,
@@ -19,13 +20,15 @@ from speechssl.report.tables import (
     Section,
     Table,
     TableRow,
-    best_rows,
     number_text,
     present,
 )
 
 MODES = {"linear": "linear", "finetune": "fine-tuned"}
 """What the page calls the modes, in their order."""
+
+PER_CENT = Scale(100, 1)
+"""Of shares: per cent."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,7 @@ class Measure:
     better: Better
     chance: str = ""
     """Fact of the task that says what naming the most frequent class always gives; empty where none does."""
-    scale: float = 100
-    """What the score is multiplied by: 100 gives per cent."""
-    decimals: int = 1
+    scale: Scale = PER_CENT
 
 
 ACCURACY = "accuracy"
@@ -46,9 +47,9 @@ ACCURACY = "accuracy"
 MEASURES = {
     ACCURACY: Measure("Test accuracy (%)", "more", "most_frequent_class"),
     "balanced_accuracy": Measure("Balanced test accuracy (%)", "more", "chance"),
-    "mean_distance": Measure("Mean distance from the true class (less is better)", "less", scale=1, decimals=3),
+    "mean_distance": Measure("Mean distance from the true class (less is better)", "less", scale=Scale()),
     "loki_accuracy": Measure("Test accuracy by Loki's rule (%)", "more", "most_frequent_class"),
-    "loki_mean_distance": Measure("Mean distance by Loki's rule (less is better)", "less", scale=1, decimals=3),
+    "loki_mean_distance": Measure("Mean distance by Loki's rule (less is better)", "less", scale=Scale()),
 }
 """Measures of the summaries; all but the first two are there where classes have distances."""
 ALL_LABELS = "1"
@@ -71,7 +72,8 @@ def lape_section(found: Findings) -> Section:
     section.tables = _score_tables(found, ACCURACY)
     section.figures = [figure for results in found.lape for figure in _few_labels_figure(results.values)]
     section.more_figures = [figure for results in found.lape for figure in _confusion_figure(results)]
-    details = (_task_table(found), _encoder_table(found), _mistake_table(found), _left_out_table(found))
+    encoders = encoder_table(f"{found.exp}/lape/<task>/results.json", [each.values for each in found.lape])
+    details = (_task_table(found), encoders, _mistake_table(found), _left_out_table(found))
     others = [table for measure in list(MEASURES)[1:] for table in _score_tables(found, measure)]
     section.detail_tables = [*others, *present(details)]
     section.folds = [
@@ -93,7 +95,7 @@ def _score_tables(found: Findings, measure: str) -> list[Table]:
 def _score_table(found: Findings, measure: str, tasks: Sequence[JsonObject]) -> Table:
     """Return a line for each task and label fraction, a column for each encoder."""
     mode, protocol = tasks[0]["mode"], tasks[0]["protocol"]
-    encoders = _encoders(tasks)
+    encoders = encoders_of(tasks)
     published = dict.fromkeys(name for results in tasks for name in results["task"]["published"])
     others = list(published) if measure == ACCURACY else []
     rows = [
@@ -114,11 +116,8 @@ def _score_row(
 ) -> TableRow:
     kind, task = MEASURES[measure], results["task"]
     summaries = [_summary(results, encoder, fraction, measure) for encoder in encoders]
-    # Of scores that read the same, each is the best.
-    means = [None if each is None else round(kind.scale * each["mean"], kind.decimals) for each in summaries]
-    best = best_rows(means, kind.better)
-    chance = f"{kind.scale * task[kind.chance]:.{kind.decimals}f}" if kind.chance else "\u2013"
-    cells = [Cell(chance), *(Cell(_score(each, kind), number in best) for number, each in enumerate(summaries))]
+    chance = kind.scale.value(task[kind.chance] if kind.chance else None)
+    cells = [Cell(chance), *kind.scale.cells(summaries, kind.better)]
     others = task["published"] if fraction == ALL_LABELS else {}
     cells += [Cell(f"{others[name]:.1f}" if name in others else "\u2013") for name in published]
     return TableRow(f"{task['name']}, {_labels(fraction)}", cells)
@@ -129,7 +128,7 @@ def _few_labels_figure(results: JsonObject) -> list[Figure]:
     fractions = _fractions(results, ACCURACY)
     if len(fractions) < 2:
         return []
-    encoders = _encoders([results])
+    encoders = encoders_of([results])
     lines = []
     for encoder, colour in zip(encoders, colours_of(encoders), strict=True):
         points = [(key, _summary(results, encoder, key, ACCURACY)) for key in fractions]
@@ -188,22 +187,11 @@ def _division(division: JsonObject, group: str) -> str:
     return text
 
 
-def _encoder_table(found: Findings) -> Table | None:
-    facts = {encoder["name"]: encoder for each in found.lape for encoder in each.values["encoders"]}
-    rows = []
-    for name in in_order(facts):
-        numbers = [Cell(number_text(facts[name][fact])) for fact in ("parameters", "dim", "frame_rate")]
-        rows.append(TableRow(shown_name(name), [*numbers, Cell(", ".join(map(str, facts[name]["sources"])))]))
-    columns = [Column(name) for name in ("parameters", "width", "frames a second")]
-    columns.append(Column("from", number=False))
-    return Table("Encoders", f"{found.exp}/lape/<task>/results.json", "encoder", columns, rows) if rows else None
-
-
 def _mistake_table(found: Findings) -> Table | None:
     """Return the most frequent confusions of each encoder, with the most labels."""
     rows = []
     for each in found.lape:
-        for encoder in filter(each.confusion.get, _encoders([each.values])):
+        for encoder in filter(each.confusion.get, encoders_of([each.values])):
             matrices = each.confusion[encoder]
             text = "; ".join(_mistakes(matrices[max(matrices, key=float)])) or "none"
             rows.append(TableRow(f"{_title(each.values)}: {shown_name(encoder)}", [Cell(text)]))
@@ -226,14 +214,15 @@ def _mistakes(matrix: dict[str, dict[str, int]]) -> Iterator[str]:
 
 
 def _left_out_table(found: Findings) -> Table | None:
-    rows = [TableRow(str(item["what"]), [Cell(str(item["reason"]))]) for item in found.lape_left_out]
-    rows += [
-        TableRow(f"{_title(each.values)}: {item['what']}", [Cell(str(item["reason"]))])
-        for each in found.lape
-        for item in each.values["left_out"]
+    items = [
+        *found.lape_left_out,
+        *(
+            {"what": f"{_title(each.values)}: {item['what']}", "reason": item["reason"]}
+            for each in found.lape
+            for item in each.values["left_out"]
+        ),
     ]
-    source = f"{found.exp}/lape/results.json and {found.exp}/lape/<task>/results.json"
-    return Table("Left out", source, "what", [Column("why", number=False)], rows) if rows else None
+    return left_out_table(f"{found.exp}/lape/results.json and {found.exp}/lape/<task>/results.json", items)
 
 
 def _title(results: JsonObject) -> str:
@@ -242,11 +231,6 @@ def _title(results: JsonObject) -> str:
 
 def _source(found: Findings, mode: str) -> str:
     return f"{found.exp}/lape/<task>/{'finetune/' if mode == 'finetune' else ''}results.json"
-
-
-def _encoders(tasks: Sequence[JsonObject]) -> list[str]:
-    """Return the encoders in the order of the page."""
-    return in_order(dict.fromkeys(facts["name"] for results in tasks for facts in results["encoders"]))
 
 
 def _fractions(results: JsonObject, measure: str) -> list[str]:
@@ -259,9 +243,9 @@ def _labels(fraction: str) -> str:
     return "all labels" if fraction == ALL_LABELS else f"{100 * float(fraction):g} % of labels"
 
 
-def _summary(results: JsonObject, encoder: str, fraction: str, measure: str) -> dict[str, Any] | None:
+def _summary(results: JsonObject, encoder: str, fraction: str, measure: str) -> Summary | None:
     """Return `mean`, `spread` and `runs`; `None` where the encoder was not measured so."""
-    summary: dict[str, Any] | None = results["summary"].get(encoder, {}).get(fraction, {}).get(measure)
+    summary: Summary | None = results["summary"].get(encoder, {}).get(fraction, {}).get(measure)
     return summary
 
 
@@ -275,11 +259,3 @@ def _runs(tasks: Sequence[JsonObject]) -> str:
     }
     few, many = min(counts), max(counts)
     return f"{few} run{'' if few == 1 else 's'}" if few == many else f"{few} to {many} runs"
-
-
-def _score(summary: dict[str, Any] | None, measure: Measure) -> str:
-    if summary is None:
-        return "\u2013"
-    mean = f"{measure.scale * summary['mean']:.{measure.decimals}f}"
-    spread = f" \u00b1\u00a0{measure.scale * summary['spread']:.{measure.decimals}f}"
-    return mean + (spread if summary["runs"] > 1 else "")

@@ -11,9 +11,11 @@ from speechssl.report.environment import machine, revision, versions
 from speechssl.report.evaluation import evaluation_section
 from speechssl.report.facts import facts_table
 from speechssl.report.findings import Findings, input_files, read_findings
+from speechssl.report.hear import hear_section
 from speechssl.report.lape import lape_section
 from speechssl.report.page import render_markdown, render_page
 from speechssl.report.settings import ReportSettings
+from speechssl.report.superb import superb_section
 from speechssl.report.tables import Section, present
 from speechssl.report.topics import topics_section
 from speechssl.report.training import training_section
@@ -50,7 +52,9 @@ def write_report(settings: ReportSettings) -> None:
 def _sections(found: Findings) -> list[Section]:
     return [
         evaluation_section(found),
+        superb_section(found),
         lape_section(found),
+        hear_section(found),
         training_section(found),
         units_section(found),
         topics_section(found),

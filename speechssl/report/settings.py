@@ -16,7 +16,7 @@ class ReportSettings:
 
     exp: str = MISSING
     """Experiment folder, as the recipes make it: units/, topics/, clusters-seed<S>/, <method>-seed<S>/, evaluate/,
-    lape/, export/. What is not there is listed."""
+    lape/, hear/, superb/, export/, or the folder of a benchmark itself. What is not there is listed."""
     out: str | None = None
     """The HTML page; default: report.html in the experiment folder."""
     results: str | None = None
