@@ -29,6 +29,7 @@ SUPERB = [
     "huggingface_hub<1",
     "torchmetrics",
     "pystoi",
+    "flashlight-text",
 ]
 # It has no wheels: pip compiles it.
 PESQ = ["pesq"]

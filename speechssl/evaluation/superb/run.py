@@ -36,7 +36,8 @@ def run_superb(settings: SuperbSettings) -> None:
     require_own_folder(out, BENCHMARK)
     divisions = read_data(settings)
     _require_groups(divisions[0], settings.groups)
-    problems = [TASKS[settings.task].problem(data, columns_of(settings)) for data in divisions]
+    options = {"lm": settings.lm_file} if settings.lm_file else {}
+    problems = [TASKS[settings.task].problem(data, columns_of(settings), **options) for data in divisions]
     results = SuperbResults(settings, divisions, problems[0])
     folder = out / settings.task
     plans = [plan_of(settings, seed) for seed in settings.seeds]
@@ -51,6 +52,8 @@ def run_superb(settings: SuperbSettings) -> None:
 def superb_inputs(settings: SuperbSettings) -> Iterable[Path]:
     """Yield the files that decide the results; of the audio, its names."""
     yield from input_files(settings)
+    if settings.lm_file:
+        yield settings.lm_file
     for rival in _rivals(settings):
         yield from rival.files()
 

@@ -33,6 +33,9 @@ class SuperbSettings:
     lexicon: Any = None
     """`pr` with `corpus_dir`: file of pronunciations, or `[FILE, FILE]`, a line `WORD PHONE PHONE ...` each. Null: the
     one in LibriSpeech's folder."""
+    lm: str | None = None
+    """`asr`: an n-gram language model of words, `FILE.arpa` or `FILE.arpa.gz`. The test part is then also decoded with
+    it (`wer_lm`)."""
     check: bool = False
     """Only say what is found of the data, what is missing, and where to get it."""
     out_dir: str = ""
@@ -75,9 +78,15 @@ class SuperbSettings:
         given = self.lexicon if isinstance(self.lexicon, list) else [self.lexicon]
         return [str(Path(file).expanduser()) for file in given if file is not None]
 
+    @property
+    def lm_file(self) -> Path | None:
+        """The language model that was given."""
+        return None if self.lm is None else Path(self.lm).expanduser()
+
     def of_task(self, task: str) -> SuperbSettings:
         """Return the settings of one of all tasks."""
-        return replace(self, task=task, lexicon=self.lexicon if task == "pr" else None)
+        lexicon, lm = self.lexicon if task == "pr" else None, self.lm if task == "asr" else None
+        return replace(self, task=task, lexicon=lexicon, lm=lm)
 
     def __post_init__(self) -> None:
         known = [*TASKS, ALL]
@@ -108,6 +117,8 @@ class SuperbSettings:
             raise UserError("give either data_dir (with train.csv, valid.csv and test.csv) or corpus_dir (official)")
         if self.lexicon is not None and (self.data_dir is not None or self.task not in ("pr", ALL)):
             raise UserError("lexicon is for task=pr with corpus_dir: a csv has phones of its own")
+        if self.lm is not None and self.task not in ("asr", ALL):
+            raise UserError(f"lm is for task=asr: task={self.task} has no words to decode")
         if self.task == ALL and (self.data_dir is not None or self.labels is not None or self.groups):
             raise UserError(
                 "task=all reads corpus_dir, and has no data_dir, labels or groups: columns are each task's own"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor, nn
 
 from speechssl.errors import UserError
 from speechssl.evaluation.superb.data import Utterance
@@ -23,6 +24,9 @@ from speechssl.files import whole_file
 _OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 _BATCHES_AT_ONCE = 50
 """Batches' worth of utterances that are sorted by length together, so that a batch has little padding."""
+
+Say = Callable[[nn.Module, Tensor, Tensor, Sequence[Utterance]], list[Any]]
+"""A problem's `predict` or `predict_test`."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +104,8 @@ def train_head(problem: Problem, train: Part, valid: Part, shape: tuple[int, int
 
 
 @torch.no_grad()
-def predict(problem: Problem, head: WeightedHead, part: Part, batch_size: int, device: torch.device) -> list[Any]:
-    """Return the predictions of all utterances, in their order. The head is in evaluation mode afterwards."""
+def predict(say: Say, head: WeightedHead, part: Part, batch_size: int, device: torch.device) -> list[Any]:
+    """Return what a problem says of all utterances, in their order. The head is in evaluation mode afterwards."""
     head.eval()
     found: list[Any] = [None] * len(part.utterances)
     order = np.argsort(part.states.frames, kind="stable").tolist()
@@ -109,7 +113,7 @@ def predict(problem: Problem, head: WeightedHead, part: Part, batch_size: int, d
         rows = order[first : first + batch_size]
         states, lengths = part.states.batch(rows)
         utterances = [part.utterances[row] for row in rows]
-        predictions = problem.predict(head, states.to(device), lengths, utterances)
+        predictions = say(head, states.to(device), lengths, utterances)
         for row, prediction in zip(rows, predictions, strict=True):
             found[row] = prediction
     return found
@@ -152,7 +156,7 @@ class _Run:
         if self._skipped - self._skipped_before >= self._plan.check_every:
             raise UserError(f"no update until step {self.step} had a finite gradient; lr={self._plan.lr} is too high")
         self._skipped_before = self._skipped
-        predictions = predict(self._problem, self._head, valid, self._plan.batch_size, self._plan.device)
+        predictions = predict(self._problem.predict, self._head, valid, self._plan.batch_size, self._plan.device)
         scores = self._problem.scores(predictions, valid.utterances)
         first = self._problem.metrics[0]
         value = -scores[first] if self._problem.lower_is_better else scores[first]

@@ -115,8 +115,8 @@ def test_predictions_stand_in_the_order_of_the_utterances(task_dir, tmp_path):
     problem = Classification(data, ["label"])
     parts = parts_of(data, False)
     best = train_head(problem, parts["train"], parts["valid"], (LAYERS, DIM), replace(PLAN, steps=200), tmp_path / "a")
-    one_by_one = predict(problem, best.head, parts["test"], 1, CPU)
-    assert predict(problem, best.head, parts["test"], 4, CPU) == one_by_one
+    one_by_one = predict(problem.predict, best.head, parts["test"], 1, CPU)
+    assert predict(problem.predict, best.head, parts["test"], 4, CPU) == one_by_one
     assert problem.scores(one_by_one, parts["test"].utterances)["accuracy"] == 1.0
 
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from speechssl.evaluation.superb.data import TaskData, Utterance
+from speechssl.evaluation.superb.data import Utterance
 
 
 class Scorer(Protocol):
@@ -62,6 +62,12 @@ class Problem(Scorer, Protocol):
         """Return what the head says of each utterance, on the CPU where it is a tensor."""
         ...
 
+    def predict_test(
+        self, head: nn.Module, features: Tensor, lengths: Tensor, utterances: Sequence[Utterance]
+    ) -> list[Any]:
+        """Return the same of the test part, which is read once: what takes too long for validation is for it alone."""
+        return self.predict(head, features, lengths, utterances)
+
     def test_scorer(self, validate: Callable[[], Sequence[Any]], valid: Sequence[Utterance]) -> Scorer:
         """Return what scores the test part.
 
@@ -76,5 +82,6 @@ class Problem(Scorer, Protocol):
         ...
 
 
-MakeProblem = Callable[[TaskData, Sequence[str]], Problem]
-"""Makes a problem of the data and its label columns; a label that training does not have is a `UserError`."""
+MakeProblem = Callable[..., Problem]
+"""Makes a problem of the data, its label columns and options of the task; a label that training does not have is a
+`UserError`."""

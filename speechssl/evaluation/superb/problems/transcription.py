@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +13,8 @@ from torch.nn import functional
 
 from speechssl.errors import UserError
 from speechssl.evaluation.superb.data import PARTS, TaskData, Utterance
-from speechssl.evaluation.superb.problems.problem import Problem
+from speechssl.evaluation.superb.problems.language_model import WordBeamSearch
+from speechssl.evaluation.superb.problems.problem import Problem, Scorer
 from speechssl.s3prl_patches import guarded_s3prl
 
 
@@ -50,17 +53,18 @@ class Transcription(Problem):
     def predict(self, head: nn.Module, features: Tensor, lengths: Tensor, utterances: Sequence[Utterance]) -> list[str]:
         """Return the best path's text. Frames of the padding are left out, which s3prl reads in larger batches."""
         logits, lengths = head(features, lengths)
-        best = logits.argmax(dim=2).cpu()
-        special = (self._tokenizer.pad_idx, self._tokenizer.eos_idx)
-        texts = []
-        for row, length in zip(best, lengths.tolist(), strict=True):
-            tokens = [token for token in row[:length].unique_consecutive().tolist() if token not in special]
-            texts.append(self._tokenizer.decode(tokens))
-        return texts
+        return [self._best_path(row[:length]) for row, length in zip(logits, lengths.tolist(), strict=True)]
 
     def facts(self) -> dict[str, Any]:
         """Return the number of tokens."""
         return {"tokens": self._tokenizer.vocab_size}
+
+    def _best_path(self, logits: Tensor) -> str:
+        """Return the text of one utterance's logits `(frames, tokens)`."""
+        special = (self._tokenizer.pad_idx, self._tokenizer.eos_idx)
+        best = logits.argmax(dim=1).unique_consecutive().tolist()
+        text: str = self._tokenizer.decode([token for token in best if token not in special])
+        return text
 
     def _truth(self, utterances: Sequence[Utterance]) -> list[str]:
         return [utterance.labels[self._columns[0]] for utterance in utterances]
@@ -114,16 +118,25 @@ class SpeechRecognition(Transcription):
     """Linear 1024, two BLSTM 1024 (`s3prl.nn.rnn.RNNEncoder`) with s3prl's SpecAugment; word and character error rate.
 
     Characters are those of the training part.
+
+    Args:
+        data: of the task.
+        columns: the one of the transcripts.
+        lm: a language model in ARPA's format. The test part is decoded with it too, and has the word error rate of
+            that as `wer_lm`.
     """
 
-    metrics = ("wer", "cer")
+    metrics: Sequence[str] = ("wer", "cer")
 
-    def __init__(self, data: TaskData, columns: Sequence[str]) -> None:
+    def __init__(self, data: TaskData, columns: Sequence[str], lm: Path | None = None) -> None:
         with guarded_s3prl():
             from s3prl.dataio.encoder.tokenizer import CharacterTokenizer
         column = only_column(columns)
         characters = sorted({letter for item in data.parts["train"] for letter in item.labels[column]})
         super().__init__(data, [column], CharacterTokenizer(characters))
+        self._search = None if lm is None else WordBeamSearch(lm, self._tokenizer)
+        if self._search:
+            self.metrics = (*self.metrics, "wer_lm")
 
     def head(self, dim: int) -> nn.Module:
         """Return s3prl's head, which augments in training."""
@@ -135,6 +148,55 @@ class SpeechRecognition(Transcription):
             from s3prl.metric import cer, wer
         truth = self._truth(utterances)
         return {"wer": wer(list(predictions), truth), "cer": cer(list(predictions), truth)}
+
+    def predict_test(
+        self, head: nn.Module, features: Tensor, lengths: Tensor, utterances: Sequence[Utterance]
+    ) -> list[Any]:
+        """Return the texts, or with a language model the texts of both ways to decode."""
+        if self._search is None:
+            return self.predict(head, features, lengths, utterances)
+        logits, lengths = head(features, lengths)
+        rows = [row[:length] for row, length in zip(logits, lengths.tolist(), strict=True)]
+        return [Decoded(self._best_path(row), self._search(row)) for row in rows]
+
+    def test_scorer(self, validate: Callable[[], Sequence[Any]], valid: Sequence[Utterance]) -> Scorer:
+        """Return what scores both ways to decode where there is a language model."""
+        return DecodedScorer(self) if self._search else self
+
+    def facts(self) -> dict[str, Any]:
+        """Return the number of tokens, and how the language model is used."""
+        return {**super().facts(), **({"notes": [self._search.describe()]} if self._search else {})}
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Both texts of an utterance."""
+
+    best_path: str
+    with_lm: str
+
+
+class DecodedScorer(Scorer):
+    """Error rates without and with a language model.
+
+    Args:
+        without: scores texts.
+    """
+
+    def __init__(self, without: Scorer) -> None:
+        self._without = without
+
+    def scores(self, predictions: Sequence[Decoded], utterances: Sequence[Utterance]) -> dict[str, float]:
+        """Return the scores of the best path, and `wer_lm`."""
+        with_lm = self._without.scores([said.with_lm for said in predictions], utterances)
+        return {
+            **self._without.scores([said.best_path for said in predictions], utterances),
+            "wer_lm": with_lm["wer"],
+        }
+
+    def report(self, predictions: Sequence[Decoded], utterances: Sequence[Utterance]) -> Mapping[str, Any]:
+        """Return both texts of each utterance."""
+        return {item.name: asdict(said) for item, said in zip(utterances, predictions, strict=True)}
 
 
 def only_column(columns: Sequence[str]) -> str:
