@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from speechssl.report.benchmarks import Scale, Summary, encoder_table, encoders_of, left_out_table
-from speechssl.report.evaluation import shown_name
+from speechssl.report.evaluation import in_order, shown_name
 from speechssl.report.findings import Findings
 from speechssl.report.plots import picture_uri
 from speechssl.report.reading import LAYER_WEIGHTS, BenchmarkFolder, JsonObject
@@ -37,12 +37,18 @@ def superb_section(found: Findings) -> Section:
 def _score_table(source: str, folder: BenchmarkFolder, first: bool) -> Table | None:
     """Return a line for each first score of a task, or for each of the others."""
     encoders = encoders_of(folder.tasks)
-    published = folder.overview.get("published", {})
-    rows = [
-        _score_row(results, score, encoders, list(published.values()), folder.overview.get("differs", {}))
+    scores = [
+        (results, score)
         for results in folder.tasks
         for score in (results["task"]["metrics"][:1] if first else results["task"]["metrics"][1:])
     ]
+    published = {
+        name: row
+        for name, row in folder.overview.get("published", {}).items()
+        if any(score in row.get(results["task"]["name"], {}) for results, score in scores)
+    }
+    differs = folder.overview.get("differs", {})
+    rows = [_score_row(results, score, encoders, list(published.values()), differs) for results, score in scores]
     columns = [Column(shown_name(encoder)) for encoder in encoders]
     columns += [Column(name, group="published") for name in published]
     notes = " ".join(f"Protocol: {words}." for words in sorted({results["protocol"] for results in folder.tasks}))
@@ -58,7 +64,7 @@ def _score_row(
     differs: Mapping[str, str],
 ) -> TableRow:
     task = results["task"]
-    unit = task["units"].get(score)
+    unit = task.get("units", {}).get(score)
     scale = _OWN_UNIT if unit else _PER_CENT
     better: Better = ""
     if score == task["metrics"][0]:
@@ -74,7 +80,8 @@ def _score_row(
 def _superb_score_table(folder: BenchmarkFolder) -> Table | None:
     """Return the SUPERB score of encoders that have all tasks, and what the others lack."""
     rows = []
-    for encoder, standing in folder.overview.get("superb_score", {}).items():
+    standings = folder.overview.get("superb_score", {})
+    for encoder, standing in ((encoder, standings[encoder]) for encoder in in_order(standings)):
         score = f"{standing['score']:.0f}" if "score" in standing else "\u2013"
         rows.append(TableRow(shown_name(encoder), [Cell(score), Cell(", ".join(standing.get("missing", [])))]))
     columns = [Column("SUPERB score", "more"), Column("missing on the official corpora", number=False)]

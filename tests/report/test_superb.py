@@ -101,8 +101,8 @@ def test_scores_of_superb_beside_published_ones(exp: Path):
     assert rows["SE pesq (MOS), stand-in"][1] == "2.50"
     assert bold(scores) == {"ASR wer, stand-in": [1], "KS accuracy": [1, 2], "SE pesq (MOS), stand-in": []}
     assert texts(table(superb_section(read_findings(exp)), "Other test scores")) == {
-        "ASR cer, stand-in": ["20.00", "30.00", "\u2013", *["\u2013"] * (len(scores.columns) - 3)],
-        "SE stoi, stand-in": ["\u2013", "90.00", "\u2013", *["\u2013"] * (len(scores.columns) - 3)],
+        "ASR cer, stand-in": ["20.00", "30.00", "\u2013"],
+        "SE stoi, stand-in": ["\u2013", "90.00", "\u2013"],
     }
 
 
