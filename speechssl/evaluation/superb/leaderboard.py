@@ -97,4 +97,5 @@ def _comparable(encoder: str, tasks: Sequence[TaskResults]) -> dict[Metric, floa
         for results in tasks
         if not difference(results) and encoder in results["summary"]
         for metric in results["task"]["metrics"]
+        if metric in results["summary"][encoder]
     }

@@ -19,12 +19,12 @@ Audio = Mapping[str, Path]
 
 @dataclass(frozen=True)
 class Layout:
-    """The file of one task."""
+    """A file of one task."""
 
     file: str
     """Its name, with `{fold}` for the number of the tested fold."""
-    line: Callable[[Audio, str, Any], str]
-    """Makes a line of what is kept of a prediction, and of its name."""
+    line: Callable[[Audio, str, Any], str | None]
+    """Makes a line of what is kept of a prediction, and of its name; None where it has nothing for this file."""
 
 
 def _stem(path: Path) -> str:
@@ -41,6 +41,14 @@ def _three_parts(path: Path) -> str:
 
 def _text(audio: Audio, name: str, prediction: str) -> str:
     return f"{_stem(audio[name])} {prediction}"
+
+
+def _best_path(audio: Audio, name: str, prediction: str | Mapping[str, str]) -> str:
+    return _text(audio, name, prediction if isinstance(prediction, str) else prediction["best_path"])
+
+
+def _with_lm(audio: Audio, name: str, prediction: str | Mapping[str, str]) -> str | None:
+    return None if isinstance(prediction, str) else _text(audio, name, prediction["with_lm"])
 
 
 def _emotion(audio: Audio, name: str, prediction: list[str]) -> str:
@@ -64,15 +72,15 @@ def _trial(audio: Audio, name: str, prediction: float) -> str:
     return f"{first}_{second} {prediction}"
 
 
-LAYOUTS = {
-    "pr": Layout("test-hyp.ark", _text),
-    "asr": Layout("test-clean-noLM-hyp.ark", _text),
-    "ks": Layout("test_predict.txt", _keyword),
-    "sid": Layout("test_predict.txt", _speaker),
-    "asv": Layout("test_predict.txt", _trial),
-    "ic": Layout("test_predict.csv", _intent),
-    "sf": Layout("test-hyp.ark", _text),
-    "er": Layout("test_fold{fold}_predict.txt", _emotion),
+LAYOUTS: Mapping[str, tuple[Layout, ...]] = {
+    "pr": (Layout("test-hyp.ark", _text),),
+    "asr": (Layout("test-clean-noLM-hyp.ark", _best_path), Layout("test-clean-LM-hyp.ark", _with_lm)),
+    "ks": (Layout("test_predict.txt", _keyword),),
+    "sid": (Layout("test_predict.txt", _speaker),),
+    "asv": (Layout("test_predict.txt", _trial),),
+    "ic": (Layout("test_predict.csv", _intent),),
+    "sf": (Layout("test-hyp.ark", _text),),
+    "er": (Layout("test_fold{fold}_predict.txt", _emotion),),
 }
 """By task; SUPERB's leaderboard takes others too, in files that hold more than a line a prediction."""
 
@@ -88,7 +96,9 @@ def submission(task: str, fold: int, data: TaskData, predictions: Mapping[str, A
     """
     if task not in LAYOUTS:
         return {}
-    layout = LAYOUTS[task]
     audio = {utterance.name: utterance.audio for utterance in data.parts["test"]}
-    lines = [layout.line(audio, name, prediction) for name, prediction in predictions.items()]
-    return {layout.file.format(fold=fold): "".join(f"{line}\n" for line in lines)}
+    files = {}
+    for layout in LAYOUTS[task]:
+        lines = [layout.line(audio, name, prediction) for name, prediction in predictions.items()]
+        files[layout.file.format(fold=fold)] = "".join(f"{line}\n" for line in lines if line is not None)
+    return {name: text for name, text in files.items() if text}

@@ -115,6 +115,13 @@ def test_what_an_encoder_lacks_for_a_superb_score_is_listed(tmp_path: Path):
     assert "(published): SUPERB score" not in page
 
 
+def test_a_score_that_an_encoder_does_not_have_is_missing(tmp_path: Path):
+    (slots,) = [each for each in published_tasks("tiny", "FBANK") if each["task"]["name"] == "sf"]
+    del slots["summary"]["tiny"]["slot_value_cer"]
+    others = published_tasks("tiny", "FBANK", ["sf"])
+    assert write(tmp_path, [*others, slots])["superb_score"] == {"tiny": {"missing": ["sf"]}}
+
+
 def test_results_of_other_benchmarks_are_none_of_these(tmp_path: Path):
     write(tmp_path, [KS, {**STAND_IN, "benchmark": "hear"}])
     assert list(OVERVIEW.read(tmp_path)) == ["ks"]

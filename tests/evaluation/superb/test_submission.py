@@ -86,6 +86,14 @@ def test_lines_are_those_of_s3prl(task, paths, predictions, file, text):
     assert submission(task, 2, data(*paths), predictions) == {file: text}
 
 
+def test_recognition_with_a_language_model_has_both_files():
+    said = {"u0": {"best_path": "HE BEGUN", "with_lm": "HE BEGAN"}}
+    assert submission("asr", 1, data("test-clean/61/70968/61-70968-0000.flac"), said) == {
+        "test-clean-noLM-hyp.ark": "61-70968-0000 HE BEGUN\n",
+        "test-clean-LM-hyp.ark": "61-70968-0000 HE BEGAN\n",
+    }
+
+
 def test_other_tasks_have_none():
     assert submission("sd", 1, data("a.wav"), {"u0": [[0, 0.0, 1.0]]}) == {}
 
