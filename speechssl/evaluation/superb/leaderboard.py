@@ -35,7 +35,7 @@ def difference(results: TaskResults) -> str:
         return "stand-in"
     if task["utterances"]["test"] < _ENOUGH * _TEST_UTTERANCES.get(task["name"], 0):
         return "part of the corpus"
-    if any(settings[name] != value for name, value in _AS_PUBLISHED.items()):
+    if "steps" in task and any(settings[name] != value for name, value in _AS_PUBLISHED.items()):
         return "other training"
     return ""
 

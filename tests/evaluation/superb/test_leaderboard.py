@@ -67,6 +67,13 @@ def test_a_part_of_the_corpus_is_not_the_corpus():
     assert difference(part) == "part of the corpus" and not published_rows([part])
 
 
+def test_a_search_has_no_training_to_differ_in():
+    search = task_results("qbe", {"tiny": {"mtwv": 0.05}}, preset="quick")
+    assert difference(search) == "other training"
+    del search["task"]["steps"]
+    assert difference(search) == "" and published_rows([search])["FBANK"] == {("qbe", "mtwv"): 0.0058}
+
+
 def test_what_cannot_be_compared_is_said():
     assert "Not to be compared with published scores: ASR (stand-in)." in captions([KS, STAND_IN])
     assert any("2105.01051" in line for line in captions([KS, STAND_IN]))
