@@ -1,4 +1,4 @@
-"""Tables that stand beside the utterances of a task: trials of speaker verification, or who speaks when."""
+"""Tables that stand beside the utterances of a task: trials, who speaks when, or which query is in which document."""
 
 from __future__ import annotations
 

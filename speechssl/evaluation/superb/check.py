@@ -10,7 +10,7 @@ from speechssl.evaluation.superb.corpora import CORPORA
 from speechssl.evaluation.superb.corpora.layout import Parts
 from speechssl.evaluation.superb.reading import corpus_of, input_files, read_data
 from speechssl.evaluation.superb.settings import ALL, SuperbSettings
-from speechssl.evaluation.superb.tasks import TASKS
+from speechssl.evaluation.superb.tasks import ALL_TASKS
 
 
 def check_tasks(settings: SuperbSettings) -> None:
@@ -22,14 +22,14 @@ def check_tasks(settings: SuperbSettings) -> None:
     for task in corpus_tasks() if settings.task == ALL else [settings.task]:
         one = settings.of_task(task)
         lines = _csv_lines(one) if one.data_dir is not None else _corpus_lines(one)
-        print(f"{task} ({TASKS[task].title})")
+        print(f"{task} ({ALL_TASKS[task].title})")
         for kind, what in lines:
             print(f"  {kind:8} {what}")
 
 
 def corpus_tasks() -> list[str]:
     """Return the names of the tasks that have an official corpus."""
-    return [task for task in TASKS if task in CORPORA]
+    return [task for task in ALL_TASKS if task in CORPORA]
 
 
 def _csv_lines(settings: SuperbSettings) -> Iterator[tuple[str, str]]:

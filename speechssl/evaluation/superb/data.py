@@ -58,12 +58,21 @@ class Utterance:
 
 
 @dataclass(frozen=True)
+class Unsearched:
+    """What the official scoring of a search counts as searched with nothing found: other languages than the task's."""
+
+    queries: int = 0
+    """Those that are in a document."""
+    documents: int = 0
+
+
+@dataclass(frozen=True)
 class TaskData:
     """All utterances of a task."""
 
     folder: Path
     parts: Mapping[str, Sequence[Utterance]]
-    """`train`, `valid` and `test`."""
+    """`train`, `valid` and `test`; where nothing is trained `valid_queries`, `valid_documents` and so on."""
     corpus: str = ""
     """Title of the corpus, where they are not from csv."""
     fold: str = ""
@@ -71,7 +80,9 @@ class TaskData:
     whole: Sequence[Utterance] = ()
     """All utterances of a task in folds: they are encoded once, and the parts are taken from them."""
     beside: Mapping[str, Sequence[Line]] = field(default_factory=dict)
-    """What a part has beside its utterances: trials, or who speaks when."""
+    """What a part has beside its utterances: trials, who speaks when, or matches of queries."""
+    unsearched: Mapping[str, Unsearched] = field(default_factory=dict)
+    """Of a search, by its part."""
 
     def name(self, part: str) -> str:
         """Return what messages call a part."""
@@ -104,38 +115,44 @@ class Table:
     """Line of the first row, in a file with a line a row."""
 
 
-def csv_files(folder: str | Path, beside: Beside | None = None) -> list[Path]:
+def csv_files(folder: str | Path, beside: Beside | None = None, parts: Sequence[str] = PARTS) -> list[Path]:
     """Return the files that a task of csv is."""
-    return [*_part_files(folder), *(beside.files(folder) if beside else [])]
+    return [*_part_files(folder, parts), *(beside.files(folder) if beside else [])]
 
 
-def _part_files(folder: str | Path) -> list[Path]:
-    return [Path(folder) / f"{part}.csv" for part in PARTS]
+def _part_files(folder: str | Path, parts: Sequence[str]) -> list[Path]:
+    return [Path(folder) / f"{part}.csv" for part in parts]
 
 
 def read_task(
-    folder: str | Path, columns: Sequence[str], labelled: Sequence[str] = PARTS, beside: Beside | None = None
+    folder: str | Path,
+    columns: Sequence[str],
+    labelled: Sequence[str] = PARTS,
+    beside: Beside | None = None,
+    parts: Sequence[str] = PARTS,
 ) -> TaskData:
-    """Read the three csv files of a task, and the length of every audio file.
+    """Read the csv files of a task, and the length of every audio file.
 
     Args:
-        folder: with `train.csv`, `valid.csv` and `test.csv`, whose lines are a :data:`Row` each; a path is absolute, or
-            from the folder.
+        folder: with a file `<part>.csv` for each part, whose lines are a :data:`Row` each; a path is absolute, or from
+            the folder.
         columns: labels that the task needs, none of them empty.
         labelled: parts that need them.
         beside: another table that the task reads.
+        parts: of the task.
 
     Raises:
         UserError: a missing file, or what is wrong with its rows, see :func:`utterances_of`.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise UserError(f"data_dir={folder} does not exist; it needs train.csv, valid.csv and test.csv")
-    parts = {
+        names = ", ".join(file.name for file in csv_files(folder, beside, parts))
+        raise UserError(f"data_dir={folder} does not exist; it needs {names}")
+    utterances = {
         file.stem: utterances_of(read_csv(file), columns if file.stem in labelled else ())
-        for file in _part_files(folder)
+        for file in _part_files(folder, parts)
     }
-    return TaskData(folder, parts, beside=beside.read(folder) if beside else {})
+    return TaskData(folder, utterances, beside=beside.read(folder) if beside else {})
 
 
 def read_csv(file: Path) -> Table:
@@ -145,7 +162,7 @@ def read_csv(file: Path) -> Table:
         UserError: no such file, or no rows in it.
     """
     if not file.is_file():
-        raise UserError(f"{file} is missing; a task needs train.csv, valid.csv and test.csv in one folder")
+        raise UserError(f"{file} is missing; it needs the columns id, path and the labels of the task")
     with open(file, encoding="utf-8-sig", newline="") as stream:
         rows = list(csv.DictReader(stream))
     if not rows:

@@ -12,6 +12,7 @@ _TEST_UTTERANCES = {
     "pr": 2620,
     "asr": 2620,
     "ks": 3081,
+    "qbe": 2576,
     "sid": 8251,
     "asv": 4708,
     "sd": 3000,
@@ -21,7 +22,8 @@ _TEST_UTTERANCES = {
     "se": 824,
     "ss": 3000,
 }
-"""Of the official corpora; of the first fold of `er`, and of the cleaned list of trials of `asv`."""
+"""Of the official corpora; of the first fold of `er`, of the cleaned list of trials of `asv`; of `qbe` queries and
+documents."""
 _ENOUGH = 0.99
 """Share of them that makes a corpus the official one: a few recordings may be lost."""
 _AS_PUBLISHED = {"preset": "full", "steps": None, "batch_size": None, "labels": None}
@@ -33,7 +35,8 @@ def difference(results: TaskResults) -> str:
     settings, task = results["settings"], results["task"]
     if settings["corpus_dir"] is None:
         return "stand-in"
-    if task["utterances"]["test"] < _ENOUGH * _TEST_UTTERANCES.get(task["name"], 0):
+    tested = sum(number for part, number in task["utterances"].items() if part.startswith("test"))
+    if tested < _ENOUGH * _TEST_UTTERANCES.get(task["name"], 0):
         return "part of the corpus"
     if "steps" in task and any(settings[name] != value for name, value in _AS_PUBLISHED.items()):
         return "other training"

@@ -13,7 +13,7 @@ from speechssl.evaluation.superb.corpora.layout import FOLDS, CorpusTask, Place
 from speechssl.evaluation.superb.data import Row, Table, TaskData, csv_files, read_csv, read_task, utterances_of
 from speechssl.evaluation.superb.folds import COLUMN, divide
 from speechssl.evaluation.superb.settings import SuperbSettings
-from speechssl.evaluation.superb.tasks import TASKS
+from speechssl.evaluation.superb.tasks import ALL_TASKS, parts_of
 
 
 def columns_of(settings: SuperbSettings) -> Sequence[str]:
@@ -21,7 +21,7 @@ def columns_of(settings: SuperbSettings) -> Sequence[str]:
     if settings.labels:
         return settings.labels
     corpus = CORPORA.get(settings.task) if settings.corpus_dir is not None else None
-    return (corpus and corpus.columns) or TASKS[settings.task].columns
+    return (corpus and corpus.columns) or ALL_TASKS[settings.task].columns
 
 
 def read_data(settings: SuperbSettings) -> list[TaskData]:
@@ -30,13 +30,13 @@ def read_data(settings: SuperbSettings) -> list[TaskData]:
     Raises:
         UserError: something of the corpus is missing, or what is wrong with its rows or those of csv.
     """
-    columns, task = columns_of(settings), TASKS[settings.task]
+    columns, task = columns_of(settings), ALL_TASKS[settings.task]
     if settings.data_dir is not None:
         folds = _folds(settings)
         if folds:
             data = TaskData(Path(settings.data_dir), {})
             return divide(data, utterances_of(read_csv(folds), [*columns, COLUMN]))
-        return [read_task(settings.data_dir, columns, task.labelled, task.beside)]
+        return [read_task(settings.data_dir, columns, task.labelled, task.beside, parts_of(settings.task))]
     corpus, place = corpus_of(settings)
     corpus.require(settings.task, place)
     data = TaskData(place.root, {}, corpus.title)
@@ -46,7 +46,8 @@ def read_data(settings: SuperbSettings) -> list[TaskData]:
         return divide(data, utterances_of(tables[FOLDS], [*columns, COLUMN]))
     parts = {part: utterances_of(table, columns if part in task.labelled else ()) for part, table in tables.items()}
     beside = {part: _lines(data, part, cells) for part, cells in corpus.read_beside(place, rows).items()}
-    return [replace(data, parts=parts, beside=beside)]
+    unsearched = corpus.unsearched(place) if corpus.unsearched else {}
+    return [replace(data, parts=parts, beside=beside, unsearched=unsearched)]
 
 
 def corpus_of(settings: SuperbSettings) -> tuple[CorpusTask, Place]:
@@ -65,7 +66,8 @@ def input_files(settings: SuperbSettings) -> list[Path]:
     """Return the files that say which utterances there are."""
     if settings.data_dir is not None:
         folds = _folds(settings)
-        return [folds] if folds else csv_files(settings.data_dir, TASKS[settings.task].beside)
+        beside = ALL_TASKS[settings.task].beside
+        return [folds] if folds else csv_files(settings.data_dir, beside, parts_of(settings.task))
     corpus, place = corpus_of(settings)
     return corpus.files(place)
 
@@ -86,4 +88,4 @@ def _lines(data: TaskData, part: str, rows: Sequence[Row]) -> list[Line]:
 def _folds(settings: SuperbSettings) -> Path | None:
     """Return the csv of a task in folds, if it is one; what has a table beside its parts is not."""
     file = Path(str(settings.data_dir)) / f"{FOLDS}.csv"
-    return file if file.is_file() and TASKS[settings.task].beside is None else None
+    return file if file.is_file() and ALL_TASKS[settings.task].beside is None else None

@@ -5,113 +5,130 @@ It holds
 - `benchmark`: `superb`; `speechssl`: version; `settings`: those of the run; `seconds`: how long it took
 - `protocol`: in words, how the reported heads were chosen
 - `task`: `name`, `title`, `folder`, `metrics` (names; the first one decides), `units` (of those that are no shares),
-  `lower_is_better`, `utterances` and `seconds` of each part, `steps`, `batch_size`, `lr` (those to choose from),
-  `published_lr`, and what the task says of its labels; `folds`, the names of those that were tested in turn (the
-  counts are then those of the first)
+  `lower_is_better`, `utterances` and `seconds` of each part, and what the task says of its labels; of heads that are
+  trained `steps`, `batch_size`, `lr` (those to choose from) and `published_lr`; `folds`, the names of those that were
+  tested in turn (the counts are then those of the first)
 - `encoders`: a list with one entry a row of the tables: `name`, `frame_rate`, `dim`, `parameters`, `sources`
-- `scores`: row -> a list with one :class:`speechssl.evaluation.superb.scores.Score` a source, seed and fold
+- `scores`: row -> a list with one :class:`speechssl.evaluation.superb.scores.Score` a source, seed and fold, or of a
+  search one :class:`speechssl.evaluation.superb.search.run.SearchScore` a source
 - `summary`: row -> score of the test part -> `mean`, `spread` (sample standard deviation over sources and seeds; 0 for
   one; of folds the mean counts) and `runs`; `valid` has the same of the validation part
 
 Beside it, `predictions/<row>-<number>-seed<seed>.tsv` has what was predicted of every test utterance (of every
-trial where those are scored).
+trial where those are scored; of a search `predictions/<row>-<number>-layer<layer>.tsv`, of every pair);
+`submission/<row>-<number>-seed<seed>/` has the same for SUPERB's leaderboard, where the corpus is the official one
+(:mod:`speechssl.evaluation.superb.submission`); and `layer_weights.png` shows what the heads listen to.
 """
 
 from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from speechssl.evaluation.benchmark import EncoderScores
 from speechssl.evaluation.encoders import Contestant
 from speechssl.evaluation.spread import mean_and_spread
 from speechssl.evaluation.superb.data import TaskData
 from speechssl.evaluation.superb.figures import LAYER_WEIGHTS, draw_layer_weights
-from speechssl.evaluation.superb.problems.problem import Problem
-from speechssl.evaluation.superb.scores import Score
 from speechssl.evaluation.superb.settings import SuperbSettings
 from speechssl.evaluation.superb.submission import submission
-from speechssl.evaluation.superb.tasks import TASKS
-from speechssl.evaluation.superb.training import Plan
+from speechssl.evaluation.superb.tasks import ALL_TASKS
 from speechssl.evaluation.superb.units import UNITS
 from speechssl.files import write_json, write_text
 from speechssl.models.encoder import Encoder
 
 BENCHMARK = "superb"
-PROTOCOL = (
-    "frozen encoder; learning rate and update chosen on the validation part, by the first score; the test part read "
-    "once after that"
-)
+
+
+class Measured(Protocol):
+    """One score of an encoder."""
+
+    @property
+    def predictions(self) -> Mapping[str, Any]:
+        """What the results keep of the test part, by name."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What tells it from others of one encoder, in names of files."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all but the predictions."""
+        ...
 
 
 class SuperbResults:
-    """Collects what was measured in one task."""
+    """Collects what was measured in one task.
 
-    def __init__(self, settings: SuperbSettings, divisions: Sequence[TaskData], problem: Problem) -> None:
+    Args:
+        settings: of the command.
+        divisions: one, or one a fold.
+        protocol: in words, how what is reported was chosen.
+        facts: of the task: `metrics`, `lower_is_better`, and others that the tables tell.
+    """
+
+    def __init__(
+        self, settings: SuperbSettings, divisions: Sequence[TaskData], protocol: str, facts: Mapping[str, Any]
+    ) -> None:
         self._settings = settings
         self._data = divisions[0]
         self._divisions = divisions
         self._folds = [data.fold for data in divisions if data.fold]
-        self._problem = problem
+        self._protocol = protocol
+        self._facts = facts
         self._rows = EncoderScores(BENCHMARK, settings)
         self._files: dict[str, str] = {}
 
-    def add(self, rival: Contestant, encoder: Encoder, score: Score) -> None:
+    def add(self, rival: Contestant, encoder: Encoder, score: Measured) -> None:
         """Note one score of an encoder."""
         entry = score.to_json()
         self._rows.add(rival, encoder, entry)
         number = len({entry["source"] for entry in self._rows.scores[rival.name]})
-        head = f"{rival.name}-{number}-seed{score.seed}{score.fold and '-'}{score.fold}"
+        head = f"{rival.name}-{number}-{score.name}"
         lines = [
             f"{name}\t{json.dumps(prediction, ensure_ascii=False)}\n" for name, prediction in score.predictions.items()
         ]
         self._files[f"predictions/{head}.tsv"] = "id\tprediction\n" + "".join(lines)
         if self._settings.corpus_dir is not None:
-            number = self._folds.index(entry["fold"]) if self._folds else 0
-            files = submission(self._settings.task, number + 1, self._divisions[number], score.predictions)
+            fold = self._folds.index(entry["fold"]) if self._folds else 0
+            files = submission(self._settings.task, fold + 1, self._divisions[fold], score.predictions)
             self._files |= {f"submission/{head}/{name}": text for name, text in files.items()}
 
-    def to_json(self, plan: Plan, rates: list[float]) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Return all that is known, see the module's docstring."""
         return {
             **self._rows.to_json(),
-            "protocol": PROTOCOL,
-            "task": self._task(plan, rates),
+            "protocol": self._protocol,
+            "task": self._task(),
             "summary": {
                 name: {**_summary(scores, "test"), "valid": _summary(scores, "valid")}
                 for name, scores in self._rows.scores.items()
             },
         }
 
-    def write(self, folder: Path, plan: Plan, rates: list[float]) -> None:
+    def write(self, folder: Path) -> None:
         """Write the results of the task into its folder, `results.json` last."""
-        results = self.to_json(plan, rates)
+        results = self.to_json()
         for name, text in self._files.items():
             write_text(folder / name, text)
         draw_layer_weights(folder / LAYER_WEIGHTS, [results])
         write_json(folder / "results.json", results)
 
-    def _task(self, plan: Plan, rates: list[float]) -> dict[str, Any]:
-        task = TASKS[self._settings.task]
+    def _task(self) -> dict[str, Any]:
         parts = self._data.parts
         return {
             "name": self._settings.task,
-            "title": task.title,
+            "title": ALL_TASKS[self._settings.task].title,
             "folder": str(self._data.folder),
             "folds": self._folds,
-            "metrics": list(self._problem.metrics),
-            "units": {name: UNITS[name] for name in self._problem.metrics if name in UNITS},
-            "lower_is_better": self._problem.lower_is_better,
+            "units": {name: UNITS[name] for name in self._facts["metrics"] if name in UNITS},
             "utterances": {name: len(part) for name, part in parts.items()},
             "seconds": {name: round(sum(item.samples for item in part) / 16000, 1) for name, part in parts.items()},
-            "steps": plan.steps,
-            "batch_size": plan.batch_size,
-            "lr": rates,
-            "published_lr": task.published_lr,
-            **self._problem.facts(),
+            **self._facts,
         }
 
 
@@ -121,7 +138,7 @@ def _summary(scores: list[dict[str, Any]], part: str) -> dict[str, Any]:
 
 
 def _means(scores: list[dict[str, Any]], part: str, name: str) -> list[float]:
-    folds: dict[tuple[str, int], list[float]] = {}
+    folds: dict[tuple[str, int | None], list[float]] = {}
     for score in scores:
-        folds.setdefault((score["source"], score["seed"]), []).append(score[part][name])
+        folds.setdefault((score["source"], score.get("seed")), []).append(score[part][name])
     return [statistics.fmean(values) for values in folds.values()]

@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from speechssl.errors import UserError, nearest
 from speechssl.evaluation.benchmark import require_own_folder
@@ -20,14 +21,20 @@ from speechssl.evaluation.superb.problems.problem import Problem
 from speechssl.evaluation.superb.reading import columns_of, input_files, read_data
 from speechssl.evaluation.superb.results import BENCHMARK, SuperbResults
 from speechssl.evaluation.superb.scores import Race, score_seeds
+from speechssl.evaluation.superb.search.run import TermSearch
 from speechssl.evaluation.superb.settings import ALL, SuperbSettings
 from speechssl.evaluation.superb.states import FrozenEncoder, SomeStates, States, StateStore
-from speechssl.evaluation.superb.tasks import PRESETS, TASKS
+from speechssl.evaluation.superb.tasks import PRESETS, SEARCHES, TASKS
 from speechssl.evaluation.superb.training import Part, Plan
 from speechssl.models.device import pick_device
 from speechssl.progress import progress
 
 logger = logging.getLogger(__name__)
+
+PROTOCOL = (
+    "frozen encoder; learning rate and update chosen on the validation part, by the first score; the test part read "
+    "once after that"
+)
 
 
 def run_superb(settings: SuperbSettings) -> None:
@@ -35,18 +42,12 @@ def run_superb(settings: SuperbSettings) -> None:
     out = Path(settings.out_dir)
     require_own_folder(out, BENCHMARK)
     divisions = read_data(settings)
-    _require_groups(divisions[0], settings.groups)
-    options = {"lm": settings.lm_file} if settings.lm_file else {}
-    problems = [TASKS[settings.task].problem(data, columns_of(settings), **options) for data in divisions]
-    results = SuperbResults(settings, divisions, problems[0])
+    evaluate = _evaluate_search if settings.task in SEARCHES else _evaluate_heads
+    results = evaluate(settings, divisions)
     folder = out / settings.task
-    plans = [plan_of(settings, seed) for seed in settings.seeds]
-    rates = rates_of(settings)
-    for rival in _rivals(settings):
-        _evaluate(rival, list(zip(divisions, problems, strict=True)), settings, plans, results)
-    results.write(folder, plans[0], rates)
+    results.write(folder)
     shutil.rmtree(folder / "runs", ignore_errors=True)
-    OVERVIEW.add(out, folder, results.to_json(plans[0], rates))
+    OVERVIEW.add(out, folder, results.to_json())
 
 
 def superb_inputs(settings: SuperbSettings) -> Iterable[Path]:
@@ -93,13 +94,48 @@ def _rivals(settings: SuperbSettings) -> list[Contestant]:
     return contestants(settings.encoders, settings.baselines, None)
 
 
-def _require_groups(data: TaskData, groups: Sequence[str]) -> None:
-    known = data.parts["test"][0].labels
+def _require_groups(data: TaskData, part: str, groups: Sequence[str]) -> None:
+    known = data.parts[part][0].labels
     for column in groups:
         if column not in known:
             raise UserError(
-                f"{data.name('test')} has no column '{column}'{nearest(column, known)}; groups names its columns"
+                f"{data.name(part)} has no column '{column}'{nearest(column, known)}; groups names its columns"
             )
+
+
+def _evaluate_search(settings: SuperbSettings, divisions: Sequence[TaskData]) -> SuperbResults:
+    """Search with the hidden states of all encoders."""
+    _require_groups(divisions[0], "test_queries", settings.groups)
+    search = TermSearch(divisions[0], settings)
+    results = SuperbResults(settings, divisions, search.protocol, search.facts())
+    for rival in _rivals(settings):
+        results.add(rival, *search.score(rival))
+    return results
+
+
+def _evaluate_heads(settings: SuperbSettings, divisions: Sequence[TaskData]) -> SuperbResults:
+    """Train and score heads on the hidden states of all encoders."""
+    _require_groups(divisions[0], "test", settings.groups)
+    options = {"lm": settings.lm_file} if settings.lm_file else {}
+    problems = [TASKS[settings.task].problem(data, columns_of(settings), **options) for data in divisions]
+    plans = [plan_of(settings, seed) for seed in settings.seeds]
+    results = SuperbResults(settings, divisions, PROTOCOL, _facts(settings, problems[0], plans[0]))
+    for rival in _rivals(settings):
+        _evaluate(rival, list(zip(divisions, problems, strict=True)), settings, plans, results)
+    return results
+
+
+def _facts(settings: SuperbSettings, problem: Problem, plan: Plan) -> dict[str, Any]:
+    """Return what a reader of the results should know of how the heads were trained, and of the labels."""
+    return {
+        "metrics": list(problem.metrics),
+        "lower_is_better": problem.lower_is_better,
+        "steps": plan.steps,
+        "batch_size": plan.batch_size,
+        "lr": rates_of(settings),
+        "published_lr": TASKS[settings.task].published_lr,
+        **problem.facts(),
+    }
 
 
 def _evaluate(

@@ -36,6 +36,11 @@ class Score:
     predictions: Mapping[str, Any]
     """What the results keep of the test part, by name."""
 
+    @property
+    def name(self) -> str:
+        """What tells it from others of one encoder, in names of files."""
+        return f"seed{self.seed}{self.fold and '-'}{self.fold}"
+
     def to_json(self) -> dict[str, Any]:
         """Return all but the predictions."""
         return {name: value for name, value in asdict(self).items() if name != "predictions"}

@@ -10,10 +10,15 @@ from omegaconf import MISSING
 
 from speechssl.errors import UserError, nearest
 from speechssl.evaluation.settings import require_list
-from speechssl.evaluation.superb.tasks import PRESETS, TASKS
+from speechssl.evaluation.superb.tasks import ALL_TASKS, PRESETS, SEARCHES
 
 ALL = "all"
 """As a task: every one whose official corpus is there."""
+
+_UNTRAINED: dict[str, Any] = {
+    "labels": None, "preset": "full", "steps": None, "check_every": None, "batch_size": None, "lr": None, "seeds": [1],
+}  # fmt: skip
+"""The settings of training, as they stay where nothing is trained."""
 
 
 @dataclass
@@ -25,8 +30,9 @@ class SuperbSettings:
     data_dir: str | None = None
     """Folder with `train.csv`, `valid.csv` and `test.csv`: the columns `id`, `path` and the task's labels. `asv` reads
     trials beside them (`valid_trials.csv`, `test_trials.csv`: `label` 1 or 0, `first`, `second`), `sd` who speaks when
-    (`train_segments.csv` and so on: `id`, `start`, `end` in seconds, `speaker`; or `.rttm`). Give either this or
-    `corpus_dir`."""
+    (`train_segments.csv` and so on: `id`, `start`, `end` in seconds, `speaker`; or `.rttm`). `qbe` trains nothing: it
+    reads `valid_queries.csv`, `valid_documents.csv`, `valid_matches.csv` (`query`, `document`), and the same of test.
+    Give either this or `corpus_dir`."""
     corpus_dir: str | None = None
     """Folder of the task's official corpus as it is unpacked, or the folder above it; with `task=all` the folder of all
     of them."""
@@ -49,7 +55,7 @@ class SuperbSettings:
     """Label columns where the task does not fix them: one class of each is told (`label` unless given; IC of Fluent
     Speech Commands has `action`, `object` and `location`)."""
     groups: list[str] = field(default_factory=list)
-    """Other columns of `test.csv`, e.g. `gender`: the scores of each of their values stand beside the mean."""
+    """Other columns of `test.csv` or `test_queries.csv`, e.g. `gender`: their values have scores beside the mean."""
     preset: str = "full"
     """`full`: as many updates as published. `quick`: a tenth."""
     steps: int | None = None
@@ -86,10 +92,11 @@ class SuperbSettings:
     def of_task(self, task: str) -> SuperbSettings:
         """Return the settings of one of all tasks."""
         lexicon, lm = self.lexicon if task == "pr" else None, self.lm if task == "asr" else None
-        return replace(self, task=task, lexicon=lexicon, lm=lm)
+        untrained = _UNTRAINED if task in SEARCHES else {}
+        return replace(self, task=task, lexicon=lexicon, lm=lm, **untrained)
 
     def __post_init__(self) -> None:
-        known = [*TASKS, ALL]
+        known = [*ALL_TASKS, ALL]
         if self.task not in known:
             raise UserError(f"SUPERB has no task '{self.task}'{nearest(self.task, known)} (known: {', '.join(known)})")
         self._check_data()
@@ -106,6 +113,9 @@ class SuperbSettings:
         if self.labels is not None and (not self.labels or len(set(self.labels)) < len(self.labels)):
             raise UserError(f"labels={self.labels} must list different columns")
         require_list("seeds", self.seeds, all(seed >= 0 for seed in self.seeds), "0 or more")
+        set_here = [name for name, value in _UNTRAINED.items() if getattr(self, name) != value]
+        if self.task in SEARCHES and set_here:
+            raise UserError(f"task={self.task} trains nothing; leave out {', '.join(set_here)}")
 
     def _check_data(self) -> None:
         """Raise a `UserError` where it is not said what to evaluate, or on what."""

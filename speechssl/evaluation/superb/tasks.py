@@ -46,6 +46,22 @@ class Task:
     """Largest norm of the gradient."""
 
 
+@dataclass(frozen=True)
+class Search:
+    """A task in which nothing is trained: queries are searched in documents."""
+
+    title: str
+    """In words."""
+    parts: tuple[str, ...]
+    """Queries and documents of validation and test. They have no labels."""
+    beside: Beside
+    """Which query is in which document."""
+    gain: float = 1.0
+    """Factor on the waveform."""
+    columns: tuple[str, ...] = ()
+    labelled: tuple[str, ...] = ()
+
+
 _CLASSIFICATION_RATES = (1e-1, 1e-2, 1e-3, 1e-4)
 
 TASKS = {
@@ -111,7 +127,24 @@ TASKS = {
         columns=("source1", "source2"),
     ),
 }
-"""By the name that SUPERB gives them."""
+"""Those that train heads, by the name that SUPERB gives them."""
+
+SEARCHES = {
+    "qbe": Search(
+        "query by example",
+        ("valid_queries", "valid_documents", "test_queries", "test_documents"),
+        beside=Beside("matches", ("query", "document"), ("valid", "test")),
+        gain=10 ** (-3 / 20),
+    )
+}
+
+ALL_TASKS: dict[str, Task | Search] = {**TASKS, **SEARCHES}
+"""Those that train heads, and those that do not."""
 
 PRESETS = {"full": 1.0, "quick": 0.1}
 """Part of the published updates. A tenth ranks encoders as all do (MiniSUPERB, arXiv 2305.19011)."""
+
+
+def parts_of(task: str) -> tuple[str, ...]:
+    """Return the names of a task's parts."""
+    return SEARCHES[task].parts if task in SEARCHES else PARTS

@@ -159,3 +159,31 @@ def write_libri2mix_sources(root: Path) -> Path:
             for number in range(5):
                 audio(root / "wav16k" / "min" / folder / name / f"{number}-{folder}_9-1-0003.wav")
     return root
+
+
+QUESST_LANGUAGES = ("nnenglish", "czech", "nnenglish", "nnenglish")
+
+
+def write_quesst14(root: Path) -> Path:
+    """Four documents and three queries a set; the Czech ones count in the official scoring, and are not searched."""
+    documents = [(f"Audio/quesst14_0000{n}", language) for n, language in enumerate(QUESST_LANGUAGES, start=1)]
+    lists = {"utterances": documents}
+    for name in ("dev", "eval"):
+        queries = [(f"{name}_queries/quesst14_{name}_000{n}", QUESST_LANGUAGES[n]) for n in range(3)]
+        lists[name] = queries
+        truth = [("00001", "0000"), ("00003", "0000"), ("00002", "0001"), ("00004", "0002")]
+        text(
+            root / f"scoring/groundtruth_quesst14_{name}/quesst14_{name}.rttm",
+            "SPEAKER quesst14_00001 1 0.00 2.00 <NA> <NA> speaker <NA>",
+            "LEXEME quesst14_00004 1 0.00 2.00 NO_KEYWORD lex speaker 1.0",
+            *(
+                f"LEXEME quesst14_{document} 1 0.00 2.00 quesst14_{name}_{query} lex speaker 1.0"
+                for document, query in truth
+            ),
+        )
+    for name, listed in lists.items():
+        lines = [f"quesst14Database/{path}.wav {language}" for path, language in listed]
+        text(root / f"scoring/language_key_{name}.lst", *lines)
+        for number, (path, _) in enumerate(listed):
+            audio(root / f"{path}.wav", 8000 + 160 * number)
+    return root

@@ -7,6 +7,7 @@ from speechssl.evaluation.superb.corpora.fluent_speech_commands import IC
 from speechssl.evaluation.superb.corpora.iemocap import ER
 from speechssl.evaluation.superb.corpora.libri2mix import SD, SS
 from speechssl.evaluation.superb.corpora.librispeech import ASR, PR
+from speechssl.evaluation.superb.corpora.quesst14 import QBE
 from speechssl.evaluation.superb.corpora.snips import SF
 from speechssl.evaluation.superb.corpora.speech_commands import KS
 from speechssl.evaluation.superb.corpora.voicebank_demand import SE
@@ -16,6 +17,7 @@ CORPORA = {
     "pr": PR,
     "asr": ASR,
     "ks": KS,
+    "qbe": QBE,
     "sid": SID,
     "asv": ASV,
     "sd": SD,

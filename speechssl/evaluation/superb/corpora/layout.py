@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from speechssl.errors import UserError
-from speechssl.evaluation.superb.data import Row
+from speechssl.evaluation.superb.data import Row, Unsearched
 
 FOLDS = "folds"
 """The one part of a corpus whose values of the column `fold` are tested in turn."""
@@ -74,7 +74,9 @@ class CorpusTask:
     recordings: tuple[str, ...] = ("path",)
     """Columns of its rows that name recordings."""
     beside: Callable[[Place, Parts], Parts] | None = None
-    """Reads what parts have beside their rows: trials, or who speaks when."""
+    """Reads what parts have beside their rows: trials, who speaks when, or matches of queries."""
+    unsearched: Callable[[Place], Mapping[str, Unsearched]] | None = None
+    """Counts what the official scoring has more of than each part of a search."""
 
     def place(self, corpus_dir: str, lexicon: Sequence[str] = ()) -> Place:
         """Return the folder with the most of what is needed: `corpus_dir` itself, or one of `folders` in it.
