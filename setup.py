@@ -30,6 +30,10 @@ SUPERB = [
     "torchmetrics",
     "pystoi",
     "flashlight-text",
+    "transformers>=4.57,<5",
+    "sentencepiece",
+    "sacrebleu",
+    "sacremoses",
 ]
 # It has no wheels: pip compiles it.
 PESQ = ["pesq"]

@@ -6,6 +6,7 @@ import csv
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from speechssl.data.corpora.corpus import Entry
 from speechssl.data.walk import walk_audio
@@ -39,20 +40,23 @@ def listed_entries(root: Path, folders: Sequence[str], listed: Iterable[Entry], 
         yield replace(entry, rejected=entry.rejected or f"in {source}, but there is no such file")
 
 
-def read_csv(path: Path, required: Sequence[str], advice: str = "unpack the corpus again") -> Iterator[dict[str, str]]:
-    """Yield the rows of a table with commas and a header line, as dictionaries by column name.
+def read_csv(
+    path: Path, required: Sequence[str], advice: str = "unpack the corpus again", **dialect: Any
+) -> Iterator[dict[str, str]]:
+    """Yield the rows of a table with a header line, as dictionaries by column name.
 
     Args:
         path: the table.
         required: columns that must be there.
         advice: what to do about a table that is broken.
+        dialect: how it is written, as Python's `csv` takes it. Default: commas between the cells.
 
     Raises:
         UserError: no such file, a column is missing, a row has another number of cells than the header, or the file
             is not UTF-8.
     """
     with open(require_file(path), encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file)
+        rows = csv.DictReader(file, **dialect)
         try:
             missing = [column for column in required if column not in (rows.fieldnames or ())]
             if missing:

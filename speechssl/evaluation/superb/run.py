@@ -82,6 +82,8 @@ def plan_of(settings: SuperbSettings, seed: int) -> Plan:
         device=pick_device(settings.device),
         optimizer=task.optimizer,
         clip=task.clip,
+        warmup=round(task.warmup * steps / task.steps),
+        passes=task.passes,
     )
 
 

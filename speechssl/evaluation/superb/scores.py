@@ -87,7 +87,7 @@ def _name(race: Race, plan: Plan) -> str:
 def _score(race: Race, plan: Plan, lr: float, trained: Mapping[float, Trained]) -> Score:
     """Read the test part once, with the chosen head."""
     problem, test, chosen = race.problem, race.parts["test"], trained[lr]
-    said_of = partial(predict, head=chosen.head, batch_size=plan.batch_size, device=plan.device)
+    said_of = partial(predict, head=chosen.head, batch_size=plan.at_once, device=plan.device)
     valid = race.parts["valid"]
     scorer = problem.test_scorer(lambda: said_of(problem.predict, part=valid), valid.utterances)
     predictions = said_of(problem.predict_test, part=test)

@@ -12,6 +12,7 @@ from speechssl.evaluation.superb.problems.problem import MakeProblem
 from speechssl.evaluation.superb.problems.separation import SourceSeparation, SpeechEnhancement
 from speechssl.evaluation.superb.problems.slots import SlotFilling
 from speechssl.evaluation.superb.problems.transcription import PhoneRecognition, SpeechRecognition
+from speechssl.evaluation.superb.problems.translation import SpeechTranslation
 from speechssl.evaluation.superb.problems.verification import SpeakerVerification
 
 
@@ -44,6 +45,10 @@ class Task:
     optimizer: str = "adam"
     clip: float = 1.0
     """Largest norm of the gradient."""
+    warmup: int = 0
+    """Updates in which the learning rate rises, of all `steps`; 0 for a constant one."""
+    passes: int = 1
+    """Parts of a batch that go through the head one after the other."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,19 @@ TASKS = {
         (1e-3, 1e-4),
         1e-4,
         columns=("source1", "source2"),
+    ),
+    "st": Task(
+        "speech translation",
+        SpeechTranslation,
+        32_000,
+        256,
+        2_000,
+        (1e-3, 1e-4),
+        1e-3,
+        columns=("translation",),
+        clip=10.0,
+        warmup=10_000,
+        passes=8,
     ),
 }
 """Those that train heads, by the name that SUPERB gives them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ class Plan:
     """How one head is trained."""
 
     lr: float
-    """Constant."""
+    """Learning rate."""
     seed: int
     steps: int
     batch_size: int
@@ -44,6 +45,22 @@ class Plan:
     """`adam` or `adamw`, otherwise as torch has them."""
     clip: float = 1.0
     """Largest norm of the gradient."""
+    warmup: int = 0
+    """Updates in which the learning rate rises to `lr`; it then falls as in s3prl's `sqrt_decay_schedule_with_warmup`.
+    0: constant."""
+    passes: int = 1
+    """Equal parts of a batch that go through the head one after the other, so that a large one takes little memory."""
+
+    @property
+    def at_once(self) -> int:
+        """Utterances that go through the head at once."""
+        return math.ceil(self.batch_size / self.passes)
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of the update after `step` others."""
+        if step < self.warmup:
+            return self.lr * step / self.warmup
+        return self.lr / math.sqrt(step) if self.warmup else self.lr
 
 
 @dataclass(frozen=True)
@@ -139,11 +156,11 @@ class _Run:
     def update(self, rows: Sequence[int]) -> None:
         """Learn from one batch."""
         self._head.train()
-        states, lengths = self._train.states.batch(rows)
-        utterances = [self._train.utterances[row] for row in rows]
-        loss = self._problem.loss(self._head, states.to(self._plan.device), lengths, utterances)
         self._optimizer.zero_grad()
-        loss.backward()
+        for first in range(0, len(rows), self._plan.at_once):
+            self._learn(rows[first : first + self._plan.at_once], len(rows))
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._plan.rate(self.step)
         norm = torch.nn.utils.clip_grad_norm_(self._head.parameters(), self._plan.clip)
         self.step += 1
         if bool(norm.isfinite()):
@@ -151,12 +168,19 @@ class _Run:
         else:
             self._skipped += 1
 
+    def _learn(self, rows: Sequence[int], of: int) -> None:
+        """Add the gradient of some utterances of a batch, whose loss is the mean."""
+        states, lengths = self._train.states.batch(rows)
+        utterances = [self._train.utterances[row] for row in rows]
+        loss = self._problem.loss(self._head, states.to(self._plan.device), lengths, utterances)
+        (loss * (len(rows) / of)).backward()
+
     def look(self, valid: Part) -> None:
         """Score the validation part, and keep the head if it is the best so far."""
         if self._skipped - self._skipped_before >= self._plan.check_every:
             raise UserError(f"no update until step {self.step} had a finite gradient; lr={self._plan.lr} is too high")
         self._skipped_before = self._skipped
-        predictions = predict(self._problem.predict, self._head, valid, self._plan.batch_size, self._plan.device)
+        predictions = predict(self._problem.predict, self._head, valid, self._plan.at_once, self._plan.device)
         scores = self._problem.scores(predictions, valid.utterances)
         first = self._problem.metrics[0]
         value = -scores[first] if self._problem.lower_is_better else scores[first]

@@ -142,6 +142,36 @@ def write_iemocap(root: Path) -> Path:
     return root
 
 
+COVOST = (
+    ("a.mp3", "How are you ?", "Wie geht es „dir“ ?", "train"),
+    ("b.mp3", 'He said "no".', 'Er sagte "nein".', "train_covost"),
+    ("c.mp3", "Yes.", "Ja, ja, ja, ja, ja, ja.", "train"),
+    ("d.mp3", "Good.", "REMOVE", "train"),
+    ("e.mp3", "Hello.", "Hallo.", "dev"),
+    ("f.mp3", "Bye.", "Auf Wiedersehen.", "test"),
+    ("g.mp3", "Bye bye.", "Tschüss.", "test_covost"),
+    ("h.mp3", "", "Nicht in dieser Ausgabe.", "test"),
+)
+
+
+def write_covost(root: Path) -> Path:
+    """Every kind of line; the last one has no recording."""
+    text(
+        root / "covost_v2.en_de.tsv",
+        "path\ttranslation\tsplit\tclient_id",
+        *(f"{path}\t{german}\t{split}\tx" for path, _, german, split in COVOST),
+    )
+    spoken = [(path, english) for path, english, _, _ in COVOST if english]
+    text(
+        root / "validated.tsv",
+        "client_id\tpath\tsentence\tage\tgender",
+        *(f"me\t{path}\t{english}\tteens\tother" for path, english in spoken),
+    )
+    for path, _ in spoken:
+        audio(root / "clips" / path)
+    return root
+
+
 def write_voicebank(root: Path) -> Path:
     for part, names in (
         ("trainset_28spk", ("p226_001", "p287_005", "p228_002", "p230_003")),

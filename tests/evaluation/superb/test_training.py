@@ -15,6 +15,7 @@ from speechssl.evaluation.superb.data import TaskData, read_task
 from speechssl.evaluation.superb.problems.classification import Classification
 from speechssl.evaluation.superb.problems.transcription import SpeechRecognition
 from speechssl.evaluation.superb.training import Part, Plan, Trained, predict, train_head
+from speechssl.s3prl_patches import guarded_s3prl
 
 CPU = torch.device("cpu")
 PLAN = Plan(lr=1e-2, seed=1, steps=24, batch_size=5, check_every=4, device=CPU)
@@ -134,3 +135,24 @@ def test_balanced_training_draws_all_classes_equally_often(task_dir):
     assert len(drawn) == 20 * len(kept)
     for label in "abc":
         assert drawn.count(label) / len(drawn) == pytest.approx(1 / 3, abs=0.04)
+
+
+def test_the_learning_rate_is_s3prl_s():
+    with guarded_s3prl():
+        from s3prl.schedulers import get_sqrt_decay_schedule_with_warmup
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
+    schedule = get_sqrt_decay_schedule_with_warmup(optimizer, 5, 20)
+    plan = replace(PLAN, lr=0.5, warmup=5)
+    for step in range(20):
+        assert plan.rate(step) == pytest.approx(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert PLAN.rate(0) == PLAN.rate(1000) == PLAN.lr
+
+
+def test_a_batch_in_parts_has_the_gradient_of_the_whole(task_dir, tmp_path):
+    """Parts of 5 and 4 utterances."""
+    plan = replace(PLAN, steps=1, batch_size=9, clip=1e9)
+    whole, parts = (trained(task_dir, tmp_path / str(passes), replace(plan, passes=passes)) for passes in (1, 2))
+    for one, other in zip(whole.head.parameters(), parts.head.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad)

@@ -3,6 +3,7 @@
 A new one is a file with a :class:`~speechssl.evaluation.superb.corpora.layout.CorpusTask`, and a line in `CORPORA`.
 """
 
+from speechssl.evaluation.superb.corpora.covost import ST
 from speechssl.evaluation.superb.corpora.fluent_speech_commands import IC
 from speechssl.evaluation.superb.corpora.iemocap import ER
 from speechssl.evaluation.superb.corpora.libri2mix import SD, SS
@@ -26,5 +27,6 @@ CORPORA = {
     "er": ER,
     "se": SE,
     "ss": SS,
+    "st": ST,
 }
 """By the name of the task."""
