@@ -8,6 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+_AT_ONCE = 1 << 22
+"""Numbers of hidden states that are in float32 at once (16 MB), unless one utterance has more."""
+
 
 class WeightedHead(nn.Module):
     """The weighted sum of the hidden states in front of a task's head.
@@ -36,7 +39,7 @@ class WeightedHead(nn.Module):
 def weighted_sum(states: Tensor, weights: Tensor) -> Tensor:
     """Return `(batch, frames, dim)` float32 of states `(batch, frames, layers, dim)` that need no gradient.
 
-    The states stay in half precision until they are summed, one utterance after the other. torch's own product
+    The states stay in half precision until they are summed, some utterances after the other. torch's own product
     would hold a copy of them all in float32 for the gradient of the weights.
     """
     summed: Tensor = _WeightedSum.apply(states, weights)
@@ -47,12 +50,15 @@ class _WeightedSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states: Tensor, weights: Tensor) -> Tensor:
         ctx.save_for_backward(states)
-        return torch.stack([torch.matmul(weights, utterance.float()) for utterance in states])
+        return torch.cat([torch.matmul(weights, part.float()) for part in states.split(_utterances_at_once(states))])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
         (states,) = ctx.saved_tensors
-        products = [
-            torch.einsum("fld,fd->l", utterance.float(), part) for utterance, part in zip(states, gradient, strict=True)
-        ]
+        parts = (each.split(_utterances_at_once(states)) for each in (states, gradient))
+        products = [torch.einsum("bfld,bfd->l", part.float(), of_part) for part, of_part in zip(*parts, strict=True)]
         return None, torch.stack(products).sum(dim=0)
+
+
+def _utterances_at_once(states: Tensor) -> int:
+    return max(1, _AT_ONCE // max(1, states[0].numel()))

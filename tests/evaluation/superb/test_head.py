@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import pytest
 import torch
 from torch import nn
 
+from speechssl.evaluation.superb import head
 from speechssl.evaluation.superb.head import WeightedHead, weighted_sum
 from speechssl.s3prl_patches import guarded_s3prl
 
@@ -14,7 +16,9 @@ with guarded_s3prl():
     from s3prl.nn.upstream import Featurizer
 
 
-def test_the_weighted_sum_and_its_gradient_are_s3prl_s():
+@pytest.mark.parametrize("at_once", [1, 300, 1 << 22])
+def test_the_weighted_sum_and_its_gradient_are_s3prl_s(at_once, monkeypatch):
+    monkeypatch.setattr(head, "_AT_ONCE", at_once)
     states = torch.randn(3, 7, 4, 5)
     upstream = SimpleNamespace(num_layers=4, hidden_sizes=[5] * 4, downsample_rates=[320] * 4)
     theirs = Featurizer(upstream)
