@@ -21,7 +21,10 @@ def test_equals_kaldi(num_mels, low_hz, high_hz):
         theirs = kaldi.fbank(
             waveform[None], dither=0.0, num_mel_bins=num_mels, low_freq=low_hz, high_freq=high_hz or 0.0
         )
-        torch.testing.assert_close(features, theirs, atol=1e-3, rtol=0)
+        # The Fourier transform rounds to a part of a frame's loudest band, so a band far below it may differ by more.
+        ours_power, power = features.exp(), theirs.exp()
+        loudest = power.amax(dim=1, keepdim=True)
+        torch.testing.assert_close(ours_power / loudest, power / loudest, atol=1e-7, rtol=1e-4)
 
 
 def test_digital_silence_is_finite_and_kaldi_s():
