@@ -16,27 +16,19 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import EngFormatter, MaxNLocator, NullLocator
 
-# Okabe and Ito's colours: told apart with every common kind of colour vision.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+from speechssl.plot_style import COLOURS, MARKERS, PLOT_STYLE
+
 NAMED_COLOURS = {"hubert": 0, "hubertopic": 1, "random": 2, "fbank": 6}
 """Encoders and methods that have the same colour in every plot; others take the colours left."""
 DASHES = ("-", "--", ":", "-.")
-MARKERS = ("o", "s", "^", "D", "v", "P")
 MAX_POINTS = 300
 STYLE: dict[Any, Any] = {
+    **PLOT_STYLE,
     "font.size": 10,
-    "axes.grid": True,
-    "grid.color": "#dddddd",
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
     "legend.fontsize": 10,
     # Letters as outlines: the page looks the same with any fonts; the salt makes equal plots equal bytes.
     "svg.fonttype": "path",
     "svg.hashsalt": "speechssl",
-    # Names out of metadata are shown as they are, dollar signs too.
-    "text.parse_math": False,
 }
 
 

@@ -170,6 +170,14 @@ def test_the_teacher_is_one_of_the_objectives(checkout: Any) -> None:
     assert "--teacher moko is not one of --objectives" in done.stderr
 
 
+def test_a_setting_of_no_command_in_the_file_of_tasks_is_named(checkout: Any, tmp_path: Path) -> None:
+    tasks = tmp_path / "tasks.txt"
+    tasks.write_text("one  corpus=folder tsk.name=one\n")
+    done = checkout.run(OBJECTIVES, "--tasks", str(tasks))
+    assert (done.returncode, checkout.calls) == (2, [])
+    assert f"--tasks {tasks}, one: 'tsk.name=one' begins with none of corpus, task and k" in done.stderr
+
+
 def test_superb_says_what_is_there_before_it_evaluates(checkout: Any) -> None:
     done = checkout.run("superb", "--corpus-root", ".", "--encoders", "one: a, two: [b, c]", "--seeds", "2")
     assert done.returncode == 0, done.stderr

@@ -5,7 +5,8 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from speechssl.report.plots import COLOURS, Line, bar_plot, colours_of, line_plot, panel_plot, thinned
+from speechssl.plot_style import COLOURS
+from speechssl.report.plots import Line, bar_plot, colours_of, line_plot, panel_plot, thinned
 
 
 def svg(uri: str) -> str:

@@ -44,8 +44,13 @@ tasks=${tasks:-$recipe/conf/tasks.txt}
 unlabelled=$exp/data/unlabelled
 names=$(sed 's/[[:space:]]*#.*//; /^$/d; s/[[:space:]].*//' "$tasks")
 
-# words TASK PREFIX: the settings in a task's line that begin with the prefix.
-words() { sed -n "s/[[:space:]]*#.*//; s/^$1[[:space:]]\{1,\}//p" "$tasks" | tr -s '[:space:]' '\n' | { grep "^$2" || true; }; }
+# words TASK PATTERN: the settings in a task's line that match.
+words() { sed -n "s/[[:space:]]*#.*//; s/^$1[[:space:]]\{1,\}//p" "$tasks" | tr -s '[:space:]' '\n' | awk "/$2/"; }
+
+for task in $names; do
+  unknown=$(words "$task" . | awk '!/^(corpus[.=]|task[.=]|k=)/ { print; exit }')
+  [ -z "$unknown" ] || stages_fail "--tasks $tasks, $task: '$unknown' begins with none of corpus, task and k"
+done
 
 # rows TASK NAME,NAME: the encoders of these objectives, of every seed; those of unfused are the task's.
 rows() {
@@ -65,7 +70,7 @@ if stage 1 manifest "${audio_dir:-asterisk_languages} $tasks" "$exp/data"; then
     command_run manifest corpus=asterisk_languages "out=$unlabelled"
   fi
   for task in $names; do
-    mapfile -t corpus < <(words "$task" corpus)
+    mapfile -t corpus < <(words "$task" ^corpus)
     command_run manifest "${corpus[@]}" "out=$exp/data/$task"
   done
 fi
@@ -88,7 +93,7 @@ if stage 3 distill "$exp/data $exp/$teacher-seed<S>" "$exp/unfused/<TASK>-seed<S
   for task in $names; do
     data=$exp/data/$task
     clusters=$exp/clusters/$task
-    mapfile -t k < <(words "$task" k=)
+    mapfile -t k < <(words "$task" ^k=)
     for seed in $(seq 1 "$seeds"); do
       command_run cluster "manifests=[$data/train.tsv,$data/valid.tsv]" "encoder=$exp/$teacher-seed$seed" "${k[@]}" \
         "seed=$seed" "out=$clusters-seed$seed"
@@ -102,7 +107,7 @@ fi
 measure() {
   local command=$1 task=$2 names=$3 words
   shift 3
-  mapfile -t words < <(words "$task" task)
+  mapfile -t words < <(words "$task" ^task)
   "$command" evaluate benchmark=lape "${words[@]}" "data_dir=$exp/data/$task" "out_dir=$exp/lape" "$@" \
     "encoders={$(rows "$task" "$names")${extra:+,}${extra:-}}"
 }

@@ -15,27 +15,14 @@ from matplotlib.ticker import MaxNLocator
 
 from speechssl.evaluation.overview import TaskResults, encoder_names
 from speechssl.files import whole_file
+from speechssl.plot_style import COLOURS, MARKERS, PLOT_STYLE
 
 LAYER_WEIGHTS = "layer_weights.png"
 """Figure of one task in its folder, and of all tasks in the folder of all."""
 _COLUMNS = 3
 _LONGEST_NAME = 32
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's: told apart with every common kind of colour vision."""
-_MARKERS = ("o", "s", "^", "D", "v", "P")
 Weights = Mapping[str, Sequence[Sequence[float]]]
 """Encoder -> weights of the hidden states, of each of its heads."""
-_STYLE: dict[Any, Any] = {
-    "font.size": 9,
-    "axes.grid": True,
-    "grid.color": "#dddddd",
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    # Names of encoders are shown as they are, dollar signs too.
-    "text.parse_math": False,
-}
 
 
 def draw_layer_weights(file: Path, tasks: Sequence[TaskResults]) -> None:
@@ -54,7 +41,7 @@ def draw_layer_weights(file: Path, tasks: Sequence[TaskResults]) -> None:
         file.unlink(missing_ok=True)
         return
     looks = {name: _look(number) for number, name in enumerate(encoder_names(tasks))}
-    with matplotlib.rc_context(_STYLE), whole_file(file) as temporary:
+    with matplotlib.rc_context({**PLOT_STYLE, "font.size": 9}), whole_file(file) as temporary:
         # Without the version of matplotlib in the file, the same numbers give the same picture.
         _figure(panels, looks).savefig(temporary, dpi=120, metadata={"Software": None})
 
@@ -70,7 +57,7 @@ def layer_weights(results: TaskResults) -> Weights:
 
 def _look(number: int) -> dict[str, Any]:
     """Return colour and marker of an encoder; both are told apart, and pairs of them are many."""
-    return {"color": _COLOURS[number % len(_COLOURS)], "marker": _MARKERS[number % len(_MARKERS)]}
+    return {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
 
 
 def _figure(panels: Mapping[str, Weights], looks: Mapping[str, dict[str, Any]]) -> Figure:

@@ -34,7 +34,8 @@ _ROWS = {
     "HuBERT Large": "3.53 3.62 95.29 3.53 90.33 5.98 5.75 98.76 89.81 21.76 67.62 2.64 94.2 10.45",
     "WavLM Large": "- - - - - - 3.24 - - - 70.62 2.70 94.5 11.19",
 }
-"""As our tables show them, from arXiv 2105.01051 and 2110.13900; ASR without a language model; `-`: not known here."""
+"""As our tables show them, from arXiv 2105.01051 and 2110.13900; ASR without a language model; `-`: not known here. SE,
+SS and the rows of wav2vec 2.0 and WavLM Large are as public repositories quote such papers, which were not at hand."""
 _BASELINE = "FBANK"
 _LOWER_IS_BETTER = ("per", "wer", "eer", "der", "slot_value_cer")
 

@@ -54,7 +54,10 @@ def captions(tasks: Sequence[TaskResults]) -> list[str]:
     if differ:
         lines.append(f"Not to be compared with published scores: {', '.join(differ)}.")
     if len(differ) < len(tasks):
-        lines.append("Published scores are those of arXiv 2105.01051 and 2110.13900, ASR without a language model.")
+        lines.append(
+            "Published scores are those of arXiv 2105.01051 and 2110.13900, ASR without a language model; those of SE, "
+            "SS, wav2vec 2.0 and WavLM Large are as others quote them."
+        )
     return lines
 
 

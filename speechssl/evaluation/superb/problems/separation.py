@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
+from abc import abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -116,9 +117,9 @@ class Separation(Problem):
         """Return the means over the utterances, and the share `silent` of those with an estimate without sound."""
         return {name: statistics.fmean(scores[name] for scores in predictions) for name in predictions[0]}
 
+    @abstractmethod
     def measure(self, estimates: Tensor, references: Tensor, mixture: Tensor) -> dict[str, float]:
         """Return the scores of estimates `(sources, samples)` of what is in a mixture `(samples,)`."""
-        raise NotImplementedError
 
     def facts(self) -> dict[str, Any]:
         """Return the scores of the mixtures as they are, and those of an estimate without sound."""
