@@ -77,7 +77,7 @@ def encoded_once(
     encoded = time.perf_counter()
     options = HeadOptions(arguments.classes, [1], [1e-3], arguments.epochs, BATCH)
     rows = torch.arange(len(recordings))[None]
-    for _ in train_heads(Examples(features, labels), rows, options, 1e-3):
+    for _ in train_heads(Examples(features, labels), rows, options):
         pass
     return encoded - started, time.perf_counter() - started
 

@@ -72,8 +72,8 @@ def choose(train: Examples, rows: Tensor, judge: Examples, options: HeadOptions)
         options: how heads are trained.
     """
     best: Chosen | None = None
-    for lr in options.lr:
-        for epoch, heads in enumerate(train_heads(train, rows, options, lr), start=1):
+    for epoch, trained in enumerate(train_heads(train, rows, options), start=1):
+        for lr, heads in zip(options.lr, trained, strict=True):
             found = _judged(heads, judge, epoch, lr)
             best = found if best is None else best.better_of(found)
     assert best is not None

@@ -25,7 +25,7 @@ def all_rows(train: Examples, seeds: int) -> torch.Tensor:
 
 
 def trained(train: Examples, rows: torch.Tensor, settings: HeadOptions) -> tuple[torch.Tensor, torch.Tensor]:
-    *_, heads = train_heads(train, rows, settings, settings.lr[0])
+    *_, (heads,) = train_heads(train, rows, settings)
     return heads
 
 
@@ -56,6 +56,10 @@ def test_a_seed_gives_the_same_head_in_any_company() -> None:
     alone = trained(train, all_rows(train, 1), options(seeds=[2]))
     torch.testing.assert_close(alone[0][0], together[0][1])
     assert not torch.allclose(together[0][0], together[0][1])
+    *_, (slow, as_before) = train_heads(train, all_rows(train, 3), options(lr=[1e-4, 1e-2]))
+    torch.testing.assert_close(as_before.weights, together[0])
+    torch.testing.assert_close(as_before.biases, together[1])
+    assert not torch.allclose(slow.weights, as_before.weights)
 
 
 def test_long_training_comes_close_to_scikit_learns_optimum() -> None:
@@ -71,5 +75,5 @@ def test_long_training_comes_close_to_scikit_learns_optimum() -> None:
 
 def test_fewer_examples_than_a_batch_are_one_batch() -> None:
     train = blobs(12)
-    heads = list(train_heads(train, all_rows(train, 3), options(batch_size=500), 1e-2))
-    assert len(heads) == 4 and heads[-1].weights.shape == (3, 5, 3)
+    epochs = list(train_heads(train, all_rows(train, 3), options(batch_size=500)))
+    assert len(epochs) == 4 and epochs[-1][0].weights.shape == (3, 5, 3)
