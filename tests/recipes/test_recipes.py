@@ -141,6 +141,7 @@ def test_objectives_are_pretrained_once_and_distilled_and_measured_in_every_task
         "two  corpus=asterisk_languages task=asterisk_languages\n"
     )
     options = ["--objectives", "decar_mini,cola", "--finetuned", "unfused", "--encoders", "hubert: [a, b]"]
+    options += ["--finetune-epochs", "7"]
     done = checkout.run(OBJECTIVES, "--tasks", str(tasks), "--seeds", "2", *options)
     assert done.returncode == 0, done.stderr
     for program, name, *words in checkout.calls:
@@ -161,7 +162,8 @@ def test_objectives_are_pretrained_once_and_distilled_and_measured_in_every_task
     frozen, _, tuned, _ = (call for call in calls if " evaluate " in call)
     rows = "unfused:[exp/objectives/unfused/one-seed1,exp/objectives/unfused/one-seed2]"
     assert frozen.endswith(f"cola:[exp/objectives/cola-seed1,exp/objectives/cola-seed2],{rows},hubert: [a, b]}}")
-    assert tuned.endswith(f"encoders={{{rows}}}") and "mode=finetune" in tuned
+    assert tuned.endswith(f"encoders={{{rows}}}") and " mode=finetune epochs=7 " in tuned
+    assert "epochs=" not in frozen
 
 
 def test_the_teacher_is_one_of_the_objectives(checkout: Any) -> None:

@@ -11,6 +11,7 @@
 #   --epochs N         passes over the unlabelled audio (default 1); DECAR makes one more, since it first gathers what it clusters
 #   --teacher NAME     the objective whose clusters UnFuSeD distils (default decar_mini)
 #   --finetuned LIST   which of them are fine-tuned too; random is from scratch (default decar_mini,unfused)
+#   --finetune-epochs N  passes over the labelled clips of fine-tuning (default 100, as published)
 #   --encoders LIST    more rows, frozen only: 'NAME: [FOLDER, FOLDER], NAME: FOLDER', from the project's root
 #   --seeds N          encoders of each objective, with seeds 1 to N (default 1)
 #   --exp DIR          folder of all that is made (default exp/objectives)
@@ -28,6 +29,7 @@ objectives=decar_mini,barlow_twins,mixed_barlow_twins,moco,delores_m,slicer,simc
 epochs=1
 teacher=decar_mini
 finetuned=decar_mini,unfused
+finetune_epochs=100
 encoders=
 seeds=1
 exp=exp/objectives
@@ -117,7 +119,7 @@ if stage 4 evaluate "$exp/data $exp/<OBJECTIVE>-seed<S> $exp/unfused" "$exp/lape
 fi
 
 if stage 5 finetune "$exp/data $exp/<OBJECTIVE>-seed<S> $exp/unfused" "$exp/lape"; then
-  for task in $names; do measure command_launch "$task" "$finetuned" mode=finetune "seeds=[1]"; done
+  for task in $names; do measure command_launch "$task" "$finetuned" mode=finetune "epochs=$finetune_epochs" "seeds=[1]"; done
 fi
 
 if stage 6 report "$exp" "$exp/report.html $exp/RESULTS.md"; then
