@@ -11,6 +11,7 @@ COMMAND = Command(
     summary="cluster whole recordings by what an encoder makes of them: pseudo-labels for `speechssl distill`",
     settings=ClusterSettings,
     run=run_cluster,
+    keeps_memory=True,
     examples=(
         "manifests=[data/esc50/train.tsv,data/esc50/valid.tsv] encoder=exp/decar k=50 out=exp/clusters",
         "manifests=[data/birds/train.tsv] encoder=exp/decar out=exp/clusters",

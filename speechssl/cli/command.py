@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from speechssl import __version__
+from speechssl.cli.memory import keep_freed_memory
 from speechssl.errors import UserError, nearest
 from speechssl.files import checksum, write_json
 
@@ -39,6 +40,8 @@ class Command:
     """Files whose content decides whether a finished result is still current."""
     outputs: Callable[[Any], Iterable[Path]] = no_files
     """Files that the command makes. With none, the command always runs."""
+    keeps_memory: bool = False
+    """Whether freed memory is kept for the next batch: convolutions are faster (:mod:`speechssl.cli.memory`)."""
     config: str = ""
     """Name of its file in `configs/`, where that is not `name`."""
     choice: str = ""
@@ -75,7 +78,7 @@ class Command:
         """Run the command, or say that its outputs are there and nothing has changed since they were made."""
         outputs = list(self.outputs(settings))
         if not outputs:
-            self.run(settings)
+            self._run(settings)
             return
         stamp = outputs[0].parent / f".{self.name}.done"
         fingerprint = self._fingerprint(settings)
@@ -83,10 +86,15 @@ class Command:
             print(f"{self.name}: done before and unchanged: {outputs[0]}")
             return
         stamp.unlink(missing_ok=True)
-        self.run(settings)
+        self._run(settings)
         # Below torchrun the first process writes the outputs, and may be the last to end.
         if os.environ.get("RANK", "0") == "0":
             write_json(stamp, fingerprint)
+
+    def _run(self, settings: Any) -> None:
+        if self.keeps_memory:
+            keep_freed_memory()
+        self.run(settings)
 
     def _fingerprint(self, settings: Any) -> dict[str, str]:
         text = json.dumps(dataclasses.asdict(settings), sort_keys=True, default=str)

@@ -43,6 +43,7 @@ TASK_OF_LAPE = Command(
     summary="LAPE: one class a clip, by a linear head on frozen encoders or fine-tuned ones, side by side, over seeds.",
     settings=LapeSettings,
     run=run_lape,
+    keeps_memory=True,
     examples=(
         "benchmark=lape task=urbansound8k corpus_dir=/corpora/UrbanSound8K out_dir=exp/lape "
         "encoders='{unfused: exp/unfused, hubert: [exp/mini/hubert-seed1, exp/mini/hubert-seed2]}'",
@@ -78,6 +79,7 @@ TASK_OF_HEAR = Command(
     summary="HEAR: whole recordings or events in time, by a small network on frozen encoders side by side, over seeds.",
     settings=HearSettings,
     run=run_hear,
+    keeps_memory=True,
     examples=(
         "benchmark=hear task=esc50 corpus_dir=/corpora/hear out_dir=exp/hear encoders='{unfused: exp/unfused}'",
         "benchmark=hear task=dcase2016_task2 corpus_dir=/corpora/hear out_dir=exp/hear "

@@ -9,6 +9,7 @@ COMMAND = Command(
     summary="fine-tune an encoder of any kind on the classes of a metadata column; the best epoch stays",
     settings=FinetuneSettings,
     run=finetune,
+    keeps_memory=True,
     examples=(
         "data.train=data/esc50/train.tsv data.valid=data/esc50/valid.tsv column=category data.seconds=5 "
         "init_from=exp/unfused out=exp/esc50",

@@ -9,6 +9,7 @@ COMMAND = Command(
     summary="masked pretraining: HuBERT, or HuBERTopic where topics are an auxiliary task",
     settings=PretrainSettings,
     run=pretrain,
+    keeps_memory=True,
     examples=(
         "data.train=data/mini/train.tsv data.valid=data/mini/valid.tsv data.labels=[exp/mini/units] "
         "data.topics=exp/mini/topics objective=hubertopic model=tiny mask=fast batch=mini optim=mini "

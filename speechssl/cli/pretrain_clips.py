@@ -9,6 +9,7 @@ COMMAND = Command(
     summary="pretrain an encoder of clips on unlabelled audio: DECAR, Barlow Twins, MoCo, SimCLR, BYOL-A and relatives",
     settings=PretrainClipsSettings,
     run=pretrain_clips,
+    keeps_memory=True,
     examples=(
         "data.train=data/fsd50k/train.tsv data.valid=data/fsd50k/valid.tsv objective=decar schedule.epochs=200 "
         "out=exp/decar",

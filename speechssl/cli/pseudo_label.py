@@ -9,6 +9,7 @@ COMMAND = Command(
     summary="label a target's unlabelled recordings by a fine-tuned classifier, where its nearest neighbours agree",
     settings=PseudoLabelSettings,
     run=pseudo_label,
+    keeps_memory=True,
     examples=(
         "classifier=exp/birds manifest=data/birds/train.tsv out=exp/birds-pseudo",
         "classifier=exp/birds manifest=data/birds/train.tsv confidence=0.9 neighbours=15 out=exp/birds-pseudo",
