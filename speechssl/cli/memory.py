@@ -12,8 +12,9 @@ _M_MMAP_MAX = -4
 def keep_freed_memory() -> None:
     """Keep freed memory for the next tensors of this process; by default the system gets large blocks back at once.
 
-    Then every batch has its pages mapped and cleared anew, which is a quarter of the time of a convolutional encoder on
-    a processor. It costs up to a fifth more memory. C libraries other than glibc stay as they are.
+    Then every batch has its pages mapped and cleared anew, which is a quarter or more of the time of a convolutional
+    encoder on a processor (`tools/bench/clips.py`). It costs up to a fifth more memory. C libraries
+    other than glibc stay as they are.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from speechssl.cli import command
 from speechssl.cli.command import Command
 
 
@@ -81,3 +82,15 @@ def test_a_run_that_failed_is_not_taken_for_done(copier: Copier) -> None:
     copier.source.write_text("one")
     copier.run()
     assert copier.runs == 3
+
+
+def test_memory_is_kept_before_a_run_of_a_command_that_says_so(copier: Copier, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs_before: list[int] = []
+    monkeypatch.setattr(command, "keep_freed_memory", lambda: runs_before.append(copier.runs))
+    copier.run()
+    assert runs_before == []
+    copier.command = replace(copier.command, keeps_memory=True)
+    copier.run()
+    assert runs_before == []  # done before
+    copier.run(suffix="!")
+    assert (runs_before, copier.runs) == ([1], 2)
