@@ -25,6 +25,8 @@ class UpdateReader(RunReader[Batch], Generic[Batch, Update, Plan]):
     """
 
     def __init__(self, training: bool, workers: int) -> None:
+        # Fixed when a thread first asks. After the readers it would be their number: training on one core.
+        torch.get_num_threads()
         self._training = training
         self._workers = workers
         self._epoch = 0

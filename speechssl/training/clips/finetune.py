@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from fairseq2.gang import Gangs
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -203,8 +204,11 @@ class Finetuning(ClipTraining):
 
     def save(self, folder: Path, state: dict[str, Tensor], step: int) -> None:
         """Write the encoder of the last update."""
-        encoder = self.build_model().encoder
-        encoder.load_state_dict({k.removeprefix("encoder."): v for k, v in state.items() if k.startswith("encoder.")})
+        # Without storage, so that nothing is drawn: checkpoints end at their own time, and dropout would depend on it.
+        with torch.device("meta"):
+            encoder = self.build_model().encoder
+        own = {name.removeprefix("encoder."): weight for name, weight in state.items() if name.startswith("encoder.")}
+        encoder.load_state_dict(own, assign=True)
         save_encoder(folder, encoder, heads_info={"step": step, **self.describe()})
 
     def describe(self) -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +78,31 @@ def test_every_recording_is_read_once_an_epoch_on_any_number_of_processes(ramps:
     alone.reset()
     again = [int(row) for update in alone for row in update[0].clips]
     assert sorted(again) == [0, 1, 2, 3, 4] and again != [int(row) for batch in batches for row in batch.clips]
+
+
+READING = """
+import sys
+import torch
+from speechssl.training.clips.dataset import ClipDataset
+from speechssl.training.clips.reader import ClipReader
+from speechssl.training.clips.settings import ClipDataSettings
+from speechssl.training.dataset import AudioCache
+settings = ClipDataSettings(train=sys.argv[1], valid=sys.argv[1])
+data = ClipDataset(sys.argv[1], settings, 1, AudioCache(1.0))
+reader = ClipReader(data, 2, 1, seed=1, rank=0, processes=1, workers=1)
+next(reader)
+print(torch.get_num_threads())
+reader.close()
+"""
+
+
+def test_reading_leaves_training_its_threads(ramps: Path) -> None:
+    """In a process of its own: torch fixes a thread's number once, when the thread first asks."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    run = subprocess.run(
+        [sys.executable, "-c", READING, ramps], env=environment, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == "2"
 
 
 def test_no_two_recordings_of_a_cluster_are_in_an_update(ramps: Path) -> None:

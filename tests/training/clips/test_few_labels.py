@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +13,13 @@ import torch
 from safetensors.torch import load_file
 
 from speechssl.cli.app import main
+from speechssl.models.clip_config import ClipConfig
 from speechssl.training.clips.dataset import ClipDataset
-from speechssl.training.clips.finetune import load_classifier
+from speechssl.training.clips.finetune import Finetuning, load_classifier
 from speechssl.training.clips.pseudo_labels import DOUBTFUL, KEPT, OUTVOTED, judge
-from speechssl.training.clips.settings import ClipDataSettings
+from speechssl.training.clips.settings import ClipDataSettings, FinetuneSettings
 from speechssl.training.dataset import AudioCache
+from speechssl.training.settings import ScheduleSettings
 from tests.training.clips.conftest import KINDS, SMALL
 
 SETTINGS = [setting for setting in SMALL if not setting.startswith("augment")]
@@ -88,25 +88,33 @@ def test_augmented_labels_leave_a_classifier_that_predicts_alone(data: list[str]
     assert np.mean(right) == pytest.approx(best(tmp_path)["accuracy"])
 
 
-def finetuned_alone(folder: Path, out: Path) -> str:
-    """Fine-tune in a process of its own, as a user does, and return what it said."""
-    given = ["finetune", *data_of(folder), *SETTINGS, "schedule.epochs=4", f"out={out}"]
-    done = subprocess.run(
-        [sys.executable, "-m", "speechssl", *given], capture_output=True, text=True, check=False, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout + done.stderr
-
-
-def test_recordings_without_a_class_are_left_out_and_counted(few: Path, sounds: Path, tmp_path: Path) -> None:
-    said = finetuned_alone(few, tmp_path / "part")
-    assert f"{few}/train.tsv: 24 of 36 recordings have no kind: they are left out" in said
+def test_recordings_without_a_class_are_left_out_and_counted(
+    few: Path, sounds: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = [*SETTINGS, "schedule.epochs=4"]
+    with caplog.at_level("INFO", logger="speechssl"):
+        assert main(["finetune", *data_of(few), *given, f"out={tmp_path}/part"]) == 0
+    assert f"{few}/train.tsv: 24 of 36 recordings have no kind: they are left out" in caplog.text
     alone = Path(shutil.copytree(sounds, tmp_path / "alone"))
     header, *listed = (alone / "train.tsv").read_text().splitlines()
     (alone / "train.tsv").write_text("\n".join([header, *listed[:12]]) + "\n")
-    finetuned_alone(alone, tmp_path / "alone-run")
+    assert main(["finetune", *data_of(alone), *given, f"out={tmp_path}/alone-run"]) == 0
     one, other = (load_file(tmp_path / name / "encoder/encoder.safetensors") for name in ("part", "alone-run"))
     assert all(torch.equal(weight, other[name]) for name, weight in one.items())
+
+
+def test_writing_the_encoder_draws_nothing(sounds: Path, tmp_path: Path) -> None:
+    """Checkpoints end at their own time while training goes on: what follows would depend on it."""
+    data = ClipDataSettings(train=f"{sounds}/train.tsv", valid=f"{sounds}/valid.tsv")
+    schedule, model = ScheduleSettings(epochs=1), ClipConfig(audio_ntt_dim=64)
+    settings = FinetuneSettings(out=str(tmp_path), data=data, column="kind", model=model, schedule=schedule)
+    training = Finetuning(settings)
+    state = training.build_model().state_dict()
+    before = torch.get_rng_state()
+    training.save(tmp_path / "encoder", state, step=1)
+    assert torch.equal(torch.get_rng_state(), before)
+    saved = load_file(tmp_path / "encoder/encoder.safetensors")
+    assert saved and all(torch.equal(weight, state[f"encoder.{name}"]) for name, weight in saved.items())
 
 
 def test_pseudo_labels_are_learnt_before_the_real_ones(
