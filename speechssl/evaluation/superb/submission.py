@@ -6,10 +6,12 @@ files it knows, and packs them. Utterances are called as s3prl calls them, by th
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 from speechssl.evaluation.superb.data import TaskData
 
@@ -82,11 +84,57 @@ LAYOUTS: Mapping[str, tuple[Layout, ...]] = {
     "sf": (Layout("test-hyp.ark", _text),),
     "er": (Layout("test_fold{fold}_predict.txt", _emotion),),
 }
-"""By task; SUPERB's leaderboard takes others too, in files that hold more than a line a prediction."""
+"""Of the tasks whose files hold a line a prediction."""
+
+_FOUND = 2.0
+"""A document is named as one that holds the query above so many standard deviations (s3prl's quesst14_dtw)."""
+
+
+def _search(data: TaskData, predictions: Mapping[str, float]) -> dict[str, str]:
+    """Return NIST's list of what was found; the times in it are s3prl's constants, nothing is scored by them."""
+    about = {"termlist_filename": "benchmark.stdlist.xml", "indexing_time": "1.00", "language": "english"}
+    root = ElementTree.Element("stdlist", {**about, "index_size": "1", "system_id": "benchmark"})
+    of_query: dict[str, ElementTree.Element] = {}
+    for pair, score in predictions.items():
+        query, document = pair.split()
+        if query not in of_query:
+            told = {"termid": query, "term_search_time": "1.0", "oov_term_count": "1"}
+            of_query[query] = ElementTree.SubElement(root, "detected_termlist", told)
+        place = {"file": document, "channel": "1", "tbeg": "0.000", "dur": "0.00"}
+        decision = "YES" if score > _FOUND else "NO"
+        ElementTree.SubElement(of_query[query], "term", {**place, "score": f"{score:.4f}", "decision": decision})
+    ElementTree.indent(root)
+    text = ElementTree.tostring(root, encoding="unicode")
+    return {"benchmark.stdlist.xml": f"<?xml version='1.0' encoding='UTF-8'?>\n{text}\n"}
+
+
+def _translation(data: TaskData, predictions: Mapping[str, str]) -> dict[str, str]:
+    rows = [(one.name, predictions[one.name], one.labels["translation"]) for one in data.parts["test"]]
+    return {"output-st-test.tsv": "".join("\t".join(row) + "\n" for row in [("utt_id", "hyp", "ref"), *rows])}
+
+
+def _means(names: Mapping[str, str]) -> Callable[[TaskData, Mapping[str, Any]], dict[str, str]]:
+    """Return what writes mean scores, `names` of ours to those of the file; scores that are missing stay out."""
+
+    def write(data: TaskData, predictions: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
+        known = {name: [scores[name] for scores in predictions.values() if name in scores] for name in names}
+        lines = [f"{names[name]} {statistics.fmean(values)}\n" for name, values in known.items() if values]
+        return {"test_metrics.txt": "".join(lines)}
+
+    return write
+
+
+WHOLE: Mapping[str, Callable[[TaskData, Mapping[str, Any]], dict[str, str]]] = {
+    "qbe": _search,
+    "st": _translation,
+    "se": _means({"stoi": "stoi", "pesq": "pesq"}),
+    "ss": _means({"si_sdri": "si_sdr"}),
+}
+"""Of other tasks. SD's are posteriors in HDF5, which are not kept."""
 
 
 def submission(task: str, fold: int, data: TaskData, predictions: Mapping[str, Any]) -> dict[str, str]:
-    """Return name and text of the files of one head; none of a task that is not among `LAYOUTS`.
+    """Return name and text of the files of one head; none of a task that is in neither table.
 
     Args:
         task: name of the task, on its official corpus.
@@ -94,11 +142,11 @@ def submission(task: str, fold: int, data: TaskData, predictions: Mapping[str, A
         data: of the task.
         predictions: what the results keep of them, by name.
     """
-    if task not in LAYOUTS:
-        return {}
+    if task in WHOLE:
+        return WHOLE[task](data, predictions)
     audio = {utterance.name: utterance.audio for utterance in data.parts["test"]}
     files = {}
-    for layout in LAYOUTS[task]:
+    for layout in LAYOUTS.get(task, ()):
         lines = [layout.line(audio, name, prediction) for name, prediction in predictions.items()]
         files[layout.file.format(fold=fold)] = "".join(f"{line}\n" for line in lines if line is not None)
     return {name: text for name, text in files.items() if text}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -13,6 +14,7 @@ from speechssl.evaluation.superb.submission import submission
 from tests.evaluation.superb.fake_corpora import (
     write_fluent,
     write_iemocap,
+    write_quesst14,
     write_speech_commands,
     write_trials,
 )
@@ -94,6 +96,39 @@ def test_recognition_with_a_language_model_has_both_files():
     }
 
 
+def test_a_search_is_nist_s_list_with_what_is_two_deviations_above():
+    text = submission("qbe", 1, data(), {"q1 d1": 2.5, "q1 d2": -1.25, "q2 d1": 2.0})["benchmark.stdlist.xml"]
+    assert text.startswith("<?xml version='1.0' encoding='UTF-8'?>\n<stdlist ")
+    root = ElementTree.fromstring(text)
+    assert root.tag == "stdlist" and root.get("system_id") == "benchmark"
+    found = [
+        (of_query.get("termid"), term.get("file"), term.get("score"), term.get("decision"))
+        for of_query in root.iter("detected_termlist")
+        for term in of_query.iter("term")
+    ]
+    assert found == [("q1", "d1", "2.5000", "YES"), ("q1", "d2", "-1.2500", "NO"), ("q2", "d1", "2.0000", "NO")]
+
+
+def test_a_translation_stands_beside_its_reference():
+    task = TaskData(Path(), {"test": [Utterance("u0", Path("a.mp3"), 16000, {"translation": "Guten Tag."})]})
+    text = "utt_id\thyp\tref\nu0\tGute Tage.\tGuten Tag.\n"
+    assert submission("st", 1, task, {"u0": "Gute Tage."}) == {"output-st-test.tsv": text}
+
+
+@pytest.mark.parametrize(
+    ("task", "scores", "text"),
+    [
+        ("se", {"pesq": 2.0, "stoi": 0.75, "si_sdr": 9.0}, "stoi 0.75\npesq 2.0\n"),
+        ("se", {"stoi": 0.75, "si_sdr": 9.0}, "stoi 0.75\n"),
+        ("ss", {"si_sdri": 10.5, "si_sdr": 9.0}, "si_sdr 10.5\n"),
+    ],
+)
+def test_mean_scores_of_signals(task, scores, text):
+    lower = {name: value - 1 for name, value in scores.items()}
+    higher = {name: value + 1 for name, value in scores.items()}
+    assert submission(task, 1, data("a.wav"), {"u0": lower, "u1": higher}) == {"test_metrics.txt": text}
+
+
 def test_other_tasks_have_none():
     assert submission("sd", 1, data("a.wav"), {"u0": [[0, 0.0, 1.0]]}) == {}
 
@@ -132,6 +167,19 @@ def test_intents_of_a_run_have_three_fields(tmp_path: Path):
     folder = superb("ic", write_fluent(tmp_path / "fluent"), tmp_path / "out")
     lines = (folder / "fbank-1-seed1" / "test_predict.csv").read_text().splitlines()
     assert lines and all(len(line.split(",")) == 4 for line in lines)
+
+
+def test_a_search_in_the_official_corpus_lists_every_pair(tmp_path: Path):
+    out = tmp_path / "out"
+    given = ["task=qbe", f"out_dir={out}", "encoders={}", "baselines=[fbank]", f"cache_dir={tmp_path / 'cache'}"]
+    root = write_quesst14(tmp_path / "quesst14Database")
+    assert main(["evaluate", "benchmark=superb", *given, f"corpus_dir={root}"]) == 0
+    (file,) = (out / "qbe/submission").rglob("benchmark.stdlist.xml")
+    found = ElementTree.parse(file).getroot()
+    listed = {(q.get("termid"), t.get("file")) for q in found.iter("detected_termlist") for t in q.iter("term")}
+    # Of three queries and four documents two and three are English.
+    assert len(listed) == 6
+    assert {query for query, _ in listed} == {"quesst14_eval_0000", "quesst14_eval_0002"}
 
 
 def test_a_corpus_of_ones_own_has_none(task_dir: Path, tmp_path: Path):
