@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from speechssl.report.findings import CLUSTERS, Findings, is_number
-from speechssl.report.plots import Line, bar_plot, line_plot
+from speechssl.report.findings import CLUSTER_QUALITY, Findings, is_number, method_and_seed
+from speechssl.report.plots import Line, bar_plot, colours_of, line_plot
 from speechssl.report.reading import JsonObject
 from speechssl.report.tables import Cell, Column, Figure, Section, Table, TableRow, number_text, present, spread_text
 
@@ -56,27 +56,38 @@ def _size_table(found: Findings) -> Table | None:
 
 
 def _agreement_table(found: Findings) -> Table | None:
-    """Return a line for each metadata column: mean and spread over the clusterings."""
-    qualities = list(found.clusters.values())
-    splits = _splits(qualities)
+    """Return a line for each metadata column of each target: mean and spread over the clusterings of the target."""
+    splits = _splits(list(found.clusters.values()))
     rows = []
-    for name in _columns(qualities):
-        values = [number for split in splits for number in _numbers(qualities, split, name, "values")]
+    for name, column, qualities in _compared(found):
+        values = [number for split in splits for number in _numbers(qualities, split, column, "values")]
         cells = [Cell(_text(max(values, default=None)))]
-        cells += [Cell(spread_text(_numbers(qualities, split, name, key))) for key in AGREEMENT for split in splits]
+        cells += [Cell(spread_text(_numbers(qualities, split, column, key))) for key in AGREEMENT for split in splits]
         rows.append(TableRow(name, cells))
     columns = [Column("values")]
     columns += [Column(split, "more", group=title) for title in AGREEMENT.values() for split in splits]
     return Table("Clusters and metadata", _source(found), "metadata column", columns, rows) if rows else None
 
 
+def _compared(found: Findings) -> list[tuple[str, str, list[JsonObject]]]:
+    """Return name, metadata column and clusterings of each comparison. With several targets they are named."""
+    targets: dict[str, list[JsonObject]] = {}
+    for folder, quality in found.clusters.items():
+        targets.setdefault(method_and_seed(folder)[0], []).append(quality)
+    return [
+        (column if len(targets) == 1 else f"{column}, {target}", column, qualities)
+        for target, qualities in targets.items()
+        for column in _columns(qualities)
+    ]
+
+
 def _choice_figure(clusters: dict[str, JsonObject]) -> list[Figure]:
     """Return the silhouette of each number of clusters that was tried; nothing where the number was given."""
-    lines, told = [], []
-    for number, (folder, quality) in enumerate(clusters.items()):
+    lines, told, looks = [], [], _looks(clusters)
+    for folder, quality in clusters.items():
         tried = {int(k): score for k, score in quality.get("silhouette", {}).items()}
         if tried:
-            lines.append(Line(folder, sorted(tried), [tried[k] for k in sorted(tried)], 0, number))
+            lines.append(Line(folder, sorted(tried), [tried[k] for k in sorted(tried)], *looks[folder]))
             told.append(f"{folder} has {quality.get('k')} clusters")
     if not lines:
         return []
@@ -87,13 +98,13 @@ def _choice_figure(clusters: dict[str, JsonObject]) -> list[Figure]:
 
 def _size_figures(clusters: dict[str, JsonObject]) -> list[Figure]:
     """Return the sizes of the clusters of each split, largest first."""
-    figures = []
+    figures, looks = [], _looks(clusters)
     for split in _splits(list(clusters.values())):
         lines = []
-        for number, (folder, quality) in enumerate(clusters.items()):
+        for folder, quality in clusters.items():
             sizes = sorted(quality.get(split, {}).get("sizes", []), reverse=True)
             if sizes:
-                lines.append(Line(folder, range(1, len(sizes) + 1), sizes, 0, number))
+                lines.append(Line(folder, range(1, len(sizes) + 1), sizes, *looks[folder]))
         if lines:
             uri = line_plot(lines, "clusters, largest first", "recordings", x_axis="whole", from_zero=True)
             told = "; ".join(f"{line.label} from {line.y[0]} to {line.y[-1]}" for line in lines)
@@ -101,11 +112,19 @@ def _size_figures(clusters: dict[str, JsonObject]) -> list[Figure]:
     return figures
 
 
+def _looks(clusters: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """Return colour and dash of each folder: one colour a target, one kind of dash a seed."""
+    known = [(folder, *method_and_seed(folder)) for folder in clusters]
+    targets = list(dict.fromkeys(target for _, target, _ in known))
+    colours = dict(zip(targets, colours_of(targets), strict=True))
+    seeds = sorted({seed for _, _, seed in known})
+    return {folder: (colours[target], seeds.index(seed)) for folder, target, seed in known}
+
+
 def _agreement_figure(found: Findings) -> list[Figure]:
     """Return bars of the NMI with each column, of the split that was clustered."""
-    qualities = list(found.clusters.values())
-    for split in _splits(qualities)[:1]:
-        seeds = {name: _numbers(qualities, split, name, "nmi") for name in _columns(qualities)}
+    for split in _splits(list(found.clusters.values()))[:1]:
+        seeds = {name: _numbers(qualities, split, column, "nmi") for name, column, qualities in _compared(found)}
         bars = {name: statistics.fmean(values) for name, values in seeds.items() if values}
         if bars:
             told = "; ".join(f"{name} {number_text(value)}" for name, value in bars.items())
@@ -145,7 +164,7 @@ def _numbers(qualities: list[JsonObject], split: str, column: str, key: str) -> 
 
 
 def _source(found: Findings) -> str:
-    return f"{found.exp}/{CLUSTERS}/quality.json"
+    return f"{found.exp}/{CLUSTER_QUALITY}"
 
 
 def _text(value: Any) -> str:

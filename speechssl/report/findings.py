@@ -23,7 +23,10 @@ from speechssl.report.reading import (
 
 RUN_FOLDER = re.compile(r"(?P<method>.+)-seed(?P<seed>\d+)")
 CLUSTERS = "clusters*"
-"""Folders of `speechssl cluster`; the recipes call them `clusters-seed<S>`, but they are no runs."""
+"""Folders of `speechssl cluster`, `clusters-seed<S>` or `clusters/<target>-seed<S>`; they are no runs."""
+CLUSTER_QUALITY = f"{CLUSTERS}/**/quality.json"
+RUN_FOLDERS = ("*-seed*", "unfused/*-seed*")
+"""Run folders; the second are UnFuSeD's of several targets."""
 SPEECH = {
     "units/quality.json": "unit quality",
     "units/kmeans.json": "k-means",
@@ -34,7 +37,7 @@ SPEECH = {
 }
 """Files that the recipes of speech leave -> what they hold."""
 CLIPS = {
-    f"{CLUSTERS}/quality.json": "clusters",
+    CLUSTER_QUALITY: "clusters",
     "lape/*/results.json": "LAPE, linear",
     "lape/*/finetune/results.json": "LAPE, fine-tuned",
 }
@@ -123,7 +126,7 @@ def input_files(exp: Path) -> list[Path]:
         *(path for pattern in (*SPEECH, *CLIPS, LAPE_OVERVIEW, "run.sh") for path in matching(exp, pattern)),
         *(path for name in BENCHMARKS for path in benchmark_files(exp, name)),
         *(path.with_name(name) for path in _lape_files(exp) for name in confusion),
-        *(folder / name for folder in _run_folders(exp) for name in ("config.yaml", *map(_metrics, SPLITS))),
+        *(exp / folder / name for folder in _run_folders(exp) for name in ("config.yaml", *map(_metrics, SPLITS))),
         *_export_checks(exp),
         *(path for paths in _exports(exp).values() for path in paths),
     ]
@@ -145,11 +148,11 @@ def read_findings(exp: Path) -> Findings:
     found.lape = [each for each in map(_read_lape, _lape_files(exp)) if each.values.get("benchmark") == LAPE]
     found.lape_left_out = object_if_there(exp / LAPE_OVERVIEW).get("left_out", [])
     found.hear, found.superb = (read_benchmark(exp, name) for name in BENCHMARKS)
-    folders = sorted((path.parent for path in matching(exp, f"{CLUSTERS}/quality.json")), key=_by_seed)
-    found.clusters = {folder.name: read_object(folder / "quality.json") for folder in folders}
+    folders = {path.parent.relative_to(exp).as_posix(): path for path in matching(exp, CLUSTER_QUALITY)}
+    found.clusters = {folder: read_object(folders[folder]) for folder in sorted(folders, key=method_and_seed)}
     found.exports = _exports(exp)
     found.export_checks = {path.relative_to(exp).as_posix(): read_object(path) for path in _export_checks(exp)}
-    found.runs = [_read_run(folder) for folder in _run_folders(exp)]
+    found.runs = [_read_run(exp, folder) for folder in _run_folders(exp)]
     found.missing = _missing(found)
     return found
 
@@ -234,37 +237,39 @@ def _read_lape(file: Path) -> LapeResults:
     )
 
 
-def _read_run(folder: Path) -> Run:
-    match = RUN_FOLDER.fullmatch(folder.name)
-    assert match is not None
+def _read_run(exp: Path, name: str) -> Run:
+    method, seed = method_and_seed(name)
+    folder = exp / name
     config = folder / "config.yaml"
     metrics = {}
     for split in SPLITS:
         path = folder / _metrics(split)
         metrics[split] = read_json_lines(path) if path.is_file() else []
     return Run(
-        folder=folder.name,
-        method=match["method"],
-        seed=int(match["seed"]),
+        folder=name,
+        method=method,
+        seed=seed,
         train=metrics["train"],
         valid=metrics["valid"],
         config=config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
     )
 
 
-def _run_folders(exp: Path) -> list[Path]:
+def method_and_seed(folder: str) -> tuple[str, int]:
+    """Return what a folder `<method>-seed<S>` is called and its seed, or its name and 0."""
+    match = RUN_FOLDER.fullmatch(folder)
+    return (match["method"], int(match["seed"])) if match else (folder, 0)
+
+
+def _run_folders(exp: Path) -> list[str]:
+    """Return the run folders, from `exp`, by method and seed: 2 before 10."""
     folders = [
-        path
-        for path in exp.glob("*-seed*")
+        path.relative_to(exp).as_posix()
+        for pattern in RUN_FOLDERS
+        for path in exp.glob(pattern)
         if path.is_dir() and RUN_FOLDER.fullmatch(path.name) and not path.match(CLUSTERS)
     ]
-    return sorted(folders, key=_by_seed)
-
-
-def _by_seed(path: Path) -> tuple[str, int]:
-    """Return what sorts folders by name and seed: 2 before 10."""
-    match = RUN_FOLDER.fullmatch(path.name)
-    return (match["method"], int(match["seed"])) if match else (path.name, 0)
+    return sorted(folders, key=method_and_seed)
 
 
 def _metrics(split: str) -> str:

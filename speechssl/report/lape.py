@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from speechssl.plot_style import COLOURS
 from speechssl.report.benchmarks import Scale, Summary, encoder_table, encoders_of, left_out_table
 from speechssl.report.evaluation import shown_name
 from speechssl.report.findings import Findings, LapeResults
@@ -130,13 +131,16 @@ def _few_labels_figure(results: JsonObject) -> list[Figure]:
         return []
     encoders = encoders_of([results])
     lines = []
-    for encoder, colour in zip(encoders, colours_of(encoders), strict=True):
+    colours = colours_of(encoders)
+    for place, (encoder, colour) in enumerate(zip(encoders, colours, strict=True)):
         points = [(key, _summary(results, encoder, key, ACCURACY)) for key in fractions]
         known = [(float(key), summary) for key, summary in points if summary is not None]
         means = [100 * summary["mean"] for _, summary in known]
-        repeated = any(summary["runs"] > 1 for _, summary in known)
+        # With more encoders than colours, bands would hide the lines.
+        repeated = len(encoders) <= len(COLOURS) and any(summary["runs"] > 1 for _, summary in known)
         spread = [100 * summary["spread"] for _, summary in known] if repeated else None
-        lines.append(Line(shown_name(encoder), [share for share, _ in known], means, colour, spread=spread))
+        shared = colours[:place].count(colour)
+        lines.append(Line(shown_name(encoder), [share for share, _ in known], means, colour, shared, spread))
     title = f"Few labels: {_title(results)}, protocol {results['protocol']}"
     told = "; ".join(f"{line.label} {', '.join(f'{value:.1f}' for value in line.y)}" for line in lines)
     shares = ", ".join(map(_labels, fractions))

@@ -46,7 +46,7 @@ class Line:
     colour: int
     """Index of the colour: one a method."""
     dash: int = 0
-    """Index of the dashes: one a seed."""
+    """Index of the dashes: one a seed, or one for each line of a colour."""
     spread: Sequence[float] | None = None
     """Half the height of the band around the line."""
 

@@ -1,9 +1,10 @@
 import json
+import shutil
 
 import numpy as np
 
 from speechssl.report.clusters import clusters_section
-from speechssl.report.findings import read_findings
+from speechssl.report.findings import input_files, read_findings
 from speechssl.report.tables import Table
 
 
@@ -68,6 +69,27 @@ def test_a_split_that_one_clustering_lacks_is_told(clip_exp):
     sizes, agreement = clusters_section(read_findings(clip_exp)).tables
     assert texts(sizes)["recordings, valid"] == ["37", "\u2013"]
     assert texts(agreement)["language"][2] == "0.620"
+
+
+def test_several_targets_are_told_apart(clip_exp):
+    """As `recipes/lape/objectives` leaves them; seeds of one target are summed up, targets are not."""
+    (clip_exp / "clusters").mkdir()
+    (clip_exp / "clusters-seed1").rename(clip_exp / "clusters/birds-seed1")
+    (clip_exp / "clusters-seed2").rename(clip_exp / "clusters/words-seed1")
+    (clip_exp / "unfused").mkdir()
+    shutil.copytree(clip_exp / "unfused-seed1", clip_exp / "unfused/birds-seed2")
+    found = read_findings(clip_exp)
+    section = clusters_section(found)
+    sizes, agreement = section.tables
+    assert [column.name for column in sizes.columns] == ["clusters/birds-seed1", "clusters/words-seed1"]
+    nmi = {name: cells[1] for name, cells in texts(agreement).items() if "language" in name}
+    assert nmi == {"language, clusters/birds": "0.620", "language, clusters/words": "0.480"}
+    assert section.figures[-1].alt == (
+        "NMI of clusters with metadata: language, clusters/birds 0.620; language, clusters/words 0.480."
+    )
+    assert [(run.folder, run.label) for run in found.runs][-1] == ("unfused/birds-seed2", "unfused/birds seed 2")
+    assert not any("clusters" in line for line in found.missing)
+    assert clip_exp / "clusters/birds-seed1/quality.json" in input_files(clip_exp)
 
 
 def test_no_clusters_are_no_section(exp):

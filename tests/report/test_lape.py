@@ -19,6 +19,7 @@ from speechssl.evaluation.lape.scores import score_features
 from speechssl.evaluation.lape.settings import LapeSettings, LapeTask
 from speechssl.evaluation.lape.splits import Division
 from speechssl.evaluation.recordings import Recording
+from speechssl.report import lape
 from speechssl.report.findings import read_findings
 from speechssl.report.lape import lape_section
 from speechssl.report.tables import Section, Table
@@ -93,6 +94,21 @@ def test_distances_of_classes_are_better_when_less(clip_exp):
     (row,) = distances.rows
     assert [cell.text for cell in row.cells] == ["\u2013", "\u2013", f"0.512 ±{NBSP}0.010", f"1.250 ±{NBSP}0.010"]
     assert [cell.best for cell in row.cells] == [False, False, True, False]
+
+
+def test_more_encoders_than_colours_are_told_apart_by_dashes(clip_exp, monkeypatch):
+    file = clip_exp / "lape/languages/results.json"
+    results = json.loads(file.read_text())
+    more = [f"other{number}" for number in range(10)]
+    results["encoders"] += [{**results["encoders"][-1], "name": name} for name in more]
+    results["summary"] |= dict.fromkeys(more, results["summary"]["unfused"])
+    file.write_text(json.dumps(results))
+    drawn = []
+    monkeypatch.setattr(lape, "line_plot", lambda lines, *_, **__: drawn.append(lines) or "data:,")
+    (figure,) = (figure for figure in section_of(clip_exp).figures if "languages, linear" in figure.caption)
+    lines = next(lines for lines in drawn if len(lines) > 10)
+    assert len({(line.colour, line.dash) for line in lines}) == len(lines)
+    assert all(line.spread is None for line in lines) and "band" not in figure.caption
 
 
 def test_learning_with_few_labels_is_drawn_for_each_task_and_mode(clip_exp):
