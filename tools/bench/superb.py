@@ -176,7 +176,7 @@ def run_s3prl(plan: dict[str, Any]) -> None:
     updates = settings["train"]
     updates |= {"total_steps": plan["steps"], "eval_step": plan["steps"], "save_step": 10 * plan["steps"]}
     updates["seed"] = plan["seed"]
-    # Building the upstream seeds torch with 0 (util/pseudo_data.py), so every head of s3prl's would begin alike.
+    # Building the upstream seeds torch with 0 (util/pseudo_data.py): all heads would begin alike, whatever the seed.
     build_head = runner.build_downstream
 
     def build_seeded(*given: Any, **named: Any) -> Any:
@@ -184,6 +184,8 @@ def run_s3prl(plan: dict[str, Any]) -> None:
         return build_head(*given, **named)
 
     runner.build_downstream = build_seeded
+    # The order of batches has a seed of its own, the same for all runs.
+    settings["build_batch_sampler"]["train"]["seed"] = plan["seed"]
     settings["build_optimizer"]["conf"]["lr"] = plan["lr"]
     settings["build_upstream"] = {"name": "hubert_local", "path_or_url": plan["checkpoint"]}
     settings["prepare_data"] = {}
