@@ -111,8 +111,8 @@ def test_a_search_is_nist_s_list_with_what_is_two_deviations_above():
 
 def test_a_translation_stands_beside_its_reference():
     task = TaskData(Path(), {"test": [Utterance("u0", Path("a.mp3"), 16000, {"translation": "Guten Tag."})]})
-    text = "utt_id\thyp\tref\nu0\tGute Tage.\tGuten Tag.\n"
-    assert submission("st", 1, task, {"u0": "Gute Tage."}) == {"output-st-test.tsv": text}
+    text = "utt_id\thyp\tref\nu0\tGuten Morgen.\tGuten Tag.\n"
+    assert submission("st", 1, task, {"u0": "Guten Morgen."}) == {"output-st-test.tsv": text}
 
 
 @pytest.mark.parametrize(
