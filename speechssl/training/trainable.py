@@ -100,7 +100,10 @@ class Trainable(ABC):
 
     @abstractmethod
     def save(self, folder: Path, state: dict[str, Tensor], step: int) -> None:
-        """Write the encoder of update `step`, given all weights of the model, into `folder`."""
+        """Write the encoder of update `step`, given all weights of the model, into `folder`.
+
+        It must draw nothing: checkpoints end at their own time while training goes on, and dropout would depend on it.
+        """
 
     def after_validation(  # noqa: B027 - most have nothing to do
         self, folder: Path, model: nn.Module, metrics: dict[str, float]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from fairseq2.gang import Gangs
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -202,14 +201,9 @@ class Finetuning(ClipTraining):
         task = {"classes": self.classes, "column": self.settings.column, "seconds": self.settings.data.seconds}
         write_json(file, numbers | task)
 
-    def save(self, folder: Path, state: dict[str, Tensor], step: int) -> None:
-        """Write the encoder of the last update."""
-        # Without storage, so that nothing is drawn: checkpoints end at their own time, and dropout would depend on it.
-        with torch.device("meta"):
-            encoder = self.build_model().encoder
-        own = {name.removeprefix("encoder."): weight for name, weight in state.items() if name.startswith("encoder.")}
-        encoder.load_state_dict(own, assign=True)
-        save_encoder(folder, encoder, heads_info={"step": step, **self.describe()})
+    def empty_encoder(self) -> HubertEncoder | ClipEncoder:
+        """Return an encoder of the kind that the run starts from."""
+        return self.build_model().encoder
 
     def describe(self) -> dict[str, Any]:
         """Return what was learned."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from speechssl.audio import SAMPLE_RATE
 from speechssl.errors import UserError
 from speechssl.models.clip_encoder import ClipEncoder
+from speechssl.models.hubert import HubertEncoder
 from speechssl.models.load import load_encoder
 from speechssl.models.save import save_encoder
 from speechssl.training.clips.dataset import ClipDataset
@@ -113,10 +114,15 @@ class ClipTraining(Trainable):
         """Every part of the encoder has a gradient; what has none, such as a momentum copy, asks for none."""
         return False
 
+    def empty_encoder(self) -> HubertEncoder | ClipEncoder:
+        """Return an encoder as the run's, whose weights do not matter."""
+        return ClipEncoder(self.settings.model)
+
     def save(self, folder: Path, state: dict[str, Tensor], step: int) -> None:
         """Write the encoder folder; heads, queues and memories are in checkpoints only."""
+        # Without storage, so that nothing is drawn.
         with torch.device("meta"):
-            encoder = ClipEncoder(self.settings.model)
+            encoder = self.empty_encoder()
         own = {name.removeprefix("encoder."): weight for name, weight in state.items() if name.startswith("encoder.")}
         encoder.load_state_dict(own, assign=True)
         save_encoder(folder, encoder, heads_info={"step": step, **self.describe()})
