@@ -1,4 +1,7 @@
-"""Whole runs on real recordings: ours and s3prl's own score the same with the same head, batches, updates and seed."""
+"""Whole runs on real recordings: ours and s3prl's own score the same with the same head, batches, updates and seed.
+
+Of the nine tasks of `s3prl.problem`, ASV (random crops) and SD (its own chunks and scoring) are not here.
+"""
 
 from __future__ import annotations
 
@@ -26,27 +29,34 @@ Wave = npt.NDArray[np.float32]
 
 VOICES = ("en", "es", "fr", "it", "ru")
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+PHONES = ("Z IY R OW", "W AH N", "T UW", "TH R IY", "F AO R", "F AY V", "S IH K S", "S EH V AH N", "EY T", "N AY N")
 SEEDS = (1, 2)
 SIZES = {"train": 240, "valid": 60, "test": 120}
 
 
 @dataclass(frozen=True)
 class Whole:
-    """A task, its column of labels, and how long it is learnt."""
+    """How a task is learnt."""
 
-    column: str
-    metric: str
     problem: str
-    upstream: str
-    """Of s3prl. `fbank` subtracts the mean over time, and the heads of KS and SID read nothing but that."""
+    """Of s3prl."""
+    metric: str
     steps: int
     lr: float
+    upstream: str = "fbank_no_cmvn"
+    """Of s3prl. `fbank` subtracts the mean over time, and the heads of classes read nothing but that."""
+    settings: tuple[str, ...] = ()
+    """More of ours."""
 
 
 TASKS = {
-    "ks": Whole("label", "accuracy", "SuperbKS", "fbank_no_cmvn", 100, 1e-3),
-    "sid": Whole("label", "accuracy", "SuperbSID", "fbank_no_cmvn", 100, 1e-3),
-    "asr": Whole("transcription", "cer", "SuperbASR", "fbank", 100, 1e-2),
+    "ks": Whole("SuperbKS", "accuracy", 100, 1e-3),
+    "sid": Whole("SuperbSID", "accuracy", 100, 1e-3),
+    "er": Whole("SuperbER", "accuracy", 100, 1e-3),
+    "ic": Whole("SuperbIC", "accuracy", 100, 1e-3, settings=("labels=[voice,kind]",)),
+    "pr": Whole("SuperbPR", "per", 100, 1e-3, "fbank"),
+    "asr": Whole("SuperbASR", "cer", 100, 1e-2, "fbank"),
+    "sf": Whole("SuperbSF", "slot_value_cer", 100, 1e-2, "fbank"),
 }
 
 
@@ -66,37 +76,57 @@ def read(file: Path) -> Wave:
     return np.asarray(resample(wave, orig_sr=8000, target_sr=16000), dtype=np.float32)
 
 
-def voices(prompts: Path) -> Iterator[tuple[Wave, str]]:
-    """Yield words of the same length, since s3prl's batches pad what is shorter, and whose voice it is."""
+def voices(prompts: Path) -> Iterator[tuple[Wave, dict[str, str]]]:
+    """Yield words of one length, since s3prl's batches pad what is shorter; whose voice and of which kind they are."""
     words = []
     for voice in VOICES:
-        files = sorted(prompts.glob(f"asterisk-core-sounds-{voice}-gsm/**/letters/*.gsm"))
-        files += sorted(prompts.glob(f"asterisk-core-sounds-{voice}-gsm/**/digits/*.gsm"))
-        words += [(wave[:9600], voice) for wave in map(read, files) if len(wave) >= 9600]
+        for kind in ("letters", "digits"):
+            files = sorted(prompts.glob(f"asterisk-core-sounds-{voice}-gsm/**/{kind}/*.gsm"))
+            labels = {"label": voice, "voice": voice, "kind": kind, "labels": f"{voice} ; {kind}"}
+            words += [(wave[:9600], labels) for wave in map(read, files) if len(wave) >= 9600]
     order = np.random.default_rng(0).permutation(len(words))
     return (words[place] for place in order)
 
 
-def two_digits(prompts: Path) -> Iterator[tuple[Wave, str]]:
-    """Yield two spoken digits, one after the other, and their words."""
+def two_digits(prompts: Path) -> Iterator[tuple[Wave, dict[str, str]]]:
+    """Yield two spoken digits, one after the other, their words, and the kind of each as a slot."""
     files = [next(prompts.glob(f"asterisk-core-sounds-en-gsm/**/digits/{digit}.gsm")) for digit in range(len(DIGITS))]
     spoken = [read(file)[:11200] for file in files]
     random = np.random.default_rng(0)
     while True:
-        first, second = random.integers(len(DIGITS), size=2)
-        yield np.concatenate([spoken[first], spoken[second]]), f"{DIGITS[first]} {DIGITS[second]}".upper()
+        pair = random.integers(len(DIGITS), size=2)
+        text = " ".join(DIGITS[digit].upper() for digit in pair)
+        slots = " ".join("small" if digit < len(DIGITS) // 2 else "large" for digit in pair)
+        yield np.concatenate([spoken[digit] for digit in pair]), {"transcription": text, "iob": slots}
 
 
-def write_tables(found: Iterator[tuple[Wave, str]], column: str, folder: Path) -> None:
+def two_digits_in_phones(prompts: Path) -> Iterator[tuple[Wave, dict[str, str]]]:
+    """Yield two spoken digits and their phones, where s3prl reads them, too."""
+    phones = dict(zip(DIGITS, PHONES, strict=True))
+    for wave, labels in two_digits(prompts):
+        text = " ".join(phones[word.lower()] for word in labels["transcription"].split())
+        yield wave, {"transcription": text, "phones": text}
+
+
+FOUND = dict.fromkeys(("ks", "sid", "er", "ic"), voices) | {
+    "pr": two_digits_in_phones,
+    "asr": two_digits,
+    "sf": two_digits,
+}
+
+
+def write_tables(found: Iterator[tuple[Wave, dict[str, str]]], folder: Path) -> None:
     """Write the recordings and their three tables, with the columns of both sides."""
     for part, size in SIZES.items():
+        rows = []
+        for number, (wave, labels) in zip(range(size), found, strict=False):
+            file = folder / f"{part}{number}.wav"
+            soundfile.write(file, wave, 16000)
+            rows.append({"id": f"{part}{number}", "path": file, "wav_path": file, **labels})
         with open(folder / f"{part}.csv", "w", newline="") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(["id", "path", "wav_path", column])
-            for number, (wave, label) in zip(range(size), found, strict=False):
-                file = folder / f"{part}{number}.wav"
-                soundfile.write(file, wave, 16000)
-                writer.writerow([f"{part}{number}", file, file, label])
+            writer = csv.DictWriter(stream, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
 
 
 @pytest.fixture
@@ -129,7 +159,6 @@ def small_recurrent_head(monkeypatch: pytest.MonkeyPatch) -> None:
         if self.training:
             self.updates = getattr(self, "updates", 0) + 1
             torch.manual_seed(self.updates)
-            np.random.seed(self.updates)
         return forward(self, *given)
 
     monkeypatch.setattr(RNNEncoder, "__init__", build_small)
@@ -137,16 +166,10 @@ def small_recurrent_head(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("half_precision", "small_recurrent_head")
-@pytest.mark.parametrize(("task", "found"), [("ks", voices), ("sid", voices), ("asr", two_digits)])
-def test_whole_runs_score_as_s3prl_s(
-    prompts: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    task: str,
-    found: Callable[[Path], Iterator[tuple[Wave, str]]],
-) -> None:
+@pytest.mark.parametrize("task", TASKS)
+def test_whole_runs_score_as_s3prl_s(prompts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str) -> None:
     whole = TASKS[task]
-    write_tables(found(prompts), whole.column, tmp_path)
+    write_tables(FOUND[task](prompts), tmp_path)
     batches: dict[int, list[list[int]]] = {seed: [] for seed in SEEDS}
     order = training._batches
 
@@ -158,18 +181,16 @@ def test_whole_runs_score_as_s3prl_s(
     monkeypatch.setattr(training, "_batches", noted)
     ours = run_ours(task, whole, tmp_path)
     theirs = run_s3prl(whole, batches[1], tmp_path)
-    print(task, ours, theirs)
-    assert ours[0] == pytest.approx(theirs, abs=0.02)
-    # Another seed gives another score, neither of one who has learnt nothing nor of one who has learnt all.
-    assert ours[1] != ours[0]
-    assert all(0.1 < score < 0.9 for score in ours)
+    assert ours[0] == pytest.approx(theirs, abs=0.005)
+    # Both have learnt something, but not all, and another seed gives another score.
+    assert len({*ours, 0.0, 1.0}) == len(ours) + 2
 
 
 def run_ours(task: str, whole: Whole, folder: Path) -> list[float]:
     """Return the test score of each seed."""
     given = [f"task={task}", f"data_dir={folder}", f"out_dir={folder / 'ours'}", f"cache_dir={folder / 'cache'}"]
     given += [f"encoders={{filters: 's3prl:{whole.upstream}'}}", "baselines=[]", f"seeds={list(SEEDS)}", "batch_size=8"]
-    given += [f"steps={whole.steps}", f"check_every={whole.steps}", f"lr=[{whole.lr}]"]
+    given += [f"steps={whole.steps}", f"check_every={whole.steps}", f"lr=[{whole.lr}]", *whole.settings]
     assert main(["evaluate", "benchmark=superb", *given]) == 0
     results = json.loads((folder / "ours" / task / "results.json").read_text())
     return [score["test"][whole.metric] for score in results["scores"]["filters"]]
@@ -192,6 +213,8 @@ def run_s3prl(whole: Whole, batches: list[list[int]], folder: Path) -> float:
     def build_ours(*given: Any, **named: Any) -> Any:
         return Listed(batches) if "train" in (*given, named.get("mode")) else build_sampler(*given, **named)
 
+    if whole.problem == "SuperbSF":
+        runner.prepare_tokenizer_data = without_empty_slot(runner.prepare_tokenizer_data)
     runner.build_downstream, runner.build_batch_sampler = build_seeded, build_ours
     settings = runner.default_config()
     settings["build_upstream"] = {"name": whole.upstream}
@@ -210,6 +233,19 @@ def run_s3prl(whole: Whole, batches: list[list[int]], folder: Path) -> float:
     (file,) = out.glob("evaluate/*/test/result.yaml")
     scores = dict(line.split(": ") for line in file.read_text().splitlines())
     return float(scores[whole.metric])
+
+
+def without_empty_slot(prepare: Callable[..., Path]) -> Callable[..., Path]:
+    """Take the last line break from s3prl's list of slots, which it reads as a slot without a name."""
+
+    def prepared(*given: Any, **named: Any) -> Path:
+        folder = prepare(*given, **named)
+        file = folder / "slot.txt"
+        if file.is_file():
+            file.write_text(file.read_text().rstrip())
+        return folder
+
+    return prepared
 
 
 class Listed:
