@@ -1,6 +1,6 @@
 """Whole runs on real recordings: ours and s3prl's own score the same with the same head, batches, updates and seed.
 
-Of the nine tasks of `s3prl.problem`, ASV is not here: s3prl crops at random in it.
+All nine tasks of `s3prl.problem`. In ASV, s3prl's random crops and its effects on training's sound are off.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ TASKS = {
     "pr": Whole("SuperbPR", "per", 100, 1e-3, "fbank"),
     "asr": Whole("SuperbASR", "cer", 100, 1e-2, "fbank"),
     "sf": Whole("SuperbSF", "slot_value_cer", 100, 1e-2, "fbank"),
+    "asv": Whole("SuperbASV", "eer", 40, 1e-4, theirs="EER"),
     "sd": Whole("SuperbSD", "chunk_der", 40, 1e-3, "fbank", theirs="der"),
 }
 
@@ -113,6 +114,7 @@ def two_digits_in_phones(prompts: Path) -> Iterator[tuple[Wave, dict[str, str]]]
 
 FOUND = dict.fromkeys(("ks", "sid", "er", "ic"), voices) | {
     "pr": two_digits_in_phones,
+    "asv": voices,
     "asr": two_digits,
     "sf": two_digits,
 }
@@ -140,6 +142,26 @@ def write_talks(prompts: Path, folder: Path) -> None:
             recordings.append({"id": name, "path": file})
         write_csv(folder / f"{part}.csv", recordings)
         write_csv(folder / f"{part}_segments.csv", segments)
+        write_csv(folder / f"s3prl-{part}.csv", theirs)
+
+
+def write_trials(folder: Path) -> None:
+    """Write which two utterances are compared, for both sides."""
+    random = np.random.default_rng(0)
+    for part in SIZES:
+        with open(folder / f"{part}.csv", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        if part == "train":
+            write_csv(folder / "s3prl-train.csv", [row | {"spk": row["label"]} for row in rows])
+            continue
+        ours, theirs = [], []
+        for _ in range(200):
+            one, two = (rows[place] for place in random.choice(len(rows), 2, replace=False))
+            same = int(one["label"] == two["label"])
+            ours.append({"label": same, "first": one["id"], "second": two["id"]})
+            names = {"id1": one["id"], "id2": two["id"], "wav_path1": one["path"], "wav_path2": two["path"]}
+            theirs.append({"label": same, **names})
+        write_csv(folder / f"{part}_trials.csv", ours)
         write_csv(folder / f"s3prl-{part}.csv", theirs)
 
 
@@ -206,6 +228,8 @@ def test_whole_runs_score_as_s3prl_s(prompts: Path, tmp_path: Path, monkeypatch:
         write_talks(prompts, tmp_path)
     else:
         write_tables(FOUND[task](prompts), tmp_path)
+    if task == "asv":
+        write_trials(tmp_path)
     batches: dict[int, list[list[int]]] = {seed: [] for seed in SEEDS}
     order = training._batches
 
@@ -216,7 +240,7 @@ def test_whole_runs_score_as_s3prl_s(prompts: Path, tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(training, "_batches", noted)
     ours = run_ours(task, whole, tmp_path)
-    theirs = run_s3prl(whole, batches[1], tmp_path)
+    theirs = run_s3prl(whole, batches[1], tmp_path, monkeypatch)
     assert ours[0] == pytest.approx(theirs, abs=0.005)
     # Both have learnt something, but not all, and another seed gives another score.
     assert len({*ours, 0.0, 1.0}) == len(ours) + 2
@@ -232,7 +256,7 @@ def run_ours(task: str, whole: Whole, folder: Path) -> list[float]:
     return [score["test"][whole.metric] for score in results["scores"]["filters"]]
 
 
-def run_s3prl(whole: Whole, batches: list[list[int]], folder: Path) -> float:
+def run_s3prl(whole: Whole, batches: list[list[int]], folder: Path, monkeypatch: pytest.MonkeyPatch) -> float:
     """Return the test score of s3prl's own loop with the first seed."""
     with guarded_s3prl():
         from s3prl import problem
@@ -256,13 +280,16 @@ def run_s3prl(whole: Whole, batches: list[list[int]], folder: Path) -> float:
     settings = runner.default_config()
     settings["build_upstream"] = {"name": whole.upstream}
     settings["build_optimizer"]["conf"]["lr"] = whole.lr
-    for name in ("target_dir", "cache_dir"):
-        del settings[name]
+    del settings["target_dir"], settings["cache_dir"]
     settings["train"] |= {"total_steps": whole.steps, "eval_step": whole.steps, "save_step": 10 * whole.steps}
     settings["train"]["gradient_accumulate"] = 1
     settings["prepare_data"] = {}
-    if whole.problem == "SuperbSID":
+    if whole.problem in ("SuperbSID", "SuperbASV"):
         settings["build_dataset"] = {}  # no random crops
+    if whole.problem == "SuperbASV":
+        monkeypatch.setattr("s3prl.problem.asv.superb_asv.EFFECTS", [["channels", "1"], ["rate", "16000"]])
+        runner.prepare_data = lambda *given, **named: (tables[0], [tables[2]])
+        settings["train"] |= {"eval_step": 1e20, "save_step": whole.steps}
     out = folder / "s3prl"
     runner.run(
         **settings | {"target_dir": str(out), "cache_dir": str(out / "cache"), "device": "cpu", "num_workers": 0}
