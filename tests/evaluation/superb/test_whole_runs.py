@@ -25,6 +25,9 @@ from speechssl.errors import UserError
 from speechssl.evaluation.superb import training
 from speechssl.s3prl_patches import guarded_s3prl
 
+# Of librosa's audioread, on Python 3.11 and 3.12.
+pytestmark = pytest.mark.filterwarnings("ignore:'(aifc|audioop|sunau)' is deprecated:DeprecationWarning")
+
 Wave = npt.NDArray[np.float32]
 
 VOICES = ("en", "es", "fr", "it", "ru")
