@@ -24,6 +24,7 @@ from speechssl.data.corpora.debian import fetch_packages
 from speechssl.errors import UserError
 from speechssl.evaluation.superb import training
 from speechssl.s3prl_patches import guarded_s3prl
+from tests.evaluation.superb.conftest import write_csv
 
 # Of librosa's audioread, on Python 3.11 and 3.12.
 pytestmark = pytest.mark.filterwarnings("ignore:'(aifc|audioop|sunau)' is deprecated:DeprecationWarning")
@@ -123,6 +124,10 @@ FOUND = dict.fromkeys(("ks", "sid", "er", "ic"), voices) | {
 }
 
 
+def write_rows(file: Path, rows: list[dict[str, Any]]) -> None:
+    write_csv(file, rows, tuple(rows[0]))
+
+
 def write_talks(prompts: Path, folder: Path) -> None:
     """Write recordings of two voices, who speak at the same time for a while, and the tables of both sides."""
     spoken = {voice: [wave for wave, labels in voices(prompts) if labels["label"] == voice] for voice in VOICES}
@@ -143,9 +148,9 @@ def write_talks(prompts: Path, folder: Path) -> None:
                 theirs.append(common | {"utt_id": f"{name}-{voice}", "start_sec": start, "end_sec": end})
             soundfile.write(file, talk, 16000)
             recordings.append({"id": name, "path": file})
-        write_csv(folder / f"{part}.csv", recordings)
-        write_csv(folder / f"{part}_segments.csv", segments)
-        write_csv(folder / f"s3prl-{part}.csv", theirs)
+        write_rows(folder / f"{part}.csv", recordings)
+        write_rows(folder / f"{part}_segments.csv", segments)
+        write_rows(folder / f"s3prl-{part}.csv", theirs)
 
 
 def write_trials(folder: Path) -> None:
@@ -155,7 +160,7 @@ def write_trials(folder: Path) -> None:
         with open(folder / f"{part}.csv", newline="") as stream:
             rows = list(csv.DictReader(stream))
         if part == "train":
-            write_csv(folder / "s3prl-train.csv", [row | {"spk": row["label"]} for row in rows])
+            write_rows(folder / "s3prl-train.csv", [row | {"spk": row["label"]} for row in rows])
             continue
         ours, theirs = [], []
         for _ in range(200):
@@ -164,15 +169,8 @@ def write_trials(folder: Path) -> None:
             ours.append({"label": same, "first": one["id"], "second": two["id"]})
             names = {"id1": one["id"], "id2": two["id"], "wav_path1": one["path"], "wav_path2": two["path"]}
             theirs.append({"label": same, **names})
-        write_csv(folder / f"{part}_trials.csv", ours)
-        write_csv(folder / f"s3prl-{part}.csv", theirs)
-
-
-def write_csv(file: Path, rows: list[dict[str, Any]]) -> None:
-    with open(file, "w", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+        write_rows(folder / f"{part}_trials.csv", ours)
+        write_rows(folder / f"s3prl-{part}.csv", theirs)
 
 
 def write_tables(found: Iterator[tuple[Wave, dict[str, str]]], folder: Path) -> None:
@@ -183,8 +181,8 @@ def write_tables(found: Iterator[tuple[Wave, dict[str, str]]], folder: Path) -> 
             file = folder / f"{part}{number}.wav"
             soundfile.write(file, wave, 16000)
             rows.append({"id": f"{part}{number}", "path": file, "wav_path": file, **labels})
-        write_csv(folder / f"{part}.csv", rows)
-        write_csv(folder / f"s3prl-{part}.csv", rows)
+        write_rows(folder / f"{part}.csv", rows)
+        write_rows(folder / f"s3prl-{part}.csv", rows)
 
 
 @pytest.fixture
@@ -315,17 +313,8 @@ def without_empty_slot(prepare: Callable[..., Path]) -> Callable[..., Path]:
     return prepared
 
 
-class Listed:
+class Listed(list[list[int]]):
     """A sampler of batches that are known."""
-
-    def __init__(self, batches: list[list[int]]) -> None:
-        self._batches = batches
 
     def set_epoch(self, epoch: int) -> None:
         """Do nothing: there is one epoch."""
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return iter(self._batches)
-
-    def __len__(self) -> int:
-        return len(self._batches)
