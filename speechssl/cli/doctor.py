@@ -16,6 +16,7 @@ BASE = ("torch", "numpy", "soundfile", "safetensors")
 EXTRAS = {
     "train": "manifests, units, topics, pretraining, probes, the report",
     "superb": "s3prl's tasks",
+    "pesq": "PESQ of speech enhancement; pip compiles it",
     "export": "Hugging Face folders",
     "dev": "tests, lint and types",
 }
@@ -80,7 +81,7 @@ def _extras() -> Iterator[Finding]:
     for extra, purpose in EXTRAS.items():
         missing = [name for name in _extra_packages(extra) if not _installed(name)]
         if missing:
-            advice = f"for {purpose}: pip install 'speechssl[{extra}]', or all of it by bash tools/setup.sh"
+            advice = f"for {purpose}: pip install 'speechssl[{extra}]'"
             yield Finding("missing", f"extra {extra}", f"would add {', '.join(missing)}", advice)
         else:
             yield Finding("ok", f"extra {extra}", purpose)
