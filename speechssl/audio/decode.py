@@ -35,6 +35,9 @@ _SECONDS_AROUND = 0.1
 """Seconds on either side of those; the resampling filter reaches seven samples of the lower rate."""
 
 
+NOT_FINITE = "not finite: holds NaN or infinity"
+
+
 class AudioError(Exception):
     """An audio file cannot be read. The message is the reason, without the file's name."""
 
@@ -51,13 +54,16 @@ def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> Tensor:
         `ceil(sample_rate * frames / rate)` samples.
 
     Raises:
-        AudioError: the file cannot be decoded.
+        AudioError: the file cannot be decoded, or holds values that are not finite.
     """
     try:
         with open_audio(path) as file:
             frames, rate = _read_all(file), file.samplerate
     except (soundfile.SoundFileError, OSError, MemoryError) as error:
         raise AudioError(failure_reason(path, error)) from error
+    # One such value spoils the statistics of batch norm, clusters and heads for good.
+    if not np.isfinite(np.sum(frames, dtype=np.float64)):
+        raise AudioError(NOT_FINITE)
     waveform = torch.from_numpy(frames).mean(dim=1) if frames.shape[1] > 1 else torch.from_numpy(frames[:, 0])
     if rate == sample_rate or len(waveform) == 0:
         return waveform.contiguous()

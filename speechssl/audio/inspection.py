@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from speechssl.audio.decode import AudioError, failure_reason, open_audio, resampled_length
+from speechssl.audio.decode import NOT_FINITE, AudioError, failure_reason, open_audio, resampled_length
 
 SILENCE_PEAK = 1e-3
 """A file whose samples span less than twice this (-60 dB of full scale) is silent."""
@@ -33,7 +33,7 @@ def inspect_audio(path: str | Path, min_seconds: float) -> int:
                 low, high = min(low, float(np.min(block))), max(high, float(np.max(block)))
                 # A comparison with a NaN is false, so min and max above may drop one; the sum does not.
                 if not math.isfinite(float(np.sum(block, dtype=np.float64))):
-                    raise AudioError("not finite: holds NaN or infinity")
+                    raise AudioError(NOT_FINITE)
     except (soundfile.SoundFileError, OSError) as error:
         raise AudioError(failure_reason(path, error)) from error
     if frames == 0:

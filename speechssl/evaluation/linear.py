@@ -78,10 +78,14 @@ def probe(parts: Parts, classes: int, grid: Sequence[float], iterations: int, st
 
 
 def statistics(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation `(layers, 1, dim)`; a constant dimension has deviation 1."""
+    """Return mean and standard deviation `(layers, 1, dim)`; a constant dimension has deviation 1.
+
+    What varies by no more than rounding is constant; how large a layer's numbers are does not matter.
+    """
     mean = features.mean(dim=1, keepdim=True)
     scale = features.std(dim=1, keepdim=True, correction=0)
-    return mean, torch.where(scale > 1e-5, scale, torch.ones_like(scale))
+    rounding = 1e-6 * features.abs().amax(dim=(1, 2), keepdim=True)
+    return mean, torch.where(scale > rounding, scale, torch.ones_like(scale))
 
 
 def softmax_regression(

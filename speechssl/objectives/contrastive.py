@@ -111,6 +111,15 @@ class Contrast(nn.Module):
             self.register_buffer("running_gradient", torch.zeros(clips))
             self.register_buffer("temperatures", torch.full((clips,), start))
 
+    def check_epochs(self, epochs: float) -> None:
+        """Raise a `UserError` if a run of so many epochs would be over before the first synthetic negatives."""
+        settings = self.hard_negatives
+        if settings.mixed + settings.mixed_with_query > 0 and epochs <= settings.start_epoch:
+            raise UserError(
+                f"hard_negatives.start_epoch={settings.start_epoch}, but the run has {epochs:.3g} epochs, so "
+                "none would be mixed: set a smaller hard_negatives.start_epoch, or train longer"
+            )
+
     def forward(
         self, queries: Tensor, keys: Tensor, negatives: Tensor, batch: ViewBatch, allowed: Tensor | None = None
     ) -> Contrasted:

@@ -84,6 +84,14 @@ class Decar(ViewObjective):
         self.register_buffer("prototypes", torch.zeros(settings.prototypes, settings.projection))
         self.register_buffer("epoch", torch.tensor(-1))
 
+    def check_epochs(self, epochs: float) -> None:
+        """Raise a `UserError` if a run of so many epochs would be over before the bank was full."""
+        if epochs <= 1:
+            raise UserError(
+                f"decar's first epoch fills the memory bank and training begins with the second, but the run has "
+                f"{epochs:.3g} epochs: train longer, on fewer recordings, or with another objective"
+            )
+
     def forward(self, backbone: Backbone, batch: ViewBatch) -> ObjectiveOutput:
         """Return the mean over the clips that have a cluster; metrics: `cluster_loss`, `cluster_accuracy`."""
         clustered, predicting = batch.pair

@@ -76,6 +76,10 @@ class MoCo(ViewObjective):
         )
         self.metrics = ["contrast_loss", "contrast_accuracy", *(["barlow_loss"] if settings.barlow_taps else [])]
 
+    def check_epochs(self, epochs: float) -> None:
+        """See :meth:`Contrast.check_epochs`."""
+        self.contrast.check_epochs(epochs)
+
     def forward(self, backbone: Backbone, batch: ViewBatch) -> ObjectiveOutput:
         """Return the loss; metrics: `contrast_loss`, `contrast_accuracy`, and `barlow_loss` of the taps."""
         first, second = batch.pair

@@ -51,6 +51,10 @@ class SimClr(ViewObjective):
         self.head = projection([backbone.dim, settings.hidden, settings.projection])
         self.contrast = Contrast(settings.temperature, settings.hard_negatives, settings.temperatures, clips)
 
+    def check_epochs(self, epochs: float) -> None:
+        """See :meth:`Contrast.check_epochs`."""
+        self.contrast.check_epochs(epochs)
+
     def forward(self, backbone: Backbone, batch: ViewBatch) -> ObjectiveOutput:
         """Return the loss, a mean over both views; metrics: `contrast_loss`, `contrast_accuracy`."""
         first, second = (unit_vectors(self.head(backbone(view).pooled)) for view in batch.pair)

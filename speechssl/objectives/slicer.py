@@ -77,6 +77,10 @@ class Slicer(ViewObjective):
         self.queue = KeyQueue(settings.queue, settings.projection)
         self.contrast = Contrast(settings.temperature, settings.hard_negatives, settings.temperatures, clips)
 
+    def check_epochs(self, epochs: float) -> None:
+        """See :meth:`Contrast.check_epochs`."""
+        self.contrast.check_epochs(epochs)
+
     def forward(self, backbone: Backbone, batch: ViewBatch) -> ObjectiveOutput:
         """Return the loss; metrics: `contrast_loss` (a mean), `contrast_accuracy`, `cluster_contrast_loss`."""
         views = batch.pair

@@ -46,6 +46,13 @@ class ViewObjective(nn.Module):
     metrics: Sequence[str]
     """Names of the metrics that it returns."""
 
+    def check_epochs(self, epochs: float) -> None:
+        """Refuse a run of so many epochs if it would be over before the objective has begun with all that is set.
+
+        Raises:
+            UserError: it would.
+        """
+
     @abstractmethod
     def forward(self, backbone: Backbone, batch: ViewBatch) -> ObjectiveOutput:
         """Return the loss, a mean over the batch, and metrics as (sum, count).

@@ -1,4 +1,4 @@
-"""Batch norm over the batches of all processes, on CPUs: `torch.nn.SyncBatchNorm` is for GPUs only."""
+"""Batch norm over the batches of all processes on CPUs, and how to undo what a batch did to running statistics."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 class SharedBatchNorm(nn.Module):
     """Normalises by mean and variance of the batches of all processes together; gradients flow through both.
+
+    `torch.nn.SyncBatchNorm` does it on GPUs, and on GPUs only.
 
     Weights and buffers keep the names that they have in batch norm.
 
@@ -68,3 +70,22 @@ def share_batch_norm(module: nn.Module) -> None:
             setattr(module, name, SharedBatchNorm(child))
         else:
             share_batch_norm(child)
+
+
+class RunningStatistics:
+    """Keeps the running statistics of every batch norm of a model, which a forward pass in training mode changes."""
+
+    def __init__(self, model: nn.Module) -> None:
+        norms = [module for module in model.modules() if isinstance(module, (_BatchNorm, SharedBatchNorm))]
+        self._now = [buffer for norm in norms for buffer in norm.buffers()]
+        self._kept = [buffer.clone() for buffer in self._now]
+
+    def keep(self) -> None:
+        """Remember them as they are."""
+        for now, kept in zip(self._now, self._kept, strict=True):
+            kept.copy_(now)
+
+    def put_back(self) -> None:
+        """Make them what they were when `keep` was called last."""
+        for now, kept in zip(self._now, self._kept, strict=True):
+            now.copy_(kept)

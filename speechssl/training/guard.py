@@ -19,15 +19,22 @@ class NonFiniteGuard(Float16LossScaler):
     Args:
         gangs: all processes skip together.
         names: returns the utterances of the update in this process, for the message.
+        undo: puts back what the forward passes of an update changed.
         log: writes a message.
         max_skipped: the run stops after as many skipped updates.
     """
 
     def __init__(
-        self, gangs: Gangs, names: Callable[[], list[str]], log: Callable[[str], None], max_skipped: int
+        self,
+        gangs: Gangs,
+        names: Callable[[], list[str]],
+        undo: Callable[[], None],
+        log: Callable[[str], None],
+        max_skipped: int,
     ) -> None:
         self._gangs = gangs
         self._names = names
+        self._undo = undo
         self._log = log
         self._max_skipped = max_skipped
         self.skipped = 0
@@ -45,6 +52,7 @@ class NonFiniteGuard(Float16LossScaler):
         if int(all_sum(self._gangs.root, int(broken))) == 0:
             optimizer.step()
             return Float16LossScaleResult(old_scale=1.0, new_scale=1.0)
+        self._undo()
         self.skipped += 1
         names = ", ".join(self._names())
         self._log(f"skipped update {self.skipped} with a loss that is not finite; its batch: {names}")

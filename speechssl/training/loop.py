@@ -84,6 +84,7 @@ class TrainingLoop:
         if self.settings.init_from is not None and done is None:
             self.trainable.load_initial_weights(model)
         steps = self._steps(fixed)
+        self.trainable.check_steps(model, steps, self.gangs)
         if self.gangs.root.rank == 0:
             self.folder.write_settings(steps, inputs)
         wrapped = self._wrap(model, manager)
@@ -178,7 +179,9 @@ class TrainingLoop:
             amp_dtype=self.dtype,
             optimizer=optimizer,
             lr_scheduler=build_schedule(optimizer, settings.schedule, steps),  # type: ignore[arg-type]
-            fp16_loss_scaler=NonFiniteGuard(self.gangs, lambda: unit.names, log.warning, settings.run.max_skipped),
+            fp16_loss_scaler=NonFiniteGuard(
+                self.gangs, lambda: unit.names, unit.undo, log.warning, settings.run.max_skipped
+            ),
             validator=self._validator(model, recorder, watch, amp),
             early_stopper=NOOP_EARLY_STOPPER,
             checkpoint_manager=manager,

@@ -86,6 +86,9 @@ class Trainable(ABC):
     def build_model(self) -> nn.Module:
         """Return a freshly initialised model."""
 
+    def check_steps(self, model: nn.Module, steps: int, gangs: Gangs) -> None:  # noqa: B027 - most learn from the first
+        """Raise a `UserError` if so many updates leave something that is set without effect."""
+
     @abstractmethod
     def load_initial_weights(self, model: nn.Module) -> None:
         """Start from the weights of `settings.init_from`."""

@@ -13,6 +13,7 @@ from fairseq2.trainer import TrainUnit
 from fairseq2.validator import Validator
 from torch import Tensor, nn
 
+from speechssl.training.batch_norm import RunningStatistics
 from speechssl.training.trainable import Metrics, TrainBatch
 
 
@@ -29,6 +30,7 @@ class ModelTrainUnit(TrainUnit[TrainBatch]):
         self._model = model
         self._metrics = metrics
         self._processes = processes
+        self._statistics = RunningStatistics(model)
         self._seconds = 0.0
         self.names: list[str] = []
         """Utterances of the update under way, in this process."""
@@ -40,6 +42,11 @@ class ModelTrainUnit(TrainUnit[TrainBatch]):
     def set_step_nr(self, step_nr: int) -> None:
         """A new update begins."""
         self.names = []
+        self._statistics.keep()
+
+    def undo(self) -> None:
+        """Put back what the forward passes of the update under way have changed; its gradients are the trainer's."""
+        self._statistics.put_back()
 
     def process_batch(self, batch: TrainBatch, metric_bag: MetricBag) -> tuple[Tensor, int | None]:
         """Return the loss, scaled so that the trainer's mean over batches and processes is the loss of the update."""

@@ -91,3 +91,12 @@ def test_no_samples_are_no_samples(tmp_path):
     soundfile.write(path, np.zeros(0), 8000)
     assert read_audio(path).shape == (0,)
     assert audio_length(path) == 0
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_are_refused(tmp_path, value):
+    wave = tone(4000, 8000)
+    wave[1234] = value
+    soundfile.write(tmp_path / "a.wav", wave, 8000, subtype="FLOAT")
+    with pytest.raises(AudioError, match="not finite: holds NaN or infinity"):
+        read_audio(tmp_path / "a.wav")

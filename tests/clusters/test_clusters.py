@@ -33,12 +33,19 @@ def test_labels_are_those_of_whitened_unit_vectors_by_scikit_learn() -> None:
     assert np.array_equal(clustering(vectors[:7]), clustering(vectors)[:7])
 
 
-def test_length_of_a_vector_does_not_matter_after_whitening() -> None:
-    """The released code clusters vectors that are not normalised."""
-    vectors, _ = blobs()
-    clustering = fit_clustering(vectors, 5, components=8, iterations=20, seed=3)
-    longer = clustering.mean + 4 * (vectors - clustering.mean)
-    assert np.array_equal(clustering(longer), clustering(vectors))
+def test_vectors_are_normalised_after_whitening() -> None:
+    """The released code clusters vectors of any length: long and short ones of one direction then come apart."""
+    generator = np.random.default_rng(0)
+    axes = np.arange(200) % 4
+    half = np.eye(4)[axes] + 0.05 * generator.standard_normal((200, 4))
+    half *= generator.uniform(1, 10, (200, 1))
+    # As many the other way, so that the mean is 0 and directions are the same after whitening.
+    vectors, truth = np.concatenate([half, -half]).astype(np.float32), np.concatenate([axes, axes + 4])
+    clustering = fit_clustering(vectors, 8, components=4, iterations=20, seed=3)
+    assert adjusted_rand_score(truth, clustering(vectors)) > 0.95
+    as_released = PCA(4, whiten=True, svd_solver="full").fit_transform(vectors)
+    labels = KMeans(8, n_init=10, max_iter=20, random_state=3).fit_predict(as_released)
+    assert adjusted_rand_score(truth, labels) < 0.7
 
 
 def test_directions_without_variance_are_left_out() -> None:

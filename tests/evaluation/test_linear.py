@@ -91,3 +91,15 @@ def test_a_constant_dimension_is_harmless() -> None:
     parts = Parts(features, labels, features, labels, features, labels)
     result = probe(parts, 2, [1e-2], iterations=50, steps=20, seed=0)
     assert np.isfinite(result.dev_accuracy).all() and result.dev_accuracy[0] > 0.7
+
+
+def test_statistics_do_not_depend_on_how_large_the_numbers_are() -> None:
+    """A fresh EfficientNet in evaluation mode gives numbers near 1e-14."""
+    features, _ = problem(2, 60, 5, 2)
+    features[1] *= 1e-14
+    features[:, :, 3] = features[:, :1, 2:3].squeeze(-1)
+    mean, scale = statistics(features)
+    standard = (features - mean) / scale
+    varying = [0, 1, 2, 4]
+    torch.testing.assert_close(standard.std(dim=1, correction=0)[:, varying], torch.ones(2, 4))
+    assert (scale[:, 0, 3] == 1).all()

@@ -52,8 +52,6 @@ class Utterance:
             raise UserError(f"{self.audio} (utterance {self.name}): {error}; repair it or take its line out") from error
         if len(waveform) != self.samples:
             raise UserError(f"{self.audio} (utterance {self.name}) has changed while it was used; start again")
-        if not torch.isfinite(waveform).all():
-            raise UserError(f"{self.audio} (utterance {self.name}) holds values that are not finite; take its line out")
         return waveform.clone() if gain == 1.0 else torch.clamp(waveform * gain, -1.0, 1.0)
 
 

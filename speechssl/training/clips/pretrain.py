@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from fairseq2.gang import Gangs
+from torch import Tensor, nn
 
 from speechssl.audio.augment import Augmentation, Partners, any_partner, build_augmentation
 from speechssl.data.clip_labels import read_clusters
@@ -109,6 +110,11 @@ class ViewPretraining(ClipTraining):
     def _partners(self) -> Partners:
         """Return what picks the clip that another one is mixed with."""
         return KMix(self.settings.objective.slicer.kmix) if self.settings.k_mix else any_partner
+
+    def check_steps(self, model: nn.Module, steps: int, gangs: Gangs) -> None:
+        """Refuse a run that is over before its objective has begun."""
+        assert isinstance(model, ViewModel)
+        model.objective.check_epochs(steps / self.updates_an_epoch(gangs))
 
     def log_data(self) -> None:
         """Say what is trained on."""

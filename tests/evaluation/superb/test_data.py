@@ -82,5 +82,5 @@ def test_values_that_are_not_finite_and_two_channels(tmp_path: Path):
     soundfile.write(folder / "test-1.wav", wave, 8000, subtype="FLOAT")
     stereo, broken = read_task(folder, ["label"]).parts["test"][:2]
     assert stereo.samples == 16000 and stereo.read()[8000] == pytest.approx(0.5, abs=1e-3)
-    with pytest.raises(UserError, match=r"test-1\.wav \(utterance test1\) holds values that are not finite"):
+    with pytest.raises(UserError, match=r"test-1\.wav \(utterance test1\): not finite: holds NaN"):
         broken.read()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 from safetensors.torch import load_file
 
@@ -188,3 +190,70 @@ def test_settings_of_another_objective_are_refused(data, tmp_path, capsys):
     settings = [*data, *SMALL, "objective=moco", "objective.decar.prototypes=4", "schedule.steps=2"]
     assert main(["pretrain_clips", *settings, f"out={tmp_path}"]) == 1
     assert "objective.decar is set, but the objective is moco" in capsys.readouterr().err
+
+
+def damaged(sounds: Path, folder: Path, level: float) -> list[str]:
+    """Return the overrides of a copy of the corpus, one recording of which has another level (NaN, say)."""
+    shutil.copytree(sounds, folder)
+    path = folder / "audio" / "train3.wav"
+    wave, rate = soundfile.read(path, dtype="float32")
+    wave[100:] *= level
+    soundfile.write(path, wave, rate, subtype="FLOAT")
+    for split in ("train", "valid"):
+        lines = (sounds / f"{split}.tsv").read_text().splitlines(keepends=True)
+        (folder / f"{split}.tsv").write_text("".join([f"{folder / 'audio'}\n", *lines[1:]]))
+    return [f"data.train={folder}/train.tsv", f"data.valid={folder}/valid.tsv"]
+
+
+@pytest.mark.parametrize("name", ["pretrain_clips", "finetune", "cluster"])
+def test_a_recording_with_nan_is_named(sounds, data, tmp_path, capsys, name):
+    """`speechssl manifest` leaves it out; manifests by others need not."""
+    corpus = damaged(sounds, tmp_path / "corpus", math.nan)
+    small = [setting for setting in SMALL if not setting.startswith("augment")]
+    settings = {
+        "pretrain_clips": [*corpus, *SMALL, "objective=barlow_twins", "schedule.steps=6"],
+        "finetune": [*corpus, *small, "column=kind", "schedule.epochs=2"],
+        "cluster": [f"manifests=[{corpus[0].partition('=')[2]}]", "k=3", f"encoder={tmp_path}/fresh"],
+    }
+    if name == "cluster":
+        assert main(["pretrain_clips", *data, *settings["pretrain_clips"][2:], f"out={tmp_path}/fresh"]) == 0
+        capsys.readouterr()
+    assert main([name, *settings[name], f"out={tmp_path}/run"]) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "train3.wav: not finite: holds NaN or infinity" in error and "train.tsv" in error
+
+
+def test_a_skipped_update_leaves_no_trace_in_batch_norm(sounds, tmp_path, caplog):
+    """So loud that its spectrogram is infinite: the update is skipped, but batch norm has seen it by then."""
+    corpus = damaged(sounds, tmp_path / "corpus", 1e30)
+    small = [setting for setting in SMALL if not setting.startswith("augment")]
+    settings = [*corpus, *small, "column=kind", "schedule.epochs=2", f"out={tmp_path}/run"]
+    assert main(["finetune", *settings]) == 0
+    assert any("skipped update" in record.getMessage() for record in caplog.records)
+    found = weights(tmp_path / "run")
+    assert any("running_var" in name for name in found)
+    assert all(weight.isfinite().all() for weight in found.values())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["objective=decar", "objective.decar.prototypes=4"], "decar's first epoch fills the memory bank"),
+        (["objective=moco", "objective.moco.hard_negatives.mixed=4"], "hard_negatives.start_epoch=10, but the run has"),
+        (["objective=simclr", "objective.simclr.hard_negatives.mixed=4"], "hard_negatives.start_epoch=10"),
+        (["objective=slicer", "objective.slicer.hard_negatives.mixed=4"], "hard_negatives.start_epoch=10"),
+    ],
+)
+def test_a_run_that_is_over_before_something_begins_is_refused(data, tmp_path, capsys, settings, message):
+    assert main(["pretrain_clips", *data, *SMALL, *settings, "schedule.epochs=1", f"out={tmp_path}/run"]) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message in error and "1 epochs" in error
+
+
+def test_learning_rates_of_a_run_warm_up(data, tmp_path):
+    """The released code's warm-up never reached its optimiser."""
+    settings = [*data, *SMALL, "objective=barlow_twins", "objective.barlow_twins.projector=64", "schedule.kind=linear"]
+    run = [*settings, "schedule.steps=10", "schedule.warmup=0.4", "optim=adam_clips", "optim.lr=0.004"]
+    assert main(["pretrain_clips", *run, f"out={tmp_path}/run"]) == 0
+    rates = [line["lr"] for line in metrics(tmp_path / "run", "train")]
+    assert rates[:5] == pytest.approx([0.001, 0.002, 0.003, 0.004, 0.004 * 6 / 7])
