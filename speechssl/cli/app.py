@@ -24,6 +24,7 @@ COMMANDS = {
     "topics": "fit a topic model on frame labels; one label and posterior an utterance",
     "pretrain": "HuBERT and HuBERTopic masked pretraining",
     "pretrain_clips": "pretrain an encoder of clips on unlabelled audio: DECAR, Barlow Twins, MoCo and relatives",
+    "training_part": "list the recordings of a LAPE task without those that it tests",
     "cluster": "cluster whole recordings by what an encoder makes of them",
     "distill": "train a fresh encoder of clips on clusters, by self-distillation (UnFuSeD)",
     "finetune": "fine-tune an encoder on classes; the best epoch on held-out audio stays",

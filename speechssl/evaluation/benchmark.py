@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,11 @@ from speechssl.errors import UserError
 from speechssl.evaluation.encoders import Contestant
 from speechssl.files import read_json
 from speechssl.models.encoder import Encoder
+
+MAY_DIFFER = {
+    "encoders", "baselines", "out_dir", "device", "batch_seconds", "workers", "cache_dir", "cache_gb", "check",
+}  # fmt: skip
+"""Settings of a command that change no number of another encoder's row."""
 
 
 class EncoderScores:
@@ -29,6 +36,38 @@ class EncoderScores:
         self._encoders: dict[str, dict[str, Any]] = {}
         self.scores: dict[str, list[dict[str, Any]]] = {}
         """Row -> a list with one score a source, seed ..."""
+
+    def join(self, file: Path, task: Mapping[str, Any], names: Collection[str]) -> list[str]:
+        """Keep the rows of an earlier command that this one does not measure anew; return their names.
+
+        Args:
+            file: the `results.json` that this command is going to replace.
+            task: what it will say of the task.
+            names: the rows of this command.
+
+        Raises:
+            UserError: there are such rows, measured with other settings or on other data.
+        """
+        if not file.is_file():
+            return []
+        earlier = read_json(file)
+        rows = {row["name"]: row for row in earlier["encoders"] if row["name"] not in names}
+        if rows and (changed := self._changed(earlier, task)):
+            raise UserError(
+                f"{file} has {', '.join(rows)} of an earlier command, and these cannot stand in one table with this "
+                f"one's, since {', '.join(changed)} changed: give another out_dir, or name these encoders as well"
+            )
+        self._encoders |= rows
+        self.scores |= {name: earlier["scores"][name] for name in rows}
+        return list(rows)
+
+    def _changed(self, earlier: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
+        """Return what differs from an earlier command and decides its numbers."""
+        ours, theirs = _as_read(dataclasses.asdict(self._settings)), earlier["settings"]
+        changed = [name for name in sorted(ours.keys() | theirs) if ours.get(name) != theirs.get(name)]
+        changed = [name for name in changed if name not in MAY_DIFFER]
+        facts, known = _as_read(dict(task)), earlier["task"]
+        return changed or (["the data"] if facts != known else [])
 
     def add(self, rival: Contestant, encoder: Encoder, score: dict[str, Any]) -> None:
         """Note one score of an encoder."""
@@ -61,3 +100,9 @@ def require_own_folder(folder: Path, benchmark: str) -> None:
     file = folder / "results.json"
     if file.is_file() and read_json(file).get("benchmark") != benchmark:
         raise UserError(f"out_dir={folder} has results of another benchmark; give one of its own")
+
+
+def _as_read(value: dict[str, Any]) -> dict[str, Any]:
+    """Return a value as it is when it has been written as JSON and read again."""
+    read: dict[str, Any] = json.loads(json.dumps(value))
+    return read

@@ -126,7 +126,10 @@ def test_unfused_distils_every_seed_on_clusters_of_its_own(clusters: str, k: str
         assert program == "speechssl"
         load_settings(command_named(name), words)
     each = ["pretrain_clips"] * 2 + ["cluster"] * 2 + ["distill"] * 2
-    assert checkout.commands() == ["manifest", "manifest", *each, "evaluate", "evaluate", "report"]
+    manifests = ["manifest", "training_part", "manifest"]
+    assert checkout.commands() == [*manifests, *each, "evaluate", "evaluate", "report"]
+    heard = [word for call in checkout.calls for word in call if word.startswith(("manifests=", "data.train="))]
+    assert [("_heard/train.tsv" in word) for word in heard] == [False, False, True, True, True, True]
     assert all(k in call for call in checkout.calls if call[1] == "cluster")
     read = [word for call in checkout.calls for word in call if word.startswith(("encoder=", "clusters="))]
     folders = [word.rpartition("/")[2] for word in read]
@@ -149,7 +152,7 @@ def test_objectives_are_pretrained_once_and_distilled_and_measured_in_every_task
         load_settings(command_named(name), words)
     distilled = ["cluster", "distill"] * 4
     assert checkout.commands() == [
-        *["manifest"] * 3, *["pretrain_clips"] * 4, *distilled, *["evaluate"] * 4, "report"
+        "manifest", *["manifest", "training_part"] * 2, *["pretrain_clips"] * 4, *distilled, *["evaluate"] * 4, "report"
     ]  # fmt: skip
     calls = [" ".join(call) for call in checkout.calls]
     assert [("crops=different" in call) == ("cola" in call) for call in calls if "pretrain_clips" in call] == [True] * 4

@@ -74,6 +74,8 @@ if stage 1 manifest "${audio_dir:-asterisk_languages} $tasks" "$exp/data"; then
   for task in $names; do
     mapfile -t corpus < <(words "$task" ^corpus)
     command_run manifest "${corpus[@]}" "out=$exp/data/$task"
+    mapfile -t settings < <(words "$task" ^task)
+    command_run training_part "${settings[@]}" "data_dir=$exp/data/$task" "out=$exp/data/${task}_heard"
   done
 fi
 
@@ -93,7 +95,7 @@ fi
 
 if stage 3 distill "$exp/data $exp/$teacher-seed<S>" "$exp/unfused/<TASK>-seed<S>"; then
   for task in $names; do
-    data=$exp/data/$task
+    data=$exp/data/${task}_heard
     clusters=$exp/clusters/$task
     mapfile -t k < <(words "$task" ^k=)
     for seed in $(seq 1 "$seeds"); do

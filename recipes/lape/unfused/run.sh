@@ -5,7 +5,7 @@
 #
 # usage: bash recipes/lape/unfused/run.sh [options]
 #
-#   --audio-dir DIR    unlabelled audio to pretrain on (default: the target's training recordings)
+#   --audio-dir DIR    unlabelled audio to pretrain on (default: the target's recordings without those that are tested)
 #   --task NAME        the target: a task of configs/task (default asterisk_languages)
 #   --corpus NAME      the target's corpus, as `speechssl manifest` names it (default asterisk_languages)
 #   --corpus-root DIR  the target's data set, where it is not downloaded
@@ -41,11 +41,14 @@ ngpu=1
 source "$(dirname "${BASH_SOURCE[0]}")/../../../tools/stages.sh" "$@"
 
 target=$exp/data/$task
-unlabelled=$target
+# What may be heard before the evaluation: where every fold is tested in turn, that is all.
+heard=$exp/data/${task}_heard
+unlabelled=$heard
 [ -z "$audio_dir" ] || unlabelled=$exp/data/unlabelled
 
 if stage 1 manifest "${corpus_root:-$corpus} $audio_dir" "$exp/data"; then
   command_run manifest "corpus=$corpus" "corpus.audio_dir=$corpus_root" "out=$target"
+  command_run training_part "task=$task" "data_dir=$target" "out=$heard"
   [ -z "$audio_dir" ] || command_run manifest corpus=folder "corpus.audio_dir=$audio_dir" "out=$unlabelled"
 fi
 
@@ -56,16 +59,16 @@ if stage 2 pretrain "$unlabelled" "$exp/pretrained-seed<S>"; then
   done
 fi
 
-if stage 3 cluster "$target $exp/pretrained-seed<S>" "$exp/clusters-seed<S>"; then
+if stage 3 cluster "$heard $exp/pretrained-seed<S>" "$exp/clusters-seed<S>"; then
   for seed in $(seq 1 "$seeds"); do
-    command_run cluster "manifests=[$target/train.tsv,$target/valid.tsv]" "encoder=$exp/pretrained-seed$seed" \
+    command_run cluster "manifests=[$heard/train.tsv,$heard/valid.tsv]" "encoder=$exp/pretrained-seed$seed" \
       "k=${clusters/#0/null}" "seed=$seed" "out=$exp/clusters-seed$seed"
   done
 fi
 
-if stage 4 distill "$target $exp/clusters-seed<S>" "$exp/unfused-seed<S>"; then
+if stage 4 distill "$heard $exp/clusters-seed<S>" "$exp/unfused-seed<S>"; then
   for seed in $(seq 1 "$seeds"); do
-    command_launch distill "data.train=$target/train.tsv" "data.valid=$target/valid.tsv" \
+    command_launch distill "data.train=$heard/train.tsv" "data.valid=$heard/valid.tsv" \
       "clusters=$exp/clusters-seed$seed" schedule.epochs=null "schedule.minutes=$minutes" "seed=$seed" \
       "out=$exp/unfused-seed$seed"
   done

@@ -17,6 +17,7 @@ It holds
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,24 @@ PROTOCOL = (
 
 
 class HearResults:
-    """Collects what was measured in one task."""
+    """Collects what was measured in one task, beside what an earlier command measured in it.
 
-    def __init__(self, settings: HearSettings, data: TaskData) -> None:
+    Args:
+        settings: of the command.
+        data: of the task.
+        folder: the results' own.
+        names: rows of this command.
+
+    Raises:
+        UserError: the folder has rows of other encoders that cannot stay beside these.
+    """
+
+    def __init__(self, settings: HearSettings, data: TaskData, folder: Path, names: Collection[str]) -> None:
         self._settings = settings
         self._data = data
+        self._file = folder / "results.json"
         self._rows = EncoderScores(BENCHMARK, settings)
+        self._rows.join(self._file, self._task(), names)
 
     def add(self, rival: Contestant, encoder: Encoder, score: Score) -> None:
         """Note one score of an encoder."""
@@ -57,9 +70,9 @@ class HearResults:
             "summary": {name: _summary(scores) for name, scores in self._rows.scores.items()},
         }
 
-    def write(self, folder: Path) -> None:
+    def write(self) -> None:
         """Write the results of the task into its folder."""
-        write_json(folder / "results.json", self.to_json())
+        write_json(self._file, self.to_json())
 
     def _task(self) -> dict[str, Any]:
         data, metadata = self._data, self._data.metadata

@@ -35,12 +35,12 @@ def run_hear(settings: HearSettings) -> None:
     out = Path(settings.out_dir)
     require_own_folder(out, BENCHMARK)
     data = read_task(metadata, settings.workers)
-    results = HearResults(settings, data)
+    folder = out / settings.task
+    results = HearResults(settings, data, folder, {rival.name for rival in rivals})
     reader = Reader(data.recordings, settings.batch_seconds, settings.workers)
     for rival in rivals:
         _evaluate(rival, data, reader, settings, results)
-    folder = out / settings.task
-    results.write(folder)
+    results.write()
     OVERVIEW.add(out, folder, results.to_json())
 
 

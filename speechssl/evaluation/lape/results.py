@@ -20,7 +20,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,11 @@ from speechssl.evaluation.lape.settings import LapeSettings, Protocol
 from speechssl.evaluation.lape.splits import Division
 from speechssl.evaluation.loki import read_distances
 from speechssl.evaluation.spread import mean_and_spread
-from speechssl.files import write_json
+from speechssl.files import read_json, write_json
 from speechssl.models.encoder import Encoder
 
 BENCHMARK = "lape"
+CONFUSION = "confusion.json"
 CHOSEN = {
     Protocol.sound: "learning rate and epoch chosen on validation, the test part read once after that",
     Protocol.paper: "MAXIMUM of the test accuracy over the epochs: the test part itself chose the epoch",
@@ -47,20 +48,36 @@ CHOSEN = {
 
 
 class LapeResults:
-    """Collects what was measured in one task.
+    """Collects what was measured in one task, beside what an earlier command measured in it.
+
+    Args:
+        settings: of the command.
+        data: of the task.
+        divisions: what is trained and tested on.
+        folder: the results' own.
+        names: rows of this command.
 
     Raises:
-        UserError: the settings name distances that do not fit the task's classes.
+        UserError: the settings name distances that do not fit the task's classes; or the folder has rows of other
+            encoders that cannot stay beside these.
     """
 
-    def __init__(self, settings: LapeSettings, data: TaskData, divisions: Sequence[Division]) -> None:
+    def __init__(
+        self,
+        settings: LapeSettings,
+        data: TaskData,
+        divisions: Sequence[Division],
+        folder: Path,
+        names: Collection[str],
+    ) -> None:
         self._settings = settings
         self._data = data
         self._divisions = divisions
         table = settings.task.distances
         self._distances = None if table is None else read_distances(table, data.classes)
+        self._folder = folder
         self._rows = EncoderScores(BENCHMARK, settings)
-        self._confusions: dict[str, dict[str, Confusion]] = {}
+        self._confusions = self._earlier_confusions(self._rows.join(folder / "results.json", self._task(), names))
 
     def add(self, rival: Contestant, encoder: Encoder, score: Score) -> None:
         """Note one score of an encoder."""
@@ -81,8 +98,9 @@ class LapeResults:
             "left_out": self._data.left_out,
         }
 
-    def write(self, folder: Path) -> None:
+    def write(self) -> None:
         """Write the results of the task into its folder."""
+        folder = self._folder
         classes = self._data.classes
         most = f"{max(self._settings.label_fractions):g}"
         pictures = {name: matrices[most] for name, matrices in self._confusions.items()}
@@ -91,8 +109,17 @@ class LapeResults:
             name: {fraction: _sparse(matrix, classes) for fraction, matrix in sums.items()}
             for name, sums in self._confusions.items()
         }
-        write_json(folder / "confusion.json", matrices)
+        write_json(folder / CONFUSION, matrices)
         write_json(folder / "results.json", self.to_json())
+
+    def _earlier_confusions(self, names: Sequence[str]) -> dict[str, dict[str, Confusion]]:
+        if not names:
+            return {}
+        sparse = read_json(self._folder / CONFUSION)
+        return {
+            name: {fraction: _dense(counts, self._data.classes) for fraction, counts in sparse[name].items()}
+            for name in names
+        }
 
     def _task(self) -> dict[str, Any]:
         task, data = self._settings.task, self._data
@@ -126,6 +153,16 @@ def _summary(scores: Sequence[dict[str, Any]]) -> dict[str, dict[str, dict[str, 
             kind: mean_and_spread([score[kind] for score in alike]) for kind in KINDS if kind in alike[0]
         }
     return summary
+
+
+def _dense(counts: Mapping[str, Mapping[str, int]], classes: Sequence[str]) -> Confusion:
+    """Return the matrix that `_sparse` made these counts of."""
+    place = {name: index for index, name in enumerate(classes)}
+    matrix = np.zeros((len(classes), len(classes)), dtype=np.int64)
+    for truth, row in counts.items():
+        for predicted, count in row.items():
+            matrix[place[truth], place[predicted]] = count
+    return matrix
 
 
 def _sparse(matrix: Confusion, classes: Sequence[str]) -> dict[str, dict[str, int]]:

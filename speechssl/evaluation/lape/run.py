@@ -42,7 +42,8 @@ def run_lape(settings: LapeSettings) -> None:
     divisions = divide(data, task)
     if settings.protocol is Protocol.sound:
         divisions = [with_valid(division, data, task) for division in divisions]
-    results = LapeResults(settings, data, divisions)
+    folder = _results_folder(settings)
+    results = LapeResults(settings, data, divisions, folder, {rival.name for rival in rivals})
     clips = Clips(task.clip_seconds, settings.workers)
     if settings.mode is Mode.linear:
         device = pick_device(settings.device)
@@ -50,8 +51,7 @@ def run_lape(settings: LapeSettings) -> None:
             _evaluate(rival, data, divisions, clips, device, settings, results)
     elif not _finetune(rivals, data, divisions, clips, source / AUDIO, settings, results):
         return
-    folder = _results_folder(settings)
-    results.write(folder)
+    results.write()
     OVERVIEW.add(out, folder, results.to_json())
 
 

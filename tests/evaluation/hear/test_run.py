@@ -189,3 +189,11 @@ def test_help_has_the_settings_of_hear_and_no_group(capsys: pytest.CaptureFixtur
     assert main(["evaluate", "benchmark=hear", "--help"]) == 0
     shown = capsys.readouterr().out
     assert "  task=(required)" in shown and "  patience=20" in shown and "groups:" not in shown
+
+
+def test_encoders_of_two_commands_stand_in_one_table(
+    tmp_path: Path, tasks: Path, encoder_dir: Path, tones: dict
+) -> None:
+    hear(tasks, tmp_path, encoder_dir, TONES, "seeds=[1,2]", "encoders={}", "baselines=[fbank]")
+    apart = hear(tasks, tmp_path, encoder_dir, TONES, "seeds=[1,2]", "baselines=[random]")
+    assert apart["scores"] == tones["scores"] and apart["encoders"] == tones["encoders"]

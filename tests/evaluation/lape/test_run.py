@@ -212,3 +212,27 @@ def test_results_of_another_benchmark_are_not_replaced(
     given = ["task.name=tones", "task.column=class", "task.clip_seconds=0.5", f"encoders={{tiny: {encoder_dir}}}"]
     assert main(["evaluate", "benchmark=lape", *given, f"corpus_dir={tones}", f"out_dir={tmp_path}"]) == 1
     assert f"out_dir={tmp_path} has results of another benchmark" in capsys.readouterr().err
+
+
+def test_encoders_of_two_commands_stand_in_one_table(
+    tmp_path: Path, tones: Path, encoder_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As if both had been named at once; where that is impossible, nothing is lost."""
+    given = [f"corpus_dir={tones}", "seeds=[1]"]
+    both = lape(tmp_path / "both", encoder_dir, *given)
+    lape(tmp_path / "apart", encoder_dir, *given, "encoders={}", "baselines=[fbank]")
+    apart = lape(tmp_path / "apart", encoder_dir, *given, "baselines=[random]", "batch_seconds=30")
+    assert apart["encoders"] == both["encoders"]
+    assert apart["scores"] == both["scores"] and apart["summary"] == both["summary"]
+    for name in ("tones/confusion.json", "results.md"):
+        assert (tmp_path / "apart" / name).read_bytes() == (tmp_path / "both" / name).read_bytes()
+    capsys.readouterr()
+    common = ["benchmark=lape", "task.name=tones", "task.column=class", "task.clip_seconds=0.5", *FAST, *given]
+    other = [*common, f"out_dir={tmp_path}/apart", "baselines=[]", f"encoders={{other: {encoder_dir}}}"]
+    for changed, what in ((["protocol=paper"], "protocol"), (["lr=[1e-2]", "seeds=[2]"], "lr, seeds")):
+        assert main(["evaluate", *other, *changed]) == 1
+        message = capsys.readouterr().err
+        assert "has fbank, random, tiny of an earlier command" in message and f"since {what} changed" in message
+    again = json.loads((tmp_path / "apart/tones/results.json").read_text())
+    assert again["scores"] == both["scores"]
+    assert lape(tmp_path / "apart", encoder_dir, *given, "protocol=paper")["protocol"] == "paper"
