@@ -12,7 +12,8 @@ import pytest
 import soundfile
 import torch
 
-from speechssl.data.manifest import write_manifest
+from speechssl.audio import read_audio
+from speechssl.data.manifest import read_manifest, write_manifest
 from speechssl.errors import UserError
 from speechssl.training.clips.dataset import ClipDataset
 from speechssl.training.clips.reader import ClipReader, HeldOutReader, check_enough_clips
@@ -129,3 +130,20 @@ def test_too_few_clips_for_the_processes_is_one_line() -> None:
     check_enough_clips(recordings=8, clips=4, processes=2)
     with pytest.raises(UserError, match="update of 3 clips cannot be split over 2 processes"):
         check_enough_clips(recordings=3, clips=4, processes=2)
+
+
+def test_the_cache_of_decoded_audio_stays_within_its_memory(ramps: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of 8 000 and 16 000 samples fit into 100 kB; what does not is decoded each time, to the same values."""
+    decoded: list[str] = []
+
+    def read_and_note(path: Path) -> torch.Tensor:
+        decoded.append(path.stem)
+        return read_audio(path)
+
+    monkeypatch.setattr("speechssl.training.dataset.read_audio", read_and_note)
+    cache = AudioCache(100e3 / 1e9)
+    manifest = read_manifest(ramps)
+    for _ in range(3):
+        for row in range(5):
+            assert torch.equal(cache.read_listed(manifest, row), read_audio(manifest.audio_path(row)))
+    assert sorted(decoded) == ["0", "1", *["2"] * 3, *["3"] * 3, *["4"] * 3]
