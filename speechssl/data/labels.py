@@ -45,6 +45,11 @@ class LabelInfo:
     sha256: str = ""
     """Checksum of the `.km` file."""
 
+    @property
+    def bare(self) -> bool:
+        """Whether there is no sidecar: `k` is then the largest label plus one, and may differ from split to split."""
+        return not self.source
+
 
 class FrameLabels:
     """Rows of a `.km` file, read when they are asked for: only their places in the file are held in memory."""
@@ -129,7 +134,10 @@ def read_labels(path: str | Path, frame_rate: float | None = None, k: int | None
         _require_same(path, "frame_rate", frame_rate, info.frame_rate)
         _require_same(path, "k", k, info.k)
     elif frame_rate is None:
-        raise UserError(f"{path} has no {sidecar(path).name}: give its frame rate (100 for MFCC, 50 for HuBERT layers)")
+        raise UserError(
+            f"{path} has no {sidecar(path).name}: give its frame rate as label_rate, `pretrain` as data.label_rate "
+            "(100 for MFCC, 50 for HuBERT layers)"
+        )
     else:
         clusters = _largest(path) + 1 if k is None else k
         info = LabelInfo(frame_rate, clusters, "", "", "", len(counts), sha256)

@@ -35,7 +35,7 @@ class MaskedAccuracy:
     def __init__(self, data: list[Recording], settings: EvaluateSettings) -> None:
         assert settings.labels_dir is not None
         manifest = read_manifest(Path(settings.data_dir) / f"{_SPLIT}.tsv")
-        self._labels = read_labels(Path(settings.labels_dir) / f"{_SPLIT}.km")
+        self._labels = read_labels(Path(settings.labels_dir) / f"{_SPLIT}.km", frame_rate=settings.label_rate or None)
         check_labels_fit(self._labels, manifest)
         # The row of a recording in the labels is its row in the manifest.
         self._rows = {manifest.audio_path(index): index for index in range(len(manifest))}
@@ -65,12 +65,14 @@ class MaskedAccuracy:
         if heads is None:
             return None
         predictor = _predictor(*heads)
-        if len(predictor.embeddings) != self._labels.info.k:
+        info = self._labels.info
+        # Of labels without a sidecar only the largest is known.
+        if len(predictor.embeddings) < info.k or (len(predictor.embeddings) > info.k and not info.bare):
             raise UserError(
                 f"{path} predicts {len(predictor.embeddings)} units and {self._labels.path} has "
-                f"{self._labels.info.k}; give labels_dir of the units that it was trained on"
+                f"{info.k}; give labels_dir of the units that it was trained on"
             )
-        made, given = heads[1].get("kmeans_sha256", [""])[0], self._labels.info.kmeans_sha256
+        made, given = heads[1].get("kmeans_sha256", [""])[0], info.kmeans_sha256
         if made and given and made != given:
             raise UserError(
                 f"{path} predicts units of another k-means than {self._labels.path} has; give labels_dir of the units "

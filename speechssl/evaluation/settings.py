@@ -75,6 +75,8 @@ class EvaluateSettings:
     """Folders with `alignments.tsv` for the phone probe; one that has a split `test` is tested on that."""
     labels_dir: str | None = None
     """Folder with `valid.km` for masked accuracy on the split `valid` of `data_dir`; null: left out."""
+    label_rate: float = 0.0
+    """Labels a second, for label files without a sidecar (fairseq's). 0: read the sidecar."""
     seed: int = 1
     """Of every sample, fold and random encoder."""
     device: str = "auto"

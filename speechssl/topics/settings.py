@@ -49,6 +49,8 @@ class TopicSettings:
 
     units: str = "???"
     """Folder of the frame labels `<split>.km`, as `speechssl label` wrote it."""
+    label_rate: float = 0.0
+    """Labels a second, for label files without a sidecar (fairseq's). 0: read the sidecar."""
     data: str = "???"
     """Folder of the manifests `<split>.tsv`, and of `metadata.tsv` where there is one."""
     out: str = "???"

@@ -133,7 +133,7 @@ def _write_quality(settings: TopicSettings, model: TopicModel, splits: dict[str,
 
 
 def _open_split(settings: TopicSettings, split: str) -> FrameLabels:
-    labels = read_labels(_units(settings, split))
+    labels = read_labels(_units(settings, split), frame_rate=settings.label_rate or None)
     check_labels_fit(labels, read_manifest(_manifest(settings, split)))
     return labels
 
@@ -146,14 +146,15 @@ def _columns(settings: TopicSettings, manifest: Manifest) -> Columns:
 def _require_same_units(labels: list[FrameLabels]) -> None:
     first = labels[0]
     for other in labels[1:]:
-        same = (first.info.k, first.info.kmeans_sha256) == (other.info.k, other.info.kmeans_sha256)
-        if not same or first.info.frame_rate != other.info.frame_rate:
+        same = (first.info.frame_rate, first.info.kmeans_sha256) == (other.info.frame_rate, other.info.kmeans_sha256)
+        if not same or (first.info.k != other.info.k and not first.info.bare):
             raise UserError(f"{other.path} and {first.path} are units of different k-means; label both with one")
 
 
 def _require_units_of(model: TopicModel, path: str, labels: FrameLabels) -> None:
     made, info = model.provenance, labels.info
-    if (made.clusters, made.frame_rate, made.kmeans_sha256) != (info.k, info.frame_rate, info.kmeans_sha256):
+    same = (made.frame_rate, made.kmeans_sha256) == (info.frame_rate, info.kmeans_sha256)
+    if not same or (made.clusters != info.k and not info.bare):
         raise UserError(f"{path} was fitted on units of another k-means than {labels.path}; fit the topics again")
 
 

@@ -90,6 +90,20 @@ def test_equals_the_formula(corpus: Path, units: Path, encoder: HubertEncoder, l
     assert score.value == pytest.approx(right / total) and score.details["masked_frames"] == total
 
 
+def test_labels_of_fairseq_score_as_ours(corpus: Path, units: Path, encoder: HubertEncoder) -> None:
+    """They have no sidecar, and the split need not have the largest unit."""
+    lower = [" ".join(str(min(int(unit), UNITS - 2)) for unit in line.split()) for line in (units / "valid.km").open()]
+    path = str(units / "encoder")
+    rows = [np.array(line.split(), dtype=int) for line in lower]
+    write_labels(units / "valid.km", rows, LabelInfo(100.0, UNITS, "mfcc", "", ""))
+    ours = MaskedAccuracy(read_recordings(corpus), settings(corpus, units)).score(path, encoder, WaveformCache(20))
+    (units / "valid.km.json").unlink()
+    with pytest.raises(UserError, match="give its frame rate as label_rate"):
+        MaskedAccuracy(read_recordings(corpus), settings(corpus, units))
+    task = MaskedAccuracy(read_recordings(corpus), settings(corpus, units, label_rate=100.0))
+    assert task.score(path, encoder, WaveformCache(20)) == ours
+
+
 def test_batch_size_changes_nothing(corpus: Path, units: Path, encoder: HubertEncoder) -> None:
     scores = [
         MaskedAccuracy(read_recordings(corpus), settings(corpus, units, batch_seconds=seconds)).score(

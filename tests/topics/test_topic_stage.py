@@ -153,6 +153,22 @@ def test_model_of_other_units(corpus: Path, overrides: Overrides, capsys) -> Non
     assert "another k-means" in fails(overrides("splits=[valid]", model, out="again"), capsys)
 
 
+def test_labels_of_fairseq_have_topics(corpus: Path, overrides: Overrides, capsys) -> None:  # type: ignore[no-untyped-def]
+    """They have no sidecar, and a split need not have the largest unit."""
+    assert main(overrides(out="ours")) == 0
+    rows = [[unit % 11 for unit in map(int, line.split())] for line in (corpus / "units/valid.km").open()]
+    (corpus / "units/valid.km").write_text("".join(" ".join(map(str, row)) + "\n" for row in rows))
+    for file in (corpus / "units").glob("*.km.json"):
+        file.unlink()
+    assert "train.km has no train.km.json: give its frame rate as label_rate" in fails(overrides(), capsys)
+    assert main(overrides("label_rate=100")) == 0
+    assert made_files(corpus / "topics")["train.topic.npy"] == made_files(corpus / "ours")["train.topic.npy"]
+    assert len(read_topics(corpus / "topics/valid.topic")) == 20
+    model = f"topic_model={corpus}/topics/topics.safetensors"
+    assert main(overrides("label_rate=100", "splits=[valid]", model, out="again")) == 0
+    assert made_files(corpus / "again")["valid.topic.npy"] == made_files(corpus / "topics")["valid.topic.npy"]
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
