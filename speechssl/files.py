@@ -66,8 +66,17 @@ def read_json(path: str | Path) -> Any:
     """Read a JSON file; a missing or broken one is a :class:`UserError`."""
     try:
         return json.loads(require_file(path).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid JSON ({error}); make it again") from error
+
+
+@contextlib.contextmanager
+def require_utf8(path: str | Path) -> Iterator[None]:
+    """Raise a :class:`UserError` that names `path` if what the block reads of it is not UTF-8."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text ({error.reason}); convert it") from error
 
 
 def require_file(path: str | Path, made_by: str = "") -> Path:

@@ -95,6 +95,9 @@ def test_broken_or_missing_json_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "half.json").write_text('{"a": ')
     with pytest.raises(UserError, match=r"half\.json is not valid JSON"):
         read_json(tmp_path / "half.json")
+    (tmp_path / "latin.json").write_bytes('"é"'.encode("latin-1"))
+    with pytest.raises(UserError, match=r"latin\.json is not valid JSON"):
+        read_json(tmp_path / "latin.json")
     with pytest.raises(UserError, match=r"none\.json does not exist"):
         read_json(tmp_path / "none.json")
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from speechssl.errors import UserError
-from speechssl.files import require_file, whole_file
+from speechssl.files import require_file, require_utf8, whole_file
 
 AUDIO = "audio.json"
 """File beside the manifests that changes when a recording does: a manifest changes only where a length does."""
@@ -81,11 +81,11 @@ def read_manifest(path: str | Path) -> Manifest:
 
     Raises:
         UserError: no such file, a line without exactly a path and a whole number of samples, a path that leaves the
-            root, or no utterance at all.
+            root, no utterance at all, or text that is not UTF-8.
     """
     path = require_file(path, made_by="speechssl manifest")
     starts, samples = array("q"), array("q")
-    with open(path, "rb") as file:
+    with open(path, "rb") as file, require_utf8(path):
         first = file.readline()
         root = Path(first.decode().rstrip("\r\n"))
         end = len(first)

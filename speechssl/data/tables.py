@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from speechssl.errors import UserError
-from speechssl.files import require_file, whole_file
+from speechssl.files import require_file, require_utf8, whole_file
 
 _BREAKS = str.maketrans("\t\n\r", "   ")
 
@@ -30,19 +30,14 @@ def read_table(path: str | Path, required: Sequence[str], made_by: str = "") -> 
         UserError: no such file, a column is missing or there twice, a row has another number of cells than the header,
             or the file is not UTF-8.
     """
-    with open(require_file(path, made_by), encoding="utf-8-sig") as file:
-        try:
-            header = file.readline().rstrip("\n").split("\t")
-            _check_header(path, header, required)
-            for number, line in enumerate(file, start=2):
-                cells = line.rstrip("\n").split("\t")
-                if len(cells) != len(header):
-                    raise UserError(
-                        f"{path} line {number} has {len(cells)} columns and the header {len(header)}; mend it"
-                    )
-                yield dict(zip(header, cells, strict=True))
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path} is not UTF-8 text ({error.reason}); convert it") from error
+    with open(require_file(path, made_by), encoding="utf-8-sig") as file, require_utf8(path):
+        header = file.readline().rstrip("\n").split("\t")
+        _check_header(path, header, required)
+        for number, line in enumerate(file, start=2):
+            cells = line.rstrip("\n").split("\t")
+            if len(cells) != len(header):
+                raise UserError(f"{path} line {number} has {len(cells)} columns and the header {len(header)}; mend it")
+            yield dict(zip(header, cells, strict=True))
 
 
 def _check_header(path: str | Path, header: list[str], required: Sequence[str]) -> None:

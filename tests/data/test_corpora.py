@@ -112,6 +112,9 @@ def test_speechocean762_in_its_official_layout(tmp_path, write_noise):
     assert train.labels == {"speaker": "0001", "gender": "m", "age": "6", "text": "WE CALL IT BEAR"}
     assert test.labels == {"speaker": "0003", "gender": "f", "age": "43", "text": "MARK IS GOING"}
     assert (train.split, test.split) == ("train", "test")
+    (tmp_path / "test/text").write_bytes("000030012 É".encode("latin-1"))
+    with pytest.raises(UserError, match="test/text is not UTF-8 text"):
+        entries("speechocean762", tmp_path)
     (tmp_path / "test/text").unlink()
     with pytest.raises(UserError, match="test/text does not exist"):
         entries("speechocean762", tmp_path)

@@ -99,6 +99,13 @@ def test_bad_lines_are_named(tmp_path, lines, message):
         read_manifest(path)
 
 
+@pytest.mark.parametrize("content", [b"/\xff\na.wav\t1\n", b"/root\na.wav\t1\n\xe9.wav\t1\n"])
+def test_a_file_that_is_no_text_is_named(tmp_path, content):
+    (tmp_path / "train.tsv").write_bytes(content)
+    with pytest.raises(UserError, match=r"train\.tsv is not UTF-8 text"):
+        read_manifest(tmp_path / "train.tsv")
+
+
 def test_missing_file_names_the_command_that_makes_it(tmp_path):
     with pytest.raises(UserError, match="speechssl manifest"):
         read_manifest(tmp_path / "train.tsv")

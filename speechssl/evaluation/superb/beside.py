@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speechssl.errors import UserError, nearest
+from speechssl.files import require_utf8
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Beside:
         """Return the lines of each part.
 
         Raises:
-            UserError: a file or column is missing, a file has no lines, or a line of RTTM is cut off.
+            UserError: a file or column is missing, a file has no lines or is not UTF-8, or a line of RTTM is cut off.
         """
         return {part: self._lines(self._file(folder, part)) for part in self.parts}
 
@@ -51,7 +52,8 @@ class Beside:
         if not file.is_file():
             or_rttm = f" (or {file.stem}.rttm)" if self.rttm else ""
             raise UserError(f"{file}{or_rttm} is missing; it needs the columns {', '.join(self.columns)}")
-        lines = list(_rttm_lines(file) if file.suffix == ".rttm" else _csv_lines(file, self.columns))
+        with require_utf8(file):
+            lines = list(_rttm_lines(file) if file.suffix == ".rttm" else _csv_lines(file, self.columns))
         if not lines:
             raise UserError(f"{file} has no {self.name}")
         return lines

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from torch import Tensor
 from speechssl.audio import SAMPLE_RATE, AudioError, audio_length, read_audio
 from speechssl.errors import UserError, nearest
 from speechssl.evaluation.superb.beside import Beside, Line
+from speechssl.files import require_utf8
 
 PARTS = ("train", "valid", "test")
 FIXED = ("id", "path", "start", "end")
@@ -157,11 +159,11 @@ def read_csv(file: Path) -> Table:
     """Read the rows of a csv file.
 
     Raises:
-        UserError: no such file, or no rows in it.
+        UserError: no such file, no rows in it, or it is not UTF-8.
     """
     if not file.is_file():
         raise UserError(f"{file} is missing; it needs the columns id, path and the labels of the task")
-    with open(file, encoding="utf-8-sig", newline="") as stream:
+    with open(file, encoding="utf-8-sig", newline="") as stream, require_utf8(file):
         rows = list(csv.DictReader(stream))
     if not rows:
         raise UserError(f"{file} has no lines below its header")
@@ -218,7 +220,12 @@ def _utterance(folder: Path, row: Row) -> Utterance | str:
 
 
 def _sample(cell: str | None, default: int) -> int:
-    return round(float(cell) * SAMPLE_RATE) if cell else default
+    if not cell:
+        return default
+    seconds = float(cell)
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"start and end must be seconds from 0 on, not {cell}")
+    return round(seconds * SAMPLE_RATE)
 
 
 def require_none_bad(name: str, bad: Sequence[str], advice: str, shown: int = 3) -> None:

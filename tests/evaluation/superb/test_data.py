@@ -51,13 +51,17 @@ def test_gain_clips_as_sox_does(task_dir: Path):
         (lambda row: row.update(id="test0"), r"line 4 \(id test0\) is there again"),
         (lambda row: row.update(path="gone.wav"), r"test2 \(.*gone\.wav\): no such file"),
         (lambda row: row.update(path="test.csv"), r"test2 \(.*test\.csv\): cannot be decoded"),
+        (lambda row: row.update(end="inf"), r"test2 \(.*\): start and end must be seconds from 0 on, not inf"),
+        (lambda row: row.update(end="nan"), r"test2 \(.*\): start and end must be seconds from 0 on, not nan"),
+        (lambda row: row.update(start="-0.5"), r"test2 \(.*\): start and end must be seconds from 0 on, not -0\.5"),
+        (lambda row: row.update(start="0.2", end="0.1"), r"test2 \(.*\): no audio between start and end"),
     ],
 )
 def test_bad_lines_are_counted_and_named(tmp_path: Path, change, message: str):
     folder = write_task(tmp_path)
     rows = rows_of(folder)
     change(rows[2])
-    write_csv(folder / "test.csv", rows)
+    write_csv(folder / "test.csv", rows, tuple(rows[2]))
     with pytest.raises(UserError, match=rf"test\.csv: 1 bad lines: {message}"):
         read_task(folder, ["label"])
 
@@ -71,6 +75,13 @@ def test_a_missing_file_and_a_missing_column(tmp_path: Path):
         read_task(folder, ["label"])
     with pytest.raises(UserError, match="does not exist"):
         read_task(folder / "none", ["label"])
+
+
+def test_a_table_that_is_not_utf8(tmp_path: Path):
+    folder = write_task(tmp_path)
+    (folder / "test.csv").write_bytes("id,path,label\né,test-0.wav,a\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"test\.csv is not UTF-8 text"):
+        read_task(folder, ["label"])
 
 
 def test_values_that_are_not_finite_and_two_channels(tmp_path: Path):

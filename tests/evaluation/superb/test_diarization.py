@@ -220,6 +220,7 @@ def test_the_setting_is_chosen_on_validation(data: TaskData):
         ("test0,0.1,0.2,third", r"test_segments\.csv, line 4: recording 'test0' has more than two speakers"),
         ("test0,0.1,x,low", r"test_segments\.csv, line 2: start and end are not both numbers"),
         ("test0,0.5,0.2,low", r"test_segments\.csv, line 2: 0\.5 to 0\.2 s is no stretch of a recording of 1\.00 s"),
+        ("test0,0.5,inf,low", r"test_segments\.csv, line 2: 0\.5 to inf s is no stretch"),
         ("test0,2.5,2.9,low", r"test_segments\.csv, line 2: 2\.5 to 2\.9 s is no stretch"),
     ],
 )
@@ -229,6 +230,15 @@ def test_wrong_segments_are_named_with_their_line(tmp_path: Path, row: str, mess
     (folder / "test_segments.csv").write_text("\n".join([lines[0], row, *lines[1:], ""]))
     with pytest.raises(UserError, match=message):
         Diarization(read(folder), ())
+
+
+@pytest.mark.parametrize("name", ["test_segments.csv", "test_segments.rttm"])
+def test_segments_that_are_not_utf8(tmp_path: Path, name: str):
+    folder = write_recordings(tmp_path)
+    (folder / "test_segments.csv").unlink()
+    (folder / name).write_bytes("id,start,end,speaker\ntest0,0.1,0.2,é\n".encode("latin-1"))
+    with pytest.raises(UserError, match=rf"{name} is not UTF-8 text"):
+        read(folder)
 
 
 def test_a_recording_without_segments_is_named(tmp_path: Path):

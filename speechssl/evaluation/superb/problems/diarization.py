@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, permutations, product
@@ -277,6 +278,6 @@ def _times(line: Line, seconds: float) -> tuple[float, float]:
         start, end = float(line.cells["start"]), float(line.cells["end"])
     except ValueError as error:
         raise UserError(f"{line.place}: start and end are not both numbers") from error
-    if not 0 <= start < min(end, seconds):
+    if not 0 <= start < min(end, seconds) or math.isinf(end):
         raise UserError(f"{line.place}: {start} to {end} s is no stretch of a recording of {seconds:.2f} s")
     return start, end
