@@ -13,7 +13,7 @@ from torch import Tensor
 
 from speechssl.audio import SAMPLE_RATE, AudioError, read_audio
 from speechssl.data.labels import FrameLabels, TopicLabels, check_labels_fit, check_topics_fit, read_labels, read_topics
-from speechssl.data.manifest import Manifest, read_manifest
+from speechssl.data.manifest import AUDIO, Manifest, read_manifest
 from speechssl.data.masking import MaskSettings, label_positions, span_mask
 from speechssl.errors import UserError
 from speechssl.files import checksum
@@ -126,7 +126,8 @@ class PretrainDataset:
 
     def inputs(self) -> dict[str, str]:
         """Return the files that decide what is learned from this split, with their checksums."""
-        files = {str(self.manifest.file): checksum(self.manifest.file)}
+        listed = [self.manifest.file, self.manifest.file.with_name(AUDIO)]
+        files = {str(file): checksum(file) for file in listed if file.is_file()}
         files |= {str(labels.path): labels.info.sha256 for labels in self.labels}
         if self.topics is not None:
             # The posteriors are what is learned, not the most probable topics beside them.

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 import torch
@@ -18,11 +19,13 @@ from safetensors.torch import load_file
 
 from speechssl import load_encoder
 from speechssl.cli.app import main
-from speechssl.data.labels import read_labels, write_labels
+from speechssl.data.labels import LabelInfo, read_labels, write_labels
+from speechssl.data.manifest import read_manifest
 from speechssl.errors import UserError
+from speechssl.files import checksum
 from speechssl.training.run_folder import RunFolder
 from speechssl.training.settings import Parallel, PretrainSettings, ScheduleSettings
-from tests.training.conftest import Corpus, make_corpus
+from tests.training.conftest import TINY, Corpus, make_corpus
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -251,6 +254,25 @@ def test_a_finished_run_is_left_alone_and_changed_labels_are_seen(tmp_path, caps
     labels = read_labels(corpus.units / "train.km")
     write_labels(corpus.units / "train.km", [9 - labels[row] for row in range(len(labels))], labels.info)
     assert "train.km has changed since the run" in fails(settings, capsys)
+
+
+def test_a_recording_replaced_by_another_of_its_length_is_seen(tmp_path, capsys):
+    audio, data, units = make_corpus(tmp_path).folder / "audio", tmp_path / "listed", tmp_path / "labels"
+    rows = [f"{file.name}\t{split}\n" for split in ("train", "valid") for file in audio.glob(f"{split}*.wav")]
+    (audio / "metadata.tsv").write_text("path\tsplit\n" + "".join(rows))
+    listing = ["manifest", "corpus=folder", f"corpus.audio_dir={audio}", f"out={data}"]
+    assert main(listing) == 0
+    for split in ("train", "valid"):
+        samples = read_manifest(data / f"{split}.tsv").samples.tolist()
+        info = LabelInfo(100.0, 10, "generated", "one", checksum(data / f"{split}.tsv"))
+        write_labels(units / f"{split}.km", [np.arange(count // 160) % 10 for count in samples], info)
+    inputs = (f"data.train={data}/train.tsv", f"data.valid={data}/valid.tsv", f"data.labels=[{units}]")
+    settings = [*inputs, *TINY, "schedule.steps=2", f"out={tmp_path}/run"]
+    assert main(["pretrain", *settings]) == 0
+    wave, rate = soundfile.read(audio / "train3.wav")
+    soundfile.write(audio / "train3.wav", wave[::-1], rate)
+    assert main(listing) == 0
+    assert "audio.json has changed since the run" in fails(settings, capsys)
 
 
 def test_no_environment_variable_is_logged(corpus, tmp_path):
