@@ -14,6 +14,7 @@ from speechssl.report.reading import (
     BenchmarkFolder,
     JsonObject,
     benchmark_files,
+    benchmark_folder,
     is_whole,
     matching,
     object_if_there,
@@ -44,8 +45,6 @@ CLIPS = {
 """Files that the recipes of clips leave -> what they hold."""
 LAPE = "lape"
 """Folder of the results, and name of the benchmark in them."""
-LAPE_OVERVIEW = "lape/results.json"
-"""What the results of all tasks are summed up in; it has tasks that were asked for and could not be done, too."""
 BENCHMARKS = ("hear", "superb")
 """Other benchmarks: folders of their results, and names in them."""
 LAPE_KEYS = ("mode", "protocol", "chosen", "settings", "task", "encoders", "summary", "left_out")
@@ -101,6 +100,8 @@ class Findings:
     evaluation: JsonObject = field(default_factory=dict)
     pictures: list[Path] = field(default_factory=list)
     """PNG files of the topics stage."""
+    lape_folder: Path = Path()
+    """Folder of LAPE's results."""
     lape: list[LapeResults] = field(default_factory=list)
     """One a task and mode, linear before fine-tuned."""
     lape_left_out: list[JsonObject] = field(default_factory=list)
@@ -123,9 +124,10 @@ def input_files(exp: Path) -> list[Path]:
     """Return the files of an experiment that the report reads, in a fixed order."""
     confusion = ("confusion.json", "confusion.png")
     files = [
-        *(path for pattern in (*SPEECH, *CLIPS, LAPE_OVERVIEW, "run.sh") for path in matching(exp, pattern)),
+        *(path for pattern in (*SPEECH, *CLIPS, "run.sh") for path in matching(exp, pattern)),
         *(path for name in BENCHMARKS for path in benchmark_files(exp, name)),
-        *(path.with_name(name) for path in _lape_files(exp) for name in confusion),
+        benchmark_folder(exp, LAPE) / "results.json",
+        *(path.with_name(name) for path in _lape_files(exp) for name in ("results.json", *confusion)),
         *(exp / folder / name for folder in _run_folders(exp) for name in ("config.yaml", *map(_metrics, SPLITS))),
         *_export_checks(exp),
         *(path for paths in _exports(exp).values() for path in paths),
@@ -146,7 +148,9 @@ def read_findings(exp: Path) -> Findings:
         found.command = _command((exp / "run.sh").read_text(encoding="utf-8", errors="replace"))
     found.pictures = matching(exp, "topics/*.png")
     found.lape = [each for each in map(_read_lape, _lape_files(exp)) if each.values.get("benchmark") == LAPE]
-    found.lape_left_out = object_if_there(exp / LAPE_OVERVIEW).get("left_out", [])
+    found.lape_folder = benchmark_folder(exp, LAPE)
+    # The table of all tasks has those that were asked for and could not be done, too.
+    found.lape_left_out = object_if_there(found.lape_folder / "results.json").get("left_out", [])
     found.hear, found.superb = (read_benchmark(exp, name) for name in BENCHMARKS)
     folders = {path.parent.relative_to(exp).as_posix(): path for path in matching(exp, CLUSTER_QUALITY)}
     found.clusters = {folder: read_object(folders[folder]) for folder in sorted(folders, key=method_and_seed)}
@@ -211,7 +215,7 @@ def _missing(found: Findings) -> list[str]:
     kinds = (SPEECH, CLIPS)
     there = {pattern for kind in kinds for pattern in kind if matching(found.exp, pattern)}
     begun = [kind for kind in kinds if there.intersection(kind)]
-    if not begun and not found.runs and (found.hear.tasks or found.superb.tasks):
+    if not begun and not found.runs and (found.lape or found.hear.tasks or found.superb.tasks):
         return []
     expected = {pattern: what for kind in begun or kinds for pattern, what in kind.items()}
     missing = [f"{what} ({pattern})" for pattern, what in expected.items() if pattern not in there]
@@ -278,7 +282,8 @@ def _metrics(split: str) -> str:
 
 def _lape_files(exp: Path) -> list[Path]:
     """Return the `results.json` of each task, of the fine-tuned encoders after that of the linear heads."""
-    files = [*matching(exp, "lape/*/results.json"), *matching(exp, "lape/*/finetune/results.json")]
+    folder = benchmark_folder(exp, LAPE)
+    files = [*matching(folder, "*/results.json"), *matching(folder, "*/finetune/results.json")]
     return sorted(files, key=lambda file: file.parent)
 
 

@@ -73,7 +73,7 @@ def lape_section(found: Findings) -> Section:
     section.tables = _score_tables(found, ACCURACY)
     section.figures = [figure for results in found.lape for figure in _few_labels_figure(results.values)]
     section.more_figures = [figure for results in found.lape for figure in _confusion_figure(results)]
-    encoders = encoder_table(f"{found.exp}/lape/<task>/results.json", [each.values for each in found.lape])
+    encoders = encoder_table(f"{found.lape_folder}/<task>/results.json", [each.values for each in found.lape])
     details = (_task_table(found), encoders, _mistake_table(found), _left_out_table(found))
     others = [table for measure in list(MEASURES)[1:] for table in _score_tables(found, measure)]
     section.detail_tables = [*others, *present(details)]
@@ -170,7 +170,9 @@ def _task_table(found: Findings) -> Table | None:
     columns = [Column(name) for name in ("classes", "seconds a clip", "clips", "padded", "cut")]
     columns += [Column("parts", number=False), Column("note", number=False)]
     return (
-        Table("Tasks", f"{found.exp}/lape/<task>/results.json", "task", columns, list(rows.values())) if rows else None
+        Table("Tasks", f"{found.lape_folder}/<task>/results.json", "task", columns, list(rows.values()))
+        if rows
+        else None
     )
 
 
@@ -201,7 +203,7 @@ def _mistake_table(found: Findings) -> Table | None:
             rows.append(TableRow(f"{_title(each.values)}: {shown_name(encoder)}", [Cell(text)]))
     note = "With the most labels; summed over seeds, encoders of one name and folds."
     columns = [Column("true class taken for another (of its clips)", number=False)]
-    source = f"{found.exp}/lape/<task>/confusion.json"
+    source = f"{found.lape_folder}/<task>/confusion.json"
     return Table("Most frequent mistakes", source, "task and encoder", columns, rows, note) if rows else None
 
 
@@ -226,7 +228,7 @@ def _left_out_table(found: Findings) -> Table | None:
             for item in each.values["left_out"]
         ),
     ]
-    return left_out_table(f"{found.exp}/lape/results.json and {found.exp}/lape/<task>/results.json", items)
+    return left_out_table(f"{found.lape_folder}/results.json and {found.lape_folder}/<task>/results.json", items)
 
 
 def _title(results: JsonObject) -> str:
@@ -234,7 +236,7 @@ def _title(results: JsonObject) -> str:
 
 
 def _source(found: Findings, mode: str) -> str:
-    return f"{found.exp}/lape/<task>/{'finetune/' if mode == 'finetune' else ''}results.json"
+    return f"{found.lape_folder}/<task>/{'finetune/' if mode == 'finetune' else ''}results.json"
 
 
 def _fractions(results: JsonObject, measure: str) -> list[str]:

@@ -53,20 +53,20 @@ class BenchmarkFolder:
     """Content of the `results.json` of all tasks."""
 
 
+def benchmark_folder(exp: Path, name: str) -> Path:
+    """Return the experiment folder itself where it has the table of all tasks of the benchmark."""
+    return exp if object_if_there(exp / "results.json").get("benchmark") == name else exp / name
+
+
 def benchmark_files(exp: Path, name: str) -> list[Path]:
     """Return the files that the page shows of a benchmark."""
-    folder = _folder(exp, name)
+    folder = benchmark_folder(exp, name)
     return [path for pattern in ("results.json", _TASKS, LAYER_WEIGHTS) for path in matching(folder, pattern)]
 
 
 def read_benchmark(exp: Path, name: str) -> BenchmarkFolder:
     """Return the results of a benchmark: those in a folder of its name, or in the experiment folder itself."""
-    folder = _folder(exp, name)
+    folder = benchmark_folder(exp, name)
     results = [read_object(file) for file in matching(folder, _TASKS)]
     tasks = [each for each in results if each.get("benchmark") == name]
     return BenchmarkFolder(folder, tasks, object_if_there(folder / "results.json") if tasks else {})
-
-
-def _folder(exp: Path, name: str) -> Path:
-    """Return the experiment folder itself where it has the table of all tasks of the benchmark."""
-    return exp if object_if_there(exp / "results.json").get("benchmark") == name else exp / name

@@ -20,7 +20,7 @@ from speechssl.evaluation.lape.settings import LapeSettings, LapeTask
 from speechssl.evaluation.lape.splits import Division
 from speechssl.evaluation.recordings import Recording
 from speechssl.report import lape
-from speechssl.report.findings import read_findings
+from speechssl.report.findings import input_files, read_findings
 from speechssl.report.lape import lape_section
 from speechssl.report.tables import Section, Table
 
@@ -53,6 +53,16 @@ def test_a_table_a_mode_and_protocol_linear_first(clip_exp):
         "Protocol sound: learning rate and epoch chosen on validation. Each value is of 1 run.",
     ]
     assert tables[2].source == f"{clip_exp}/lape/<task>/finetune/results.json"
+
+
+def test_the_folder_of_lape_itself_is_a_report(clip_exp):
+    whole, found = read_findings(clip_exp), read_findings(clip_exp / "lape")
+    assert [(each.file, each.picture) for each in found.lape] == [(each.file, each.picture) for each in whole.lape]
+    assert found.lape_left_out == whole.lape_left_out and found.missing == []
+    assert section_of(clip_exp / "lape") == section_of(clip_exp)
+    read = {path.relative_to(clip_exp / "lape").as_posix() for path in input_files(clip_exp / "lape")}
+    tuned = "languages/finetune/results.json"
+    assert {"results.json", "birds/results.json", "languages/confusion.png", tuned} <= read
 
 
 def test_accuracies_by_label_fraction_with_spread_and_best(clip_exp):
