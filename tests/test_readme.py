@@ -13,6 +13,7 @@ import soundfile
 
 from speechssl.cli.app import COMMANDS
 from speechssl.cli.configuration import compose_config
+from speechssl.data.corpora import CORPORA
 from speechssl.models.hubert import HubertEncoder
 from speechssl.models.hubert_config import HubertConfig
 from speechssl.models.save import save_encoder
@@ -49,6 +50,11 @@ def test_settings_in_the_documentation_exist() -> None:
     assert len(lines) >= 5
     for name, override in lines:
         compose_config(importlib.import_module(f"speechssl.cli.{name}").COMMAND, [override])
+
+
+def test_every_corpus_is_in_the_table_of_corpora() -> None:
+    section = (ROOT / "docs" / "recipes.md").read_text().split("\n## Corpora\n")[1].split("\n## ")[0]
+    assert set(CORPORA) - set(re.findall(r"`(\w+)`", section)) == set()
 
 
 def shell_lines(page: Path, program: str) -> list[str]:

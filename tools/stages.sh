@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2154 # the options are the recipe's
 # What every recipe's run.sh shares: options, set-up, which stages run, where output goes, what a failure shows.
 # Sourced with the recipe's arguments, after the defaults of its options. A recipe has the options exp, config,
-# method, seeds, stage, stop_stage and ngpu, and may have audio_dir, corpus_root, timit and metadata. The work is done
+# seeds, stage and stop_stage, and may have method, ngpu, audio_dir, corpus_root, timit and metadata. The work is done
 # from the project's root; a folder that the user names is relative to where the user is.
 #
 # Overrides of a command come from three places, the later winning: conf/default.conf beside run.sh, the words that
