@@ -11,6 +11,8 @@ from pathlib import Path
 import grimp
 import pytest
 
+from speechssl.models.encoder import EncoderOutput
+
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = sorted(path.parent.name for path in (ROOT / "speechssl").glob("*/__init__.py"))
 
@@ -98,3 +100,8 @@ def test_the_documentation_names_every_shared_module() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
     modules = {path.name for path in (ROOT / "speechssl").glob("*.py")}
     assert modules == set(re.findall(r"^\| `(\w+\.py)` \|", text, flags=re.MULTILINE))
+
+
+def test_the_documentation_names_what_an_encoder_returns() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text().split("class EncoderOutput")[1].split("```")[0]
+    assert list(EncoderOutput._fields) == re.findall(r"^    (\w+):", text, flags=re.MULTILINE)
