@@ -9,8 +9,8 @@ COMMAND = Command(
     settings=ExportSettings,
     run=run_export,
     examples=(
-        "encoder=exp/mini/hubertopic-seed0 out=exp/mini/export",
-        "encoder=exp/base/hubert-seed0 target=s3prl out=exp/base/export audio=data/mini/valid.tsv",
+        "encoder=exp/mini/hubertopic-seed1 out=exp/mini/export",
+        "encoder=exp/librispeech/hubertopic-seed1 target=s3prl out=exp/librispeech/export audio=data/mini/valid.tsv",
     ),
     inputs=export_inputs,
     outputs=export_outputs,

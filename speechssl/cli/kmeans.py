@@ -10,7 +10,7 @@ COMMAND = Command(
     run=run_kmeans,
     examples=(
         "manifest=data/mini/train.tsv out=exp/units",
-        "manifest=data/mini/train.tsv out=exp/units2 features=encoder features.encoder=exp/mini/hubert-seed0 k=500",
+        "manifest=data/mini/train.tsv out=exp/units2 features=encoder features.encoder=exp/mini/hubert-seed1 k=500",
         "manifest=data/mini/train.tsv out=exp/units fraction=1 memory_megabytes=4096 seed=1",
     ),
     inputs=kmeans_inputs,

@@ -107,6 +107,7 @@ def test_every_setting_is_documented(name: str) -> None:
 def test_every_example_composes(name: str) -> None:
     assert command_named(name).examples
     for example in command_named(name).examples:
+        assert "-seed0" not in example, "the recipes count seeds from 1"
         words = [word for word in shlex.split(example) if word != "..."]
         compose_config(importlib.import_module(f"speechssl.cli.{name.split()[0]}").COMMAND, words)
 
