@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from speechssl.errors import UserError
@@ -10,12 +12,20 @@ from speechssl.errors import UserError
 def pick_device(name: str) -> torch.device:
     """Return the device of that name; `auto` is a GPU where there is one.
 
+    A GPU without a number is this process's, as torchrun counts them. It becomes torch's own choice.
+
     Raises:
         UserError: it cannot be used here.
     """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    wrong = UserError(f"device={name} cannot be used here; give cpu, cuda or auto")
     try:
-        return torch.empty(0, device=name).device
+        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+        if device.type == "cuda":
+            local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+            device = torch.device("cuda", local_rank if device.index is None else device.index)
+            torch.cuda.set_device(device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device={name} cannot be used here; give cpu, cuda or auto") from error
+        raise wrong from error
+    if device.type not in ("cpu", "cuda"):
+        raise wrong
+    return device

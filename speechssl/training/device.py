@@ -1,4 +1,4 @@
-"""Processes, device and number format of a run."""
+"""Processes and number format of a run."""
 
 from __future__ import annotations
 
@@ -16,31 +16,8 @@ Joined = Gang
 """The processes that torchrun started, or this one alone."""
 
 
-def this_device(name: str) -> torch.device:
-    """Return the device that `run.device` names; a GPU without a number is this process's, as torchrun counts them.
-
-    A GPU becomes torch's own choice.
-
-    Raises:
-        UserError: it cannot be used here.
-    """
-    wrong = UserError(f"run.device={name} cannot be used here; give cpu, cuda or auto")
-    try:
-        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
-        if device.type == "cuda":
-            device = torch.device(
-                "cuda", int(os.environ.get("LOCAL_RANK", "0")) if device.index is None else device.index
-            )
-            torch.cuda.set_device(device)
-    except (RuntimeError, AssertionError) as error:
-        raise wrong from error
-    if device.type not in ("cpu", "cuda"):
-        raise wrong
-    return device
-
-
 @contextlib.contextmanager
-def joined_processes(device: torch.device) -> Iterator[Joined]:
+def joined_gang(device: torch.device) -> Iterator[Joined]:
     """Join the processes that torchrun started, for the time of several runs one after the other; yield their gang.
 
     All leave the block together. Without this each run joins them by itself, which they can do once.
@@ -59,7 +36,7 @@ def create_gangs(device: torch.device, parallel: Parallel, joined: Joined | None
     Args:
         device: of this process.
         parallel: how they share the model.
-        joined: what `joined_processes` yields, to which this run's group belongs; it is left open when the run ends.
+        joined: what `joined_gang` yields, to which this run's group belongs; it is left open when the run ends.
     """
     if joined is None or joined.size == 1:
         root = _root_gang(device)

@@ -7,7 +7,8 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-from speechssl.training.device import Joined, create_gangs, this_device
+from speechssl.models.device import pick_device
+from speechssl.training.device import Joined, create_gangs
 from speechssl.training.loop import TrainingLoop
 from speechssl.training.run_folder import RunFolder
 from speechssl.training.settings import TrainSettings
@@ -24,7 +25,7 @@ def run_training(
     Args:
         settings: of the command.
         open_trainable: reads its data.
-        joined: the processes, where they do more than this run (:func:`speechssl.training.device.joined_processes`).
+        joined: the processes, where they do more than this run (:func:`speechssl.training.device.joined_gang`).
 
     Raises:
         UserError: data, labels and settings do not fit each other, or the run folder holds another run or is in use.
@@ -33,7 +34,7 @@ def run_training(
     folder.check_same_settings()
     folder.open_log()
     with folder.locked():
-        gangs = create_gangs(this_device(settings.run.device), settings.run.parallel, joined)
+        gangs = create_gangs(pick_device(settings.run.device), settings.run.parallel, joined)
         if gangs.root.rank > 0:
             # The first process speaks for all; warnings name what is wrong in one of them.
             logging.getLogger("speechssl").setLevel(logging.WARNING)

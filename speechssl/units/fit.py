@@ -9,10 +9,11 @@ from pathlib import Path
 from speechssl.data.manifest import AUDIO, read_manifest
 from speechssl.errors import UserError
 from speechssl.files import checksum
+from speechssl.models.device import pick_device
 from speechssl.units.features import FeatureSettings, encoder_files, open_features
 from speechssl.units.kmeans import ClusteringSettings, fit_kmeans
 from speechssl.units.model import CENTROIDS, DESCRIPTION, KMeansInfo, write_kmeans
-from speechssl.units.processes import joined_processes, resolve_device
+from speechssl.units.processes import joined_processes
 from speechssl.units.reading import reader_threads
 from speechssl.units.sampling import FrameSample, corpus_seconds, default_fraction, sample_recordings
 
@@ -76,7 +77,7 @@ def run_kmeans(settings: KMeansSettings) -> None:
     indices = sample_recordings(manifest, fraction, settings.seed)
     seconds = corpus_seconds(manifest, indices)
     with joined_processes() as processes:
-        device = resolve_device(settings.device)
+        device = pick_device(settings.device)
         features = open_features(settings.features, device)
         fitting = settings.memory_megabytes * 2**20 // (_BYTES_A_VALUE * features.dim)
         most = max(1, min(settings.frames_a_cluster * settings.k, fitting))

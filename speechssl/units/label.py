@@ -19,12 +19,13 @@ from speechssl.data.labels import LabelInfo, read_labels, write_labels
 from speechssl.data.manifest import AUDIO, Manifest, read_manifest
 from speechssl.errors import UserError
 from speechssl.files import checksum, read_json, write_json
+from speechssl.models.device import pick_device
 from speechssl.progress import progress
 from speechssl.units.features import Features, FeatureSettings, encoder_files, open_features
 from speechssl.units.kmeans import Quantizer
 from speechssl.units.memory import hand_back_memory
 from speechssl.units.model import CENTROIDS, DESCRIPTION, KMeansModel, read_kmeans
-from speechssl.units.processes import Processes, joined_processes, resolve_device
+from speechssl.units.processes import Processes, joined_processes
 from speechssl.units.quality import PhoneStatistics, UnitStatistics, unit_quality
 from speechssl.units.reading import reader_threads
 
@@ -93,7 +94,7 @@ def run_label(settings: LabelSettings) -> None:
     manifests = [read_manifest(manifest) for manifest in settings.manifests]
     _require_one_kmeans(Path(settings.out), [manifest.file.stem for manifest in manifests], model)
     with joined_processes() as processes:
-        device = resolve_device(settings.device)
+        device = pick_device(settings.device)
         features = _features_of(model, settings.encoder, device)
         quantizer = Quantizer(model.centroids.to(device))
         for manifest in manifests:

@@ -10,11 +10,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-import torch
 from torch import Tensor, distributed
 from torch.distributed.rendezvous import rendezvous
-
-from speechssl.errors import UserError
 
 _PATIENCE = timedelta(days=1)
 """How long a process waits for the others, which read other audio. The launcher ends all of them if one fails."""
@@ -77,18 +74,3 @@ def joined_processes() -> Iterator[Processes]:
         distributed.barrier()
     finally:
         distributed.destroy_process_group()
-
-
-def resolve_device(name: str) -> torch.device:
-    """Return the device: `cpu`, `cuda` (this process's GPU), or with `auto` the GPU where there is one.
-
-    Raises:
-        UserError: another name, or no GPU where one is asked for.
-    """
-    if name not in ("auto", "cpu", "cuda"):
-        raise UserError(f"device={name} is not one of auto, cpu, cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("device=cuda: torch sees no GPU here; run `speechssl doctor`, or give device=cpu")
-    if name == "cpu" or not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

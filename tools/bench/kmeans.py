@@ -15,9 +15,10 @@ import torch
 from sklearn.cluster import MiniBatchKMeans
 
 from speechssl.data.manifest import read_manifest
+from speechssl.models.device import pick_device
 from speechssl.units.features import MfccFeatures
 from speechssl.units.kmeans import ClusteringSettings, Quantizer, fit_kmeans
-from speechssl.units.processes import Processes, resolve_device
+from speechssl.units.processes import Processes
 from speechssl.units.reading import reader_threads
 from speechssl.units.sampling import FrameSample, sample_recordings
 
@@ -33,7 +34,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
-    device = resolve_device(options.device)
+    device = pick_device(options.device)
     print(f"torch {torch.__version__} on {device}, {torch.get_num_threads()} threads")
     if options.manifest:
         cases = {f"mfcc of {options.manifest}": (real_mfcc(options.manifest, options.fraction), options.k)}

@@ -39,6 +39,7 @@ from speechssl.evaluation.lape.splits import Division, Rows, labelled_rows
 from speechssl.evaluation.lape.tuning_data import COLUMN, write_data
 from speechssl.files import read_json
 from speechssl.models.clip_encoder import ClipEncoder
+from speechssl.models.device import pick_device
 from speechssl.models.hubert import HubertEncoder
 from speechssl.models.load import load_encoder
 from speechssl.models.save import save_encoder
@@ -46,7 +47,7 @@ from speechssl.progress import progress
 from speechssl.training.clips.finetune import BEST, Finetuning, load_classifier, require_tunable
 from speechssl.training.clips.reader import epoch_updates
 from speechssl.training.clips.settings import ClipDataSettings, FinetuneSettings
-from speechssl.training.device import Joined, compute_type, joined_processes, this_device
+from speechssl.training.device import Joined, compute_type, joined_gang
 from speechssl.training.run import run_training
 from speechssl.training.settings import OptimSettings, RunSettings, ScheduleKind, ScheduleSettings
 
@@ -130,7 +131,7 @@ def finetune_and_score(rivals: Sequence[Contestant], plan: Plan, results: LapeRe
         UserError: an encoder cannot be fine-tuned, clips are too short for it, or runs on other data are there.
     """
     starts = []
-    with joined_processes(this_device(plan.settings.device)) as joined, _quiet_training():
+    with joined_gang(pick_device(plan.settings.device)) as joined, _quiet_training():
         first = joined.rank == 0
         for rival in rivals:
             starts.append(_save_start(rival, plan, joined))
@@ -245,7 +246,7 @@ def _score(tuning: Tuning) -> PartScore:
 @torch.no_grad()
 def _logits(plan: Plan, best: Path, rows: Rows) -> Tensor:
     """Return `(rows, classes)`, in the number format and the batches of a validation."""
-    device = this_device(plan.settings.device)
+    device = pick_device(plan.settings.device)
     number_format = compute_type(plan.settings.finetune.precision, device)
     model, names = load_classifier(best)
     model.to(device)
