@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from speechssl.errors import UserError
 from speechssl.models.hubert import HubertEncoder
+from speechssl.models.load import load_heads
 from speechssl.objectives.feature_penalty import FeaturePenalty
 from speechssl.objectives.masked_prediction import LabelPredictor, MaskedPrediction
 from speechssl.objectives.objective import Objective
@@ -102,9 +102,20 @@ def heads_state(model: PretrainModel) -> dict[str, Tensor]:
     return {name: weight.detach().float().cpu().contiguous() for name, weight in state.items()}
 
 
-def load_heads(model: PretrainModel, file: Path) -> None:
-    """Copy the first label set's head where label number and widths are the same; other heads start fresh."""
-    state = load_file(file)
+def copy_heads(model: PretrainModel, source: Path) -> None:
+    """Copy the first label set's head where label number and widths are the same; other heads start fresh.
+
+    Args:
+        model: has the heads to fill.
+        source: an encoder or run folder, with heads or not.
+
+    Raises:
+        UserError: its heads are broken.
+    """
+    heads = load_heads(source)
+    if heads is None:
+        return
+    state, _ = heads
     masked = model.objectives["masked"]
     assert isinstance(masked, MaskedPrediction)
     first: Any = masked.predictors[masked.key(0, masked.layers[-1])]

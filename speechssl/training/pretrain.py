@@ -12,13 +12,12 @@ from torch import Tensor, nn
 
 from speechssl.audio import SAMPLE_RATE
 from speechssl.errors import UserError
-from speechssl.files import require_file
 from speechssl.models.hubert import HubertEncoder
 from speechssl.models.load import load_encoder
 from speechssl.models.save import save_encoder
 from speechssl.training.batching import UpdatePlanner
 from speechssl.training.dataset import AudioCache, PretrainDataset, check_same_source
-from speechssl.training.model import PretrainModel, build_model, heads_state, layer_index, load_heads
+from speechssl.training.model import PretrainModel, build_model, copy_heads, heads_state, layer_index
 from speechssl.training.reader import PretrainReader
 from speechssl.training.run import run_training
 from speechssl.training.settings import PretrainSettings
@@ -91,9 +90,7 @@ class MaskedPretraining(Trainable):
         except RuntimeError as error:
             reason = str(error).split("\n")[1].strip()
             raise UserError(f"init_from={source} does not fit model settings: {reason}") from error
-        folder = source if (source / "heads.safetensors").is_file() else source / "encoder"
-        if (folder / "heads.safetensors").is_file():
-            load_heads(model, require_file(folder / "heads.safetensors"))
+        copy_heads(model, source)
 
     def reader(self, gangs: Gangs, training: bool) -> PretrainReader:
         """Return a reader of training or held-out audio."""

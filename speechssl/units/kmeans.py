@@ -45,7 +45,7 @@ class ClusteringSettings:
 
 
 @dataclass(frozen=True)
-class Clustering:
+class FittedKMeans:
     """A fitted k-means."""
 
     centroids: Tensor
@@ -86,7 +86,7 @@ class Quantizer:
         return labels, (scores + centred.square().sum(1)).clamp_min(0)
 
 
-def fit_kmeans(frames: Tensor, settings: ClusteringSettings, processes: Processes | None = None) -> Clustering:
+def fit_kmeans(frames: Tensor, settings: ClusteringSettings, processes: Processes | None = None) -> FittedKMeans:
     """Fit mini-batch k-means on frames in memory.
 
     Mini-batches are drawn from the frames of all processes in order of rank, so the result depends on the seed and the
@@ -116,7 +116,7 @@ def fit_kmeans(frames: Tensor, settings: ClusteringSettings, processes: Processe
             break
     _, distances = Quantizer(centroids)(frames)
     total = rows.processes.sum(distances.sum(dtype=torch.float64))
-    return Clustering(centroids, float(total) / rows.total, steps)
+    return FittedKMeans(centroids, float(total) / rows.total, steps)
 
 
 def seed_centroids(sample: Tensor, k: int, n_init: int, generator: torch.Generator) -> Tensor:

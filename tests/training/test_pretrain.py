@@ -233,6 +233,13 @@ def test_another_run_is_not_overwritten(corpus, tmp_path, capsys):
     assert "init_from" in message and "does not fit" in message
 
 
+def test_heads_that_are_cut_off_are_named(corpus, tmp_path, capsys):
+    assert main(["pretrain", *corpus.settings("schedule.steps=2", f"out={tmp_path}/run")]) == 0
+    (tmp_path / "run/encoder/heads.safetensors").write_bytes(b"cut")
+    settings = corpus.settings("schedule.steps=2", f"out={tmp_path}/next", f"init_from={tmp_path}/run")
+    assert "heads.safetensors is not a whole safetensors file" in fails(settings, capsys)
+
+
 def test_the_batch_size_of_a_run_may_change_unless_it_crops(corpus, tmp_path, capsys):
     pads = corpus.settings("schedule.steps=2", f"out={tmp_path}/pads")
     assert main(["pretrain", *pads]) == 0
