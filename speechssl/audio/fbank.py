@@ -12,9 +12,6 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-FBANK_FRAME_RATE = 100.0
-"""Frames a second."""
-
 WINDOW = 400
 """Samples of a frame: 25 ms at 16 kHz."""
 

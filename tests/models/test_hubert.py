@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+import yaml
 
 from speechssl.errors import UserError
 from speechssl.models import transformer
 from speechssl.models.hubert import HubertEncoder
-from speechssl.models.hubert_config import HubertConfig, size_config
+from speechssl.models.hubert_config import SIZES, HubertConfig, size_config
 
 ALL = ["base", "large", "stack", "conv"]
 
@@ -196,3 +199,10 @@ def test_contradictions_are_named(changes, name):
 def test_unknown_size_offers_the_nearest():
     with pytest.raises(UserError, match="did you mean 'base'"):
         size_config("bse")
+
+
+def test_the_files_of_the_sizes_say_the_same() -> None:
+    files = (Path(__file__).parents[2] / "configs/model").glob("*.yaml")
+    found = {file.stem: yaml.safe_load(file.read_text()) for file in files}
+    sizes = {name: HubertConfig(**values) for name, values in found.items() if "backbone" not in values}
+    assert sizes == {name: size_config(name) for name in SIZES}
