@@ -9,7 +9,7 @@
   column, `phones <folder>`, `retrieval`, `rankme`, `masked accuracy`
 - `scores`: row name -> task name -> a list with one :class:`speechssl.evaluation.tasks.Score` a seed, and its `source`
 - `summary`: row name -> task name -> `best`, `weighted`, `value` (those there are): `mean`, `spread` (sample standard
-  deviation over the seeds; 0 for one), `seeds`
+  deviation over the seeds; 0 for one), `runs`
 - `left_out`: list of `what` and `reason`
 """
 
@@ -24,6 +24,7 @@ from typing import Any
 from speechssl.evaluation.encoders import Contestant
 from speechssl.evaluation.markdown import markdown_table
 from speechssl.evaluation.settings import EvaluateSettings
+from speechssl.evaluation.spread import mean_and_spread, summary_text
 from speechssl.evaluation.tasks import Score
 from speechssl.files import write_json, write_text
 from speechssl.models.encoder import Encoder
@@ -140,17 +141,13 @@ def _summary(scores: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     for kind in _SUMMARISED:
         values = [score[kind] for score in scores if kind in score]
         if values:
-            spread = statistics.stdev(values) if len(values) > 1 else 0.0
-            summary[kind] = {"mean": statistics.fmean(values), "spread": spread, "seeds": len(values)}
+            summary[kind] = mean_and_spread(values)
     return summary
 
 
 def _cell(summary: dict[str, float] | None) -> str:
-    if summary is None:
-        return "-"
-    digits = 3 if summary["mean"] < 10 else 1
-    mean = f"{summary['mean']:.{digits}f}"
-    return f"{mean} ± {summary['spread']:.{digits}f}" if summary["seeds"] > 1 else mean
+    digits = 3 if summary is None or summary["mean"] < 10 else 1
+    return summary_text(summary, lambda value: f"{value:.{digits}f}")
 
 
 def _short(value: Any) -> str:

@@ -53,7 +53,7 @@ def test_all_encoders_stand_side_by_side_in_every_task(results: dict) -> None:
             assert all(len(score["layers"]) == (1 if name == "fbank" else 3) for score in scores)
         summary = results["summary"][name]["language"]["best"]
         best = [score["best"] for score in results["scores"][name]["language"]]
-        assert summary["mean"] == pytest.approx(sum(best) / seeds) and summary["seeds"] == seeds
+        assert summary["mean"] == pytest.approx(sum(best) / seeds) and summary["runs"] == seeds
         assert summary["spread"] == pytest.approx(abs(best[0] - best[-1]) / 2**0.5)
 
 
