@@ -9,14 +9,21 @@ TRAIN = [
     "fairseq2==0.8.1",
     "gensim",
     "hydra-core",
+    "jinja2",
     "librosa",
     "matplotlib",
+    "numba",
+    "omegaconf",
+    "packaging",
+    "pyyaml",
     "scikit-learn",
+    "scipy",
     "sentencepiece",
     "tensorboard",
     "torchaudio",
     "torchvision",
     "tqdm",
+    "typing_extensions",
 ]
 # s3prl 0.4.18 does not name these, and `s3prl.problem` imports them.
 SUPERB = [

@@ -1,9 +1,13 @@
-"""`tools/setup.sh` where it cannot go on."""
+"""What is installed, and `tools/setup.sh` where it cannot go on."""
 
 from __future__ import annotations
 
+import ast
+import re
 import shutil
 import subprocess
+import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,3 +28,35 @@ def test_without_a_usable_python_it_says_so_and_keeps_what_is_there(tmp_path: Pa
     assert done.stderr.startswith("setup: no Python 3.10 to 3.12 with venv was found at python9; install one")
     assert done.stderr.count("\n") == 1
     assert (tmp_path / ".venv" / "kept").exists()
+
+
+def imported(file: Path) -> set[str]:
+    """Return the packages that a module imports, anywhere in it, beside Python's own."""
+    modules: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            modules |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules.add(node.module)
+    return {module.split(".")[0] for module in modules} - {"speechssl", *sys.stdlib_module_names}
+
+
+def normalised(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def named_by_setup() -> set[str]:
+    """Return the packages of all extras."""
+    lists = [node.value for node in ast.parse((ROOT / "setup.py").read_text()).body if isinstance(node, ast.Assign)]
+    values = [item.value for found in lists if isinstance(found, ast.List) for item in found.elts]
+    return {normalised(re.split(r"[<>=]", value)[0]) for value in values}
+
+
+def test_what_the_package_imports_is_named_and_its_version_fixed() -> None:
+    names = {name for file in (ROOT / "speechssl").rglob("*.py") for name in imported(file)}
+    providers = packages_distributions()
+    # Of an extra that is not installed the package is not known.
+    needed = {normalised(package) for name in names for package in providers.get(name, [])}
+    assert needed - named_by_setup() == set()
+    fixed = {line.split("==")[0] for line in (ROOT / "tools/constraints.txt").read_text().splitlines()}
+    assert named_by_setup() - set(map(normalised, fixed)) == set()
