@@ -76,7 +76,7 @@ class MaskedPretraining(Trainable):
         topics = self._train.topics
         return build_model(
             self.settings,
-            labels=[labels.info.k for labels in self._train.labels],
+            labels=self._label_numbers(),
             topics=None if topics is None else topics.posteriors.shape[1],
         )
 
@@ -122,13 +122,18 @@ class MaskedPretraining(Trainable):
         info = {
             "step": step,
             "label_sets": list(self.settings.data.labels),
-            "k": [info.k for info in labels],
+            "k": self._label_numbers(),
             "frame_rate": [info.frame_rate for info in labels],
             "kmeans_sha256": [info.kmeans_sha256 for info in labels],
             "layer": layer_index(self.settings.objective.layers[-1], whole.encoder.num_layers),
             "logit_temperature": self.settings.objective.temperature,
         }
         save_encoder(folder, whole.encoder, heads_state(whole), info)
+
+    def _label_numbers(self) -> list[int]:
+        """Return how many labels each set has. Of labels without a sidecar a split may lack the largest."""
+        sets = zip(self._train.labels, self._valid.labels, strict=True)
+        return [max(train.info.k, valid.info.k) for train, valid in sets]
 
     def _dataset(self, manifest: str, seed: int) -> PretrainDataset:
         settings = self.settings

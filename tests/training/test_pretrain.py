@@ -308,6 +308,18 @@ def test_variants_train(corpus, tmp_path, more):
     load_encoder(tmp_path / "run")
 
 
+def test_labels_of_fairseq_train_though_one_split_lacks_the_largest(corpus, tmp_path):
+    (tmp_path / "units").mkdir()
+    for split, most in (("train", 8), ("valid", 9)):
+        rows = (corpus.units / f"{split}.km").read_text().splitlines()
+        lower = [" ".join(str(min(int(unit), most)) for unit in row.split()) for row in rows]
+        lower[-1] = f"{lower[-1][:-1]}{most}"  # at least one label is the largest
+        (tmp_path / f"units/{split}.km").write_text("\n".join([*lower, ""]))
+    bare = (f"data.labels=[{tmp_path}/units]", "data.label_rate=100", "schedule.steps=4", f"out={tmp_path}/run")
+    assert main(["pretrain", *corpus.settings(*bare)]) == 0
+    assert weights(tmp_path / "run")["label_embs_concat"].shape[0] == 10
+
+
 def test_several_label_sets(corpus, tmp_path):
     labels = f"data.labels=[{corpus.units},{corpus.units}]"
     assert main(["pretrain", *corpus.settings(labels, "schedule.steps=2", f"out={tmp_path}/run")]) == 0
