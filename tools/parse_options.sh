@@ -48,7 +48,7 @@ while [ $# -gt 0 ]; do
     option_fail "unknown option $option_name${option_hint:+; did you mean $option_hint?}"
   fi
   option_variable=$(echo "${option_name#--}" | tr - _)
-  option_metavar=$(echo "$option_line" | sed -n 's/^--[a-z-]* \([^ ].*\)/\1/p' | awk '{ print $1 }')
+  option_metavar=$(echo "$option_line" | sed -n 's/^--[a-z0-9-]* \([^ ].*\)/\1/p' | awk '{ print $1 }')
   if [ -z "$option_metavar" ]; then
     [ "$1" = "$option_name" ] || option_fail "$option_name is a switch and takes no value"
     printf -v "$option_variable" true

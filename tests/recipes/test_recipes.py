@@ -69,6 +69,19 @@ def test_every_option_has_a_default_and_a_line_of_help(recipe: str, checkout: An
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
+def test_every_option_takes_a_value_of_its_kind(recipe: str, checkout: Any) -> None:
+    header = script(recipe).split("\nset -euo")[0]
+    documented = re.findall(r"^#   (--[a-z0-9-]+) (\S+)", header, flags=re.MULTILINE)
+    kinds = {"DIR": ".", "FILE": "tools/stages.sh", "NAME": "decar", "LIST": "decar"}
+    options = []
+    for option, metavar in documented:
+        options += [option, kinds.get(metavar, "1" if len(metavar) == 1 else metavar.split("|")[0])]
+    done = checkout.run(recipe, *options, "--stage", "9", "--stop-stage", "8")
+    assert done.stderr == f"recipes/{recipe}/run.sh: --stage 9 is after --stop-stage 8\n"
+    assert len(documented) > 6
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_stages_named_in_the_help_are_those_of_the_script(recipe: str) -> None:
     named = re.search(r"# stages: (.*)", script(recipe))
     assert named is not None
