@@ -89,7 +89,6 @@ class PretrainDataset:
         settings: labels, topics, shortest and longest utterance.
         mask: span masks.
         encoder: says how many frames an utterance has.
-        with_topics: whether topics are needed.
         seed: seed of crops and masks.
         cache: decoded audio.
     """
@@ -100,7 +99,6 @@ class PretrainDataset:
         settings: DataSettings,
         mask: MaskSettings,
         encoder: Encoder,
-        with_topics: bool,
         seed: int,
         cache: AudioCache,
     ) -> None:
@@ -110,7 +108,7 @@ class PretrainDataset:
         self._seed = seed
         self._cache = cache
         self.labels = [_labels(folder, self.manifest, settings.label_rate) for folder in settings.labels]
-        self.topics = _topics(settings.topics, self.manifest) if with_topics and settings.topics else None
+        self.topics = _topics(settings.topics, self.manifest) if settings.topics else None
         # Crops start at whole frames, so that labels stay aligned with the audio.
         self._hop = round(SAMPLE_RATE / encoder.frame_rate)
         self._longest = int(settings.max_seconds * SAMPLE_RATE)

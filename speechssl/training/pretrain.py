@@ -142,7 +142,6 @@ class MaskedPretraining(Trainable):
             settings.data,
             settings.mask,
             self._shape,
-            with_topics=settings.objective.topic_weight > 0,
             seed=seed,
             cache=self._cache,
         )

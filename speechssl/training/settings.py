@@ -78,7 +78,8 @@ class DataSettings:
     label_rate: float = 0.0
     """Labels a second, for label files without a sidecar (fairseq's). 0: read the sidecar."""
     topics: str | None = None
-    """Folder of topic labels (`<split>.topic.npy`); needed when `objective.topic_weight` is above 0."""
+    """Folder of topic labels (`<split>.topic.npy`); needed when `objective.topic_weight` is above 0, and only
+    then."""
     min_seconds: float = 2.0
     """Shorter utterances are left out and counted (2 as published)."""
     max_seconds: float = 15.625
@@ -258,6 +259,13 @@ def require_positive(values: dict[str, float | None]) -> None:
             raise UserError(f"{name}={value} must be more than 0")
 
 
+def require_not_negative(values: dict[str, float]) -> None:
+    """Raise a `UserError` that names the first value below 0."""
+    for name, value in values.items():
+        if value < 0:
+            raise UserError(f"{name}={value} must be 0 or more")
+
+
 @dataclass
 class PretrainSettings(TrainSettings):
     """Everything that `speechssl pretrain` reads."""
@@ -286,9 +294,16 @@ class PretrainSettings(TrainSettings):
         )
         if not self.objective.layers:
             raise UserError("objective.layers must name at least one hidden state, e.g. [-1]")
+        weights = ("unmasked_weight", "feature_penalty", "topic_weight")
+        require_not_negative({f"objective.{name}": getattr(self.objective, name) for name in weights})
         if self.objective.topic_weight > 0 and self.data.topics is None:
             raise UserError(
                 "objective.topic_weight is above 0 but there are no topics: give data.topics=DIR or objective=hubert"
+            )
+        if self.objective.topic_weight == 0 and self.data.topics is not None:
+            raise UserError(
+                f"data.topics={self.data.topics} is not read with objective.topic_weight=0: "
+                "give objective=hubertopic, or leave data.topics out"
             )
         if self.objective.topic_pool is Pool.cls and not self.model.cls_frame:
             raise UserError("objective.topic_pool=cls needs a CLS frame: set model.cls_frame=true")

@@ -44,14 +44,14 @@ class Corpus:
         self.topics = folder / "topics"
 
     def settings(self, *more: str) -> list[str]:
-        """Return the overrides of a run."""
+        """Return the overrides of a run; with `objective=hubertopic` its topics are among them."""
         paths = (
             f"data.train={self.data}/train.tsv",
             f"data.valid={self.data}/valid.tsv",
             f"data.labels=[{self.units}]",
-            f"data.topics={self.topics}",
         )
-        return [*paths, *TINY, *more]
+        topics = [f"data.topics={self.topics}"] if "objective=hubertopic" in more else []
+        return [*paths, *topics, *TINY, *more]
 
 
 def make_corpus(folder: Path, seed: int = 0, kmeans: dict[str, str] | None = None) -> Corpus:

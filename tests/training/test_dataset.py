@@ -31,9 +31,7 @@ def ramp(tmp_path):
 def dataset(folder, max_seconds: float, front_end: str = "waveform") -> PretrainDataset:
     encoder = HubertEncoder(HubertConfig(front_end=front_end, num_layers=1))
     settings = DataSettings(labels=[str(folder)], max_seconds=max_seconds)
-    return PretrainDataset(
-        str(folder / "train.tsv"), settings, MaskSettings(), encoder, with_topics=False, seed=3, cache=AudioCache(1)
-    )
+    return PretrainDataset(str(folder / "train.tsv"), settings, MaskSettings(), encoder, seed=3, cache=AudioCache(1))
 
 
 @pytest.mark.parametrize("front_end", ["waveform", "fbank"])

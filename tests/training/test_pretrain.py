@@ -105,7 +105,7 @@ def test_two_processes_are_one_with_twice_the_batch(corpus, tmp_path, parallel, 
 
 
 def test_losses_fall_and_iterations_chain(corpus, tmp_path):
-    settings = ("objective=hubert", "data.topics=null", "optim.lr=0.01")
+    settings = ("objective=hubert", "optim.lr=0.01")
     assert main(["pretrain", *corpus.settings(*settings, "schedule.steps=40", f"out={tmp_path}/one")]) == 0
     losses = [line["masked_loss"] for line in lines(tmp_path / "one", "train")]
     assert sum(losses[-5:]) / 5 < sum(losses[:5]) / 5 - 0.1
@@ -169,6 +169,11 @@ def test_bad_input_is_one_line(corpus, tmp_path, capsys):
     assert "there are no topics" in fails(
         corpus.settings(steps, out, "objective=hubertopic", "data.topics=null"), capsys
     )
+    unread = fails(corpus.settings(steps, out, f"data.topics={corpus.topics}"), capsys)
+    assert "give objective=hubertopic, or leave data.topics out" in unread
+    for name in ("topic_weight", "unmasked_weight", "feature_penalty"):
+        negative = fails(corpus.settings(steps, out, f"objective.{name}=-1"), capsys)
+        assert f"objective.{name}=-1.0 must be 0 or more" in negative
     assert "model.cls_frame=true" in fails(corpus.settings(steps, out, "objective.topic_pool=cls"), capsys)
     assert "lower data.max_seconds" in fails(corpus.settings(steps, out, "batch.seconds=0.2"), capsys)
     assert "layer 7 is not among the 3" in fails(corpus.settings(steps, out, "objective.layers=[7]"), capsys)
