@@ -115,8 +115,12 @@ def _require_columns(recordings: Sequence[Recording], folder: Path, task: LapeTa
     if not recordings:
         raise UserError(f"{folder} has no recording with {_rule(task)}; mend task.only, or data_dir")
     known = columns_of(list(recordings))
-    for setting, column in (("column", task.column), ("fold_column", task.fold_column)):
-        if column is not None and column not in (*known, FOLDER):
+    columns = {"column": task.column, "fold_column": task.fold_column}
+    if task.group_column != LapeTask.group_column:  # the default need not be there
+        columns["group_column"] = task.group_column
+    for setting, column in columns.items():
+        by_folder = setting == "column" and column == FOLDER
+        if column is not None and column not in known and not by_folder:
             raise UserError(
                 f"{folder}/metadata.tsv has no column '{column}' with a value{nearest(column, known)} "
                 f"(known: {', '.join(known) or 'none'}); mend task.{setting}, or give the data of corpus={task.corpus}"

@@ -12,6 +12,7 @@ from omegaconf import MISSING
 from speechssl.errors import UserError
 from speechssl.evaluation.settings import require_list
 from speechssl.objectives.label_augmentation import LabelAugmentationSettings
+from speechssl.settings import changed_fields
 from speechssl.training.settings import Precision
 
 RESERVED_NAMES = ("manifests",)
@@ -55,7 +56,8 @@ class LapeTask:
     parts: list[str] = field(default_factory=list)
     """Parts of the corpus, where it has some (`corpus.parts` of `speechssl manifest`)."""
     metadata: str = ""
-    """`folder` only: table of labels, with tabs or commas (`corpus.metadata` of `speechssl manifest`)."""
+    """`folder` only, with `corpus_dir`: table of labels, with tabs or commas (`corpus.metadata` of `speechssl
+    manifest`)."""
     only: Any = None
     """Metadata columns and the value that a recording must have in each, e.g. `{language: en}`; others are left out
     and counted. Null: all recordings."""
@@ -73,7 +75,8 @@ class LapeTask:
     """`folds`: test this value of the column only; null: each in turn, and the mean of their accuracies counts."""
     group_column: str = "speaker"
     """Column of what clips of one recording have in common, e.g. who speaks: the part of train that is held out for
-    validation has other ones, where the column is known, is not the class, and gives every class enough of them."""
+    validation has other ones, where the column is known, is not the class, and gives every class enough of them. Any
+    other column than `speaker` must be there."""
     published: Any = None
     """Test accuracies by others, `{name: per cent}`, that stand beside ours in the tables: maxima over epochs."""
     distances: str | None = None
@@ -184,6 +187,14 @@ class LapeSettings:
             raise UserError("protocol=paper has no validation to choose a learning rate on; give one lr")
         if self.mode is Mode.finetune and self.standardise is not None:
             raise UserError("standardise is for mode=linear: fine-tuned encoders have no fixed features")
+        changed = changed_fields(self.finetune)
+        if self.mode is Mode.linear and changed:
+            raise UserError(f"finetune.{changed[0]} is set, but mode=linear does not read it: leave one of them out")
+        if self.task.metadata and self.data_dir is not None:
+            raise UserError(
+                f"task.metadata={self.task.metadata} is read where manifests are made, and data_dir has them already: "
+                "give it to `speechssl manifest` as corpus.metadata, or give corpus_dir instead of data_dir"
+            )
 
 
 def _check_all(task: LapeTask, corpus_dir: str | None) -> None:

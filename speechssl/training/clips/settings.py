@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -15,6 +14,7 @@ from speechssl.models.clip_config import ClipConfig
 from speechssl.objectives.choose import ViewObjectiveName, ViewObjectiveSettings
 from speechssl.objectives.label_augmentation import LabelAugmentationSettings
 from speechssl.objectives.self_distillation import SelfDistillationSettings
+from speechssl.settings import changed_fields
 from speechssl.training.settings import Parallel, TrainSettings, require_positive
 
 
@@ -134,12 +134,7 @@ class FinetuneSettings(ClipSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        default = ClipConfig()
-        changed = [
-            setting.name
-            for setting in dataclasses.fields(default)
-            if getattr(self.model, setting.name) != getattr(default, setting.name)
-        ]
+        changed = changed_fields(self.model)
         if self.init_from is not None and changed:
             raise UserError(
                 f"model.{changed[0]} is set, but init_from={self.init_from} brings an encoder of its own: "

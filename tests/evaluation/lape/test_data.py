@@ -48,6 +48,18 @@ def test_a_column_that_does_not_exist_is_named_with_the_nearest(data_dir: Path) 
         read_task(data_dir, task("class", fold_column="flod"))
 
 
+def test_only_the_default_column_of_groups_may_be_missing(data_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no column 'speakr' .*did you mean 'speaker'\? .*mend task\.group_column"):
+        read_task(data_dir, task("class", group_column="speakr"))
+    with pytest.raises(UserError, match=r"no column 'folder' .*mend task\.group_column"):
+        read_task(data_dir, task("class", group_column="folder"))
+    audio = tmp_path / "audio"
+    for number, name in enumerate(("bird", "none")):
+        (audio / name).mkdir(parents=True)
+        soundfile.write(audio / name / "a.wav", tone(500, 2.0, 0.1, number), 16000)
+    assert read_task(write_manifests(audio, tmp_path / "data"), task("folder")).column("speaker") == ["", ""]
+
+
 def test_the_manifest_of_a_folder_takes_short_clips_and_its_rejects_are_counted(tmp_path: Path) -> None:
     audio = tmp_path / "audio"
     for number, name in enumerate(("bird", "none")):

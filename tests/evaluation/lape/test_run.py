@@ -186,6 +186,9 @@ def test_a_mistake_is_one_line(settings: list[str], message: str, capsys: pytest
         ("label_fractions=[0,1]", "label_fractions=[0.0, 1.0] must list different numbers above 0 and at most 1"),
         ("seeds=[1,1]", "seeds=[1, 1] must list different numbers"),
         ("task.name=manifests", "task.name=manifests cannot be a folder's name here"),
+        ("finetune.sla.transformations=[slower]", "finetune.sla is set, but mode=linear does not read it"),
+        ("finetune.precision=bf16", "finetune.precision is set, but mode=linear does not read it"),
+        ("task.metadata=a.tsv", "task.metadata=a.tsv is read where manifests are made, and data_dir has them already"),
         ("task.test_fold=null task.fold_column=null", "task.fold_column names the column of task.split=folds"),
     ],
 )
