@@ -178,8 +178,15 @@ class ScheduleSettings:
     """`infinite`: learning rate at the end of the anneal, as a share of the peak."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.warmup < 1 or self.warmup + self.cooldown + self.anneal > 1:
-            raise UserError("schedule.warmup, cooldown and anneal are shares of the run: together at most 1")
+        parts = {"schedule.warmup": self.warmup}
+        if self.kind is ScheduleKind.infinite:
+            parts |= {"schedule.cooldown": self.cooldown, "schedule.anneal": self.anneal}
+            require_positive({"schedule.constant": self.constant, "schedule.final": self.final})
+        for name, part in parts.items():
+            if not 0 <= part <= 1:
+                raise UserError(f"{name}={part} is a share of the run: it must be in [0, 1]")
+        if sum(parts.values()) > 1:
+            raise UserError(f"{', '.join(parts)} are shares of the run: together at most 1")
 
 
 @dataclass

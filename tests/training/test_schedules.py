@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from speechssl.errors import UserError
 from speechssl.training.schedules import build_schedule, cosine, infinite, linear
 from speechssl.training.settings import ScheduleKind, ScheduleSettings
 
@@ -68,3 +69,25 @@ def test_cosine_is_torch_s_own_after_the_warm_up():
         optimizer.step()
         theirs.step()
     assert cosine(2, steps=21, warmup=5) == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"constant": 0.0}, r"schedule\.constant=0\.0 must be more than 0"),
+        ({"final": -0.1}, r"schedule\.final=-0\.1 must be more than 0"),
+        ({"cooldown": -0.5}, r"schedule\.cooldown=-0\.5 is a share of the run: it must be in \[0, 1\]"),
+        ({"anneal": 1.5}, r"schedule\.anneal=1\.5 is a share of the run"),
+        ({"warmup": 0.85}, r"schedule\.warmup, schedule\.cooldown, schedule\.anneal are shares .* together at most 1"),
+    ],
+)
+def test_a_share_that_cannot_be_is_named(settings, message):
+    with pytest.raises(UserError, match=message):
+        ScheduleSettings(kind=ScheduleKind.infinite, **settings)
+
+
+@pytest.mark.parametrize("kind", [ScheduleKind.linear, ScheduleKind.cosine, ScheduleKind.constant])
+def test_a_kind_checks_only_what_it_reads(kind):
+    assert ScheduleSettings(kind=kind, warmup=0.85, constant=0.0).warmup == 0.85
+    with pytest.raises(UserError, match=r"schedule\.warmup=-0\.1 is a share of the run"):
+        ScheduleSettings(kind=kind, warmup=-0.1)
