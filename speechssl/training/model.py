@@ -59,6 +59,8 @@ def build_model(settings: PretrainSettings, labels: list[int], topics: int | Non
     objective = settings.objective
     encoder = HubertEncoder(settings.model)
     layers = [layer_index(layer, encoder.num_layers) for layer in objective.layers]
+    if len(set(layers)) < len(layers):
+        raise UserError(f"objective.layers={objective.layers} names a hidden state twice: name each once")
     objectives: dict[str, Objective] = {
         "masked": MaskedPrediction(
             encoder.dim,

@@ -150,6 +150,7 @@ class OptimSettings:
     """Largest norm of the gradient of the normalised loss."""
 
     def __post_init__(self) -> None:
+        require_positive({"optim.lr": self.lr, "optim.clip": self.clip})
         if self.trust > 0 and self.kind is not OptimizerKind.sgd:
             raise UserError(f"optim.trust={self.trust:g} is for optim.kind=sgd: set it to 0, or change the kind")
 
@@ -217,6 +218,7 @@ class RunSettings:
         for name in ("checkpoint_every", "validate_every"):
             if getattr(self, name) % self.log_every:
                 raise UserError(f"run.{name} must be a multiple of run.log_every={self.log_every}")
+        require_not_negative({"run.max_skipped": self.max_skipped})
 
 
 @dataclass
@@ -297,8 +299,10 @@ class PretrainSettings(TrainSettings):
                 "batch.seconds": self.batch.seconds,
                 "batch.total_seconds": self.batch.total_seconds,
                 "batch.bucket_updates": self.batch.bucket_updates,
+                "objective.temperature": self.objective.temperature,
             }
         )
+        require_not_negative({"data.label_rate": self.data.label_rate})
         if not self.objective.layers:
             raise UserError("objective.layers must name at least one hidden state, e.g. [-1]")
         weights = ("unmasked_weight", "feature_penalty", "topic_weight")

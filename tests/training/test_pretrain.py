@@ -171,6 +171,16 @@ def test_bad_input_is_one_line(corpus, tmp_path, capsys):
     )
     unread = fails(corpus.settings(steps, out, f"data.topics={corpus.topics}"), capsys)
     assert "give objective=hubertopic, or leave data.topics out" in unread
+    assert "objective.temperature=0.0 must be more than 0" in fails(
+        corpus.settings(steps, out, "objective.temperature=0"), capsys
+    )
+    assert "optim.lr=-1.0 must be more than 0" in fails(corpus.settings(steps, out, "optim.lr=-1"), capsys)
+    assert "optim.clip=0.0 must be more than 0" in fails(corpus.settings(steps, out, "optim.clip=0"), capsys)
+    assert "data.label_rate=-3.0 must be 0 or more" in fails(corpus.settings(steps, out, "data.label_rate=-3"), capsys)
+    assert "run.max_skipped=-5 must be 0 or more" in fails(corpus.settings(steps, out, "run.max_skipped=-5"), capsys)
+    for layers in ("[-1,-1]", "[-1,2]"):
+        twice = fails(corpus.settings(steps, out, f"objective.layers={layers}"), capsys)
+        assert "names a hidden state twice" in twice
     for name in ("topic_weight", "unmasked_weight", "feature_penalty"):
         negative = fails(corpus.settings(steps, out, f"objective.{name}=-1"), capsys)
         assert f"objective.{name}=-1.0 must be 0 or more" in negative
