@@ -45,10 +45,16 @@ class ClipConfig:
 
     def __post_init__(self) -> None:
         for name in ("norm_updates", "audio_ntt_dim", "vit_dim", "vit_layers", "vit_heads", "vit_ffn_dim"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}: it must be at least 1")
+            if self.reads(name) and getattr(self, name) < 1:
+                raise UserError(f"model.{name} is {getattr(self, name)}: it must be at least 1")
         for name in ("audio_ntt_dropout", "vit_dropout"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise UserError(f"{name} is {getattr(self, name)}: it must be in [0, 1)")
-        if self.vit_dim % 4 or self.vit_dim % self.vit_heads:
-            raise UserError(f"vit_dim {self.vit_dim} is not a multiple of 4 and of vit_heads {self.vit_heads}")
+            if self.reads(name) and not 0.0 <= getattr(self, name) < 1.0:
+                raise UserError(f"model.{name} is {getattr(self, name)}: it must be in [0, 1)")
+        if self.backbone is BackboneName.vit and (self.vit_dim % 4 or self.vit_dim % self.vit_heads):
+            raise UserError(
+                f"model.vit_dim {self.vit_dim} is not a multiple of 4 and of model.vit_heads {self.vit_heads}"
+            )
+
+    def reads(self, name: str) -> bool:
+        """Return whether the backbone reads a setting: its own begin with its name."""
+        return not any(name.startswith(f"{other.value}_") for other in BackboneName if other is not self.backbone)

@@ -5,8 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from speechssl.errors import UserError, nearest
+from speechssl.settings import changed_fields
 
-WORD_KINDS = ("unit", "ngram", "phrase", "subword")
+WORD_KINDS: dict[str, tuple[str, ...]] = {
+    "unit": (),
+    "ngram": ("order",),
+    "phrase": ("order", "threshold"),
+    "subword": ("subwords",),
+}
+"""Kinds of words, and what each reads of the settings that only some kinds read."""
+PHRASE_JOINTS = "_+-~="
+"""Between the two parts that each round of phrases joins. gensim splits a word at its joint again to score it, so a
+round must not have the joint of the round before."""
+LABELLING = ("units", "data", "out", "splits", "topic_model")
+"""Settings of `speechssl topics` that are read where there is a fitted model."""
 
 
 @dataclass
@@ -23,7 +35,7 @@ class WordSettings:
     deduplicate: bool = True
     """Take a unit that lasts for several frames once."""
     order: int = 2
-    """`ngram`: units a word. `phrase`: largest number of rounds of joining plus one."""
+    """`ngram`: units a word. `phrase`: largest number of rounds of joining plus one, at most 6."""
     threshold: float = 0.1
     """`phrase`: two units are joined if their normalised pointwise mutual information is above this: 0 where they
     stand together as often as by chance, 1 where they always do."""
@@ -61,7 +73,7 @@ class TopicSettings:
     """Split that the topic model is fitted on."""
     topic_model: str = ""
     """A fitted `topics.safetensors` to label with. Empty: fit one. With one, the settings of words, documents
-    and fit have no effect."""
+    and fit are the model's, and are not to be given."""
     words: WordSettings = field(default_factory=WordSettings)
     """How units become words."""
     no_below: int = 5
@@ -102,3 +114,24 @@ class TopicSettings:
             raise UserError(f"eta={self.eta}: give a number above 0")
         if not 0 < self.no_above <= 1:
             raise UserError(f"no_above={self.no_above}: it is a share of the utterances, above 0 and at most 1")
+        _check_words(self.words)
+        fitting = [name for name in changed_fields(self) if name not in LABELLING]
+        if self.topic_model and fitting:
+            raise UserError(
+                f"{fitting[0]} is set, but topic_model={self.topic_model} is fitted and has its own: "
+                "leave one of them out"
+            )
+
+
+def _check_words(words: WordSettings) -> None:
+    """Refuse what the kind of words does not read; of a fitted model, whatever its settings are is taken."""
+    for name in changed_fields(words):
+        kinds = [kind for kind, read in WORD_KINDS.items() if name in read]
+        if kinds and words.kind not in kinds:
+            raise UserError(
+                f"words.{name} is set, but words={words.kind} does not read it: "
+                f"use words={' or '.join(kinds)}, or leave it out"
+            )
+    longest = len(PHRASE_JOINTS) + 1
+    if words.kind == "phrase" and words.order > longest:
+        raise UserError(f"words.order={words.order}: words=phrase takes at most {longest}")

@@ -13,7 +13,7 @@ import sentencepiece
 from gensim.models.phrases import FrozenPhrases, Phrases
 
 from speechssl.errors import UserError
-from speechssl.topics.settings import WordSettings
+from speechssl.topics.settings import PHRASE_JOINTS, WordSettings
 
 Units = npt.NDArray[np.integer[Any]]
 
@@ -22,9 +22,6 @@ FIRST_CHARACTER = 0xF0000
 PRIVATE_CHARACTERS = 65534
 JOINT = "_"
 """Between the units of an n-gram."""
-PHRASE_JOINTS = "_+-~="
-"""Between the two parts that each round of phrases joins. gensim splits a word at its joint again to score it, so a
-round must not have the joint of the round before."""
 
 
 @dataclass

@@ -213,10 +213,14 @@ def test_bfloat16_stays_close(clip_encoder, clips, backbone):
         ({"norm_updates": 0}, "norm_updates"),
         ({"audio_ntt_dim": 0}, "audio_ntt_dim"),
         ({"audio_ntt_dropout": 1.0}, "audio_ntt_dropout"),
-        ({"vit_dim": 190}, "vit_dim"),
-        ({"vit_heads": 5}, "vit_heads"),
+        ({"backbone": BackboneName.vit, "vit_dim": 190}, "vit_dim"),
+        ({"backbone": BackboneName.vit, "vit_heads": 5}, "vit_heads"),
     ],
 )
 def test_contradictions_are_named(changes, name):
-    with pytest.raises(UserError, match=name):
+    with pytest.raises(UserError, match=rf"model\.{name}"):
         ClipConfig(**changes)
+
+
+def test_only_the_backbone_in_use_is_checked():
+    assert ClipConfig(vit_dim=64).vit_dim == 64

@@ -57,10 +57,11 @@ def corpus(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def overrides(corpus: Path) -> Callable[..., list[str]]:
-    """Command line of the stage on the corpus."""
+    """Command line of the stage on the corpus; the sizes of the fit are for a model that is fitted."""
 
     def make(*more: str, out: str = "topics") -> list[str]:
         places = [f"units={corpus}/units", f"data={corpus}/data", f"out={corpus}/{out}"]
-        return ["topics", *places, "topics=3", "no_below=2", *more]
+        fit = [] if any(word.startswith("topic_model=") for word in more) else ["topics=3", "no_below=2"]
+        return ["topics", *places, *fit, *more]
 
     return make

@@ -182,8 +182,17 @@ def test_labels_of_fairseq_have_topics(corpus: Path, overrides: Overrides, capsy
         ("splits=[test]", "test.km does not exist; run `speechssl label` first"),
         ("no_above=0", "no_above=0"),
         ("words.order=0", "words.order=0"),
+        ("words=unit words.order=3", "words.order is set, but words=unit does not read it: use words=ngram or phrase"),
+        ("words.threshold=0.5", "words.threshold is set, but words=ngram does not read it: use words=phrase"),
+        ("words=phrase words.subwords=9", "words.subwords is set, but words=phrase does not read it"),
+        ("words=phrase words.order=7", "words.order=7: words=phrase takes at most 6"),
+        (
+            "topic_model=a.safetensors topics=4",
+            "topics is set, but topic_model=a.safetensors is fitted and has its own",
+        ),
+        ("topic_model=a.safetensors words=unit", "words is set, but topic_model=a.safetensors is fitted"),
         ("no_below=1000", "no word is in at least 1000"),
     ],
 )
 def test_bad_settings(overrides: Overrides, capsys, override: str, message: str) -> None:  # type: ignore[no-untyped-def]
-    assert message in fails(overrides(override), capsys)
+    assert message in fails(overrides(*override.split()), capsys)

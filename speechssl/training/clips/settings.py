@@ -61,6 +61,13 @@ class ClipSettings(TrainSettings):
         super().__post_init__()
         if self.run.parallel is Parallel.fsdp:
             raise UserError("encoders of clips are not sharded, they are small: use run.parallel=ddp")
+        # Only where a model is made: an encoder folder may hold any value of what its backbone does not read.
+        unread = [name for name in changed_fields(self.model) if not self.model.reads(name)]
+        if unread:
+            raise UserError(
+                f"model.{unread[0]} is set, but the backbone is {self.model.backbone.value}, which does not read it: "
+                "change model.backbone, or leave it out"
+            )
         require_positive(
             {
                 "data.workers": self.data.workers,

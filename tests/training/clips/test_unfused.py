@@ -114,6 +114,8 @@ def test_bad_input_is_one_line(data, tmp_path, capsys):
     assert "kmix.enabled=false" in fails("pretrain_clips", "objective=slicer", "augment.mixup_exp.enabled=false")
     assert "run.parallel=ddp" in fails("pretrain_clips", "run.parallel=fsdp")
     assert "optim.trust=0.001 is for optim.kind=sgd" in fails("pretrain_clips", "optim.kind=adamw")
+    unread = "model.vit_dim is set, but the backbone is audio_ntt, which does not read it"
+    assert unread in fails("pretrain_clips", "model.vit_dim=65")
     assert "seconds=-1" in fails("pretrain_clips", "data.seconds=-1")
 
 
