@@ -16,7 +16,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
-from omegaconf import AnyNode, DictConfig, OmegaConf
+from omegaconf import AnyNode, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from speechssl.cli.command import Command
@@ -136,7 +136,7 @@ def _unknown_option(command: Command, error: MissingConfigException) -> UserErro
 def _unknown_key(command: Command, overrides: list[str], error: Exception, whole: Command) -> UserError:
     """A key or a value does not fit the settings."""
     config = compose(command.config_name)
-    known = _flat_keys(config)
+    known = _nodes(config)
     for override in overrides:
         key, _, option = override.partition("=")
         key = key.lstrip("+~")
@@ -144,10 +144,12 @@ def _unknown_key(command: Command, overrides: list[str], error: Exception, whole
             fit = group_options(config, key)
             if option not in fit:
                 return UserError(f"{key}={option} is not for `speechssl {command.name}`; known here: {', '.join(fit)}")
-            known += _flat_keys(compose(command.config_name, [override]))
+            known |= _nodes(compose(command.config_name, [override]))
         if key not in known:
             hint = _owner(key, whole) or nearest(key, known)
             return UserError(f"unknown setting '{key}' of `speechssl {command.name}`{hint}")
+        if isinstance(known[key], ListConfig) and not option.startswith("["):
+            return UserError(f"{key} takes a list: {key}=[{option}]")
     causes = [str(error), str(error.__cause__ or "")]
     detail = re.sub(r"\s+", " ", next(text for text in reversed(causes) if text)).strip()
     return UserError(f"setting not accepted: {detail}")
@@ -162,12 +164,12 @@ def _owner(key: str, whole: Command) -> str:
     return ""
 
 
-def _flat_keys(config: DictConfig, prefix: str = "") -> list[str]:
-    keys: list[str] = []
+def _nodes(config: DictConfig, prefix: str = "") -> dict[str, Any]:
+    """Return every setting's node by its name, e.g. `data.labels`."""
+    nodes: dict[str, Any] = {}
     for key in config:
         name = f"{prefix}{key!s}"
-        keys.append(name)
-        node = config._get_node(key)
+        node = nodes[name] = config._get_node(key)
         if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
-            keys.extend(_flat_keys(node, f"{name}."))
-    return keys
+            nodes |= _nodes(node, f"{name}.")
+    return nodes

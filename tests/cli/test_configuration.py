@@ -135,6 +135,8 @@ class Outer:
     """How fast."""
     body: Inner = field(default_factory=Inner)
     """The group."""
+    paths: list[str] = field(default_factory=list)
+    """Where from."""
 
     def __post_init__(self) -> None:
         if self.rate > 1:
@@ -224,6 +226,7 @@ def test_overrides_become_a_typed_object(command: Command) -> None:
         ("body=wdie", "no body named 'wdie'; did you mean 'wide'? (known: narrow, wide)"),
         ("rate=fast", "setting not accepted: Value 'fast' of type 'str' could not be converted to Float"),
         ("body.width=1.5", "setting not accepted: Value '1.5' of type 'float' could not be converted to Integer"),
+        ("paths=a/b", "paths takes a list: paths=[a/b]"),
         ("rate=2", "rate=2.0 must be at most 1"),
     ],
 )
