@@ -90,25 +90,46 @@ def _run(name: str, arguments: list[str]) -> None:
         raise UserError(f"no command named '{name}'{nearest(name, COMMANDS)} (known: {', '.join(COMMANDS)})")
     command = _load(name)
     if command.settings is type(None):
-        command.run(None)
+        _run_without_settings(command, arguments)
         return
     from speechssl.cli import configuration
     from speechssl.cli.help import command_help
 
-    if "-h" in arguments or "--help" in arguments:
+    if _asks_for_help(arguments):
         print(command_help(command, arguments))
-    elif arguments[:1] == ["--cfg"]:
-        if arguments[1:2] != ["job"]:
+    elif "--cfg" in arguments:
+        at = arguments.index("--cfg")
+        if arguments[at + 1 : at + 2] != ["job"]:
             raise UserError("--cfg takes `job`")
         from omegaconf import OmegaConf
 
-        print(OmegaConf.to_yaml(configuration.compose_config(command, arguments[2:])), end="")
+        overrides = _overrides(arguments[:at] + arguments[at + 2 :])
+        print(OmegaConf.to_yaml(configuration.compose_config(command, overrides)), end="")
     else:
-        flags = [argument for argument in arguments if argument.startswith("-")]
-        if flags:
-            raise UserError(f"unknown option '{flags[0]}': settings are given as key=value (see --help)")
-        chosen, overrides = command.chosen(arguments)
-        chosen.run_unless_done(configuration.load_settings(chosen, overrides))
+        settings = configuration.load_settings(command, _overrides(arguments))
+        chosen, _ = command.chosen(arguments)
+        chosen.run_unless_done(settings)
+
+
+def _run_without_settings(command: Any, arguments: list[str]) -> None:
+    if _asks_for_help(arguments):
+        print(f"speechssl {command.name}: {command.summary}; it has no settings")
+    elif arguments:
+        raise UserError(f"it has no settings, so '{arguments[0]}' means nothing: leave it out")
+    else:
+        command.run(None)
+
+
+def _asks_for_help(arguments: list[str]) -> bool:
+    return "-h" in arguments or "--help" in arguments
+
+
+def _overrides(arguments: list[str]) -> list[str]:
+    """Return the arguments; one that is no setting is a `UserError`."""
+    flags = [argument for argument in arguments if argument.startswith("-")]
+    if flags:
+        raise UserError(f"unknown option '{flags[0]}': settings are given as key=value (see --help)")
+    return arguments
 
 
 def _load(name: str) -> Any:

@@ -146,7 +146,7 @@ def _unknown_key(command: Command, overrides: list[str], error: Exception, whole
                 return UserError(f"{key}={option} is not for `speechssl {command.name}`; known here: {', '.join(fit)}")
             known |= _nodes(compose(command.config_name, [override]))
         if key not in known:
-            hint = _owner(key, whole) or nearest(key, known)
+            hint = _owner(key, whole) or nearest(key, [*known, whole.choice])
             return UserError(f"unknown setting '{key}' of `speechssl {command.name}`{hint}")
         if isinstance(known[key], ListConfig) and not option.startswith("["):
             return UserError(f"{key} takes a list: {key}=[{option}]")

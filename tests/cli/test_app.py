@@ -67,6 +67,13 @@ def test_an_option_that_is_no_setting_is_refused(stand_in: Any, capsys: pytest.C
     assert "unknown option '--out': settings are given as key=value" in capsys.readouterr().err
 
 
+def test_a_setting_of_another_variant_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.main(["evaluate", "label_fractions=[1]"]) == 1
+    assert "unknown setting 'label_fractions' of `speechssl evaluate`; it is one of benchmark=lape" in (
+        capsys.readouterr().err
+    )
+
+
 def test_a_mistake_of_the_user_is_one_line_without_traceback(stand_in: Any, capsys: pytest.CaptureFixture[str]) -> None:
     def fail() -> None:
         raise UserError("train.tsv does not exist; run `speechssl manifest` first")

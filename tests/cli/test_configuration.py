@@ -176,6 +176,7 @@ def test_a_variant_has_settings_of_its_own(with_variants: Command, overrides: li
     ("overrides", "message"),
     [
         (["way=othre"], "no way named 'othre'; did you mean 'other'? (known: first, other)"),
+        (["wya=other", "out=x"], "unknown setting 'wya' of `speechssl sample`; did you mean 'way'?"),
         (["way=other", "widht=5"], "unknown setting 'widht' of `speechssl sample`; did you mean 'width'?"),
         (["way=other", "out=x"], "unknown setting 'out' of `speechssl sample`; it is one of way=first"),
         (["out=x", "width=5"], "unknown setting 'width' of `speechssl sample`; it is one of way=other"),

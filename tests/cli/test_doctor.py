@@ -49,6 +49,15 @@ def test_this_installation_is_sound(capsys: pytest.CaptureFixture[str]) -> None:
     assert "doctor: nothing is broken" in shown
 
 
+def test_it_has_help_and_no_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.main(["doctor", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("speechssl doctor: say what is installed") and shown.count("\n") == 1
+    assert app.main(["doctor", "foo=bar"]) == 1
+    shown = capsys.readouterr()
+    assert "it has no settings, so 'foo=bar' means nothing: leave it out" in shown.err and not shown.out
+
+
 def test_a_clash_of_a_package_of_a_package_is_found(install: Callable[..., None]) -> None:
     install(
         speechssl=("0.1.0", ['fairseq2n==0.8.1; extra == "train"', "numpy"]),

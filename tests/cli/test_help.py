@@ -30,10 +30,11 @@ def test_a_choice_is_shown_as_it_is_typed(capsys: pytest.CaptureFixture[str]) ->
     assert "  protocol=sound" in capsys.readouterr().out.splitlines()
 
 
-def test_cfg_job_prints_a_configuration_that_can_be_read_back(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("words", ["--cfg job k=7 out=x", "k=7 --cfg job out=x", "k=7 out=x --cfg job"])
+def test_cfg_job_prints_a_configuration_that_can_be_read_back(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     from omegaconf import OmegaConf
 
-    assert app.main(["kmeans", "--cfg", "job", "k=7", "out=x"]) == 0
+    assert app.main(["kmeans", *words.split()]) == 0
     config = OmegaConf.create(capsys.readouterr().out)
     assert (config.k, config.out, config.features.kind) == (7, "x", "mfcc")
 
