@@ -12,6 +12,11 @@ from speechssl.files import require_file, require_utf8, whole_file
 _BREAKS = str.maketrans("\t\n\r", "   ")
 
 
+def as_cell(value: object) -> str:
+    """Return a value as the text of one cell: tabs and line ends become spaces."""
+    return str(value).translate(_BREAKS)
+
+
 def read_header(path: str | Path) -> list[str]:
     """Return the cells of a table's first line."""
     with open(require_file(path), encoding="utf-8-sig", errors="replace") as file:
@@ -60,7 +65,7 @@ def table_writer(path: str | Path, columns: Sequence[str]) -> Iterator[Callable[
     ):
 
         def write(row: Sequence[object]) -> None:
-            file.write("\t".join(str(cell).translate(_BREAKS) for cell in row) + "\n")
+            file.write("\t".join(map(as_cell, row)) + "\n")
 
         write(columns)
         yield write

@@ -43,6 +43,16 @@ def test_folder_takes_a_fairseq_manifest_for_no_table_of_labels(tmp_path, write_
     assert entries("folder", tmp_path)["a.wav"].labels == {"label": "dog"}
 
 
+@pytest.mark.parametrize(
+    ("name", "header"), [("metadata.csv", "file,kind"), ("metadata.csv", ""), ("metadata.tsv", "file\tkind")]
+)
+def test_folder_says_that_a_table_of_labels_has_no_paths(tmp_path, write_noise, name, header):
+    write_noise(tmp_path / "a.wav")
+    (tmp_path / name).write_text(f"{header}\na.wav,dog\n")
+    with pytest.raises(UserError, match=f"{name} has no column 'path' in its first line"):
+        entries("folder", tmp_path)
+
+
 def test_folder_takes_labels_with_commas(tmp_path, write_noise):
     for name in ("a.wav", "b.wav"):
         write_noise(tmp_path / name)
@@ -51,6 +61,10 @@ def test_folder_takes_labels_with_commas(tmp_path, write_noise):
     found = entries("folder", tmp_path)
     assert found["a.wav"].labels == {"kind": "dog", "note": "loud, near"} and found["a.wav"].split == "test"
     assert found["b.wav"].labels == {"kind": "cat", "note": ""}
+    table.write_text('path,kind,note\na.wav,dog,"two\tparts\nand lines"\n')
+    found = entries("folder", tmp_path)
+    assert found["a.wav"].labels == {"kind": "dog", "note": "two parts and lines"}
+    assert found["b.wav"].labels == {"kind": "", "note": ""}
     elsewhere = table.rename(tmp_path.with_suffix(".csv"))
     assert entries("folder", tmp_path, metadata=str(elsewhere)) == found
     elsewhere.write_text("path,kind\na.wav,dog,too many\n")

@@ -12,7 +12,7 @@ from speechssl.data.alignments import read_alignments
 from speechssl.data.corpora.corpus import Corpus, CorpusSettings, Entry, require_folder
 from speechssl.data.corpora.listed import read_csv
 from speechssl.data.manifest import leaves_root
-from speechssl.data.tables import read_header, read_table
+from speechssl.data.tables import as_cell, read_header, read_table
 from speechssl.data.walk import AUDIO_SUFFIXES, walk_audio
 from speechssl.errors import UserError
 from speechssl.files import require_file
@@ -43,9 +43,18 @@ def _find_table(settings: CorpusSettings, root: Path) -> Path | None:
     if settings.metadata:
         return Path(settings.metadata).expanduser()
     for name in ("metadata.tsv", "manifest.tsv", "metadata.csv"):
+        table = root / name
+        if not table.is_file():
+            continue
+        columns = _columns(table)
+        if "path" in columns:
+            return table
         # A fairseq manifest may have the same name; its first line is a folder.
-        if (root / name).is_file() and "path" in _columns(root / name):
-            return root / name
+        if len(columns) > 1 or not posixpath.isabs("".join(columns)):
+            raise UserError(
+                f"{table} has no column 'path' in its first line: call the column with the names of the files so, "
+                "or give the table another name if it has no labels"
+            )
     return None
 
 
@@ -65,9 +74,9 @@ def _entries(root: Path, table: Path | None, labels: tuple[str, ...]) -> Iterato
     aligned = root / "alignments.tsv"
     alignments = read_alignments(aligned) if aligned.is_file() else {}
     for path, rejected in walk_audio(root):
-        split, *cells = rows.pop(path, "").split("\t")
+        split, *cells = rows.pop(path, "\t" * len(labels)).split("\t")
         alignment = alignments.get(path, ())
-        known = dict(zip(labels, cells, strict=False))
+        known = dict(zip(labels, cells, strict=True))
         yield Entry(path, known, split, rejected, tuple(alignment))
     for path in rows:
         yield Entry(path, rejected=_why_not_found(path, table))
@@ -81,7 +90,9 @@ def _rows(table: Path, labels: tuple[str, ...]) -> dict[str, str]:
         path = posixpath.normpath(row["path"])
         if path in rows:
             raise UserError(f"{table} line {number} names {path} a second time; keep one line a file")
-        rows[path] = "\t".join([_split_name(row.get("split", ""), table, number), *(row[label] for label in labels)])
+        # In a table with commas a cell may hold tabs.
+        cells = (as_cell(row[label]) for label in labels)
+        rows[path] = "\t".join([_split_name(row.get("split", ""), table, number), *cells])
     return rows
 
 
