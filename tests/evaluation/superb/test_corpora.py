@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pandas
@@ -15,6 +15,9 @@ from speechssl.errors import UserError
 from speechssl.evaluation.superb.corpora import CORPORA, libri2mix
 from speechssl.evaluation.superb.corpora.layout import Parts
 from speechssl.evaluation.superb.data import Row
+from speechssl.evaluation.superb.problems.mixtures import mixtures_of
+from speechssl.evaluation.superb.reading import columns_of, read_data
+from speechssl.evaluation.superb.settings import SuperbSettings
 from speechssl.s3prl_patches import guarded_s3prl
 from tests.evaluation.superb.fake_corpora import (
     LEXICON,
@@ -25,6 +28,7 @@ from tests.evaluation.superb.fake_corpora import (
     write_libri2mix,
     write_libri2mix_sources,
     write_librispeech,
+    write_quesst14,
     write_snips,
     write_speech_commands,
     write_trials,
@@ -286,6 +290,36 @@ def test_the_corpus_is_found_by_what_is_in_it(tmp_path: Path):
     (above / "dev-clean").mkdir()
     (above / "test-clean").mkdir()
     assert corpus.place(str(above)).root == above
+
+
+@pytest.mark.parametrize(
+    ("task", "write"),
+    [
+        ("asr", write_librispeech),
+        ("ks", write_speech_commands),
+        ("sid", write_voxceleb1),
+        ("asv", write_trials),
+        ("sd", write_libri2mix),
+        ("ic", write_fluent),
+        ("sf", write_snips),
+        ("er", write_iemocap),
+        ("qbe", write_quesst14),
+        ("st", write_covost),
+        ("se", write_voicebank),
+        ("ss", write_libri2mix_sources),
+    ],
+)
+def test_the_folder_may_be_relative(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, write: Callable[[Path], object]
+):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "corpora" / ("" if task == "ks" else CORPORA[task].folders[0]))
+    settings = SuperbSettings(task=task, corpus_dir="corpora", check=True)
+    for data in read_data(settings):
+        assert all(item.audio.is_file() for items in data.parts.values() for item in items)
+        if task in ("se", "ss"):
+            mixtures = mixtures_of(data, "test", columns_of(settings))
+            assert all(source.audio.is_file() for item in mixtures.values() for source in item.sources)
 
 
 def test_translations_are_covost_s_as_s3prl_prepares_them(tmp_path: Path):

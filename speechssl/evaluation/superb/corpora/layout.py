@@ -21,7 +21,7 @@ class Place:
     """A corpus on this disk."""
 
     root: Path
-    """Its folder."""
+    """Its folder, absolute."""
     lexicon: tuple[str, ...] = ()
     """Files of pronunciations that were given beside it. Of phone recognition only."""
 
@@ -81,12 +81,13 @@ class CorpusTask:
     def place(self, corpus_dir: str, lexicon: Sequence[str] = ()) -> Place:
         """Return the folder with the most of what is needed: `corpus_dir` itself, or one of `folders` in it.
 
-        Where neither has any of it, that is the place where the corpus is expected.
+        Where neither has any of it, that is the place where the corpus is expected. The folder is absolute, so all
+        paths in rows are.
 
         Raises:
             UserError: `corpus_dir` is no folder.
         """
-        above = Path(corpus_dir).expanduser()
+        above = Path(corpus_dir).expanduser().absolute()
         if not above.is_dir():
             raise UserError(f"corpus_dir={corpus_dir} is not a folder; give that of {self.title}, or the one above it")
         places = [Place(above / name, tuple(lexicon)) for name in self.folders if (above / name).is_dir()]
