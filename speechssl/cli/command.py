@@ -14,7 +14,7 @@ from typing import Any
 from speechssl import __version__
 from speechssl.cli.memory import keep_freed_memory
 from speechssl.errors import UserError, nearest
-from speechssl.files import checksum, write_json
+from speechssl.files import changes, checksum, write_json
 
 
 def no_files(settings: Any) -> Iterable[Path]:
@@ -40,6 +40,8 @@ class Command:
     """Files whose content decides whether a finished result is still current."""
     outputs: Callable[[Any], Iterable[Path]] = no_files
     """Files that the command makes. With none, the command always runs."""
+    audio: Callable[[Any], Iterable[Path]] = no_files
+    """Recordings that decide whether a result is current, by their size and time of change: reading all takes long."""
     keeps_memory: bool = False
     """Whether freed memory is kept for the next batch: convolutions are faster (:mod:`speechssl.cli.memory`)."""
     config: str = ""
@@ -101,6 +103,8 @@ class Command:
         fingerprint = {"speechssl": __version__, "settings": hashlib.sha256(text.encode()).hexdigest()}
         for path in self.inputs(settings):
             fingerprint[str(path)] = checksum(path) if path.is_file() else "missing"
+        if self.audio is not no_files:
+            fingerprint["audio"] = changes(self.audio(settings))
         return fingerprint
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from speechssl.cli.command import Command
 from speechssl.evaluation.hear.all_tasks import run_all_tasks as run_all_hear_tasks
-from speechssl.evaluation.hear.run import hear_inputs, hear_outputs, run_hear
+from speechssl.evaluation.hear.run import hear_audio, hear_inputs, hear_outputs, run_hear
 from speechssl.evaluation.hear.settings import ALL, HearSettings
 from speechssl.evaluation.lape.all_tasks import run_all_tasks as run_all_lape_tasks
 from speechssl.evaluation.lape.run import lape_inputs, lape_outputs, run_lape
@@ -13,7 +13,7 @@ from speechssl.evaluation.run import evaluate_inputs, evaluate_outputs, run_eval
 from speechssl.evaluation.settings import EvaluateSettings
 from speechssl.evaluation.superb.all_tasks import run_all_tasks as run_all_superb_tasks
 from speechssl.evaluation.superb.check import check_tasks
-from speechssl.evaluation.superb.run import run_superb, superb_inputs, superb_outputs
+from speechssl.evaluation.superb.run import run_superb, superb_audio, superb_inputs, superb_outputs
 from speechssl.evaluation.superb.settings import ALL as ALL_OF_SUPERB
 from speechssl.evaluation.superb.settings import SuperbSettings
 
@@ -89,6 +89,7 @@ TASK_OF_HEAR = Command(
         "encoders='{unfused: exp/unfused}'",
     ),
     inputs=hear_inputs,
+    audio=hear_audio,
     outputs=hear_outputs,
 )
 
@@ -120,6 +121,7 @@ TASK_OF_SUPERB = Command(
         "benchmark=superb task=all corpus_dir=/corpora out_dir=exp/superb encoders='{hubert: exp/mini/hubert-seed1}'",
     ),
     inputs=superb_inputs,
+    audio=superb_audio,
     outputs=superb_outputs,
 )
 

@@ -22,7 +22,7 @@ from speechssl.data.metadata import read_metadata
 from speechssl.errors import UserError
 from speechssl.files import checksum, whole_file, write_json
 from speechssl.models.device import pick_device
-from speechssl.models.load import load_encoder
+from speechssl.models.load import encoder_files, load_encoder
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +36,7 @@ def cluster_inputs(settings: ClusterSettings) -> Iterable[Path]:
     """Return the files that decide whether clusters are still current."""
     for manifest in map(Path, settings.manifests):
         yield from (manifest, manifest.with_name(AUDIO), manifest.with_name("metadata.tsv"))
-    folder = Path(settings.encoder)
-    yield from (
-        folder / "encoder.safetensors",
-        folder / "encoder" / "encoder.safetensors",
-        folder / "model.safetensors",
-    )
+    yield from encoder_files(settings.encoder)
 
 
 def cluster_outputs(settings: ClusterSettings) -> Iterable[Path]:

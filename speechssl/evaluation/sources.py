@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from speechssl.evaluation import huggingface, s3prl_encoder
+from speechssl.evaluation.foreign import ForeignEncoder
+from speechssl.files import checksum
+from speechssl.models.checksum import weights_checksum
 from speechssl.models.clip_encoder import ClipEncoder
 from speechssl.models.encoder import Encoder
 from speechssl.models.hubert import HubertEncoder
-from speechssl.models.load import load_encoder
+from speechssl.models.load import encoder_files, load_encoder
 
 
 def load_source(source: str) -> Encoder:
@@ -30,14 +37,30 @@ def load_source(source: str) -> Encoder:
 
 
 def source_files(source: str) -> Iterator[Path]:
-    """Yield the files that decide what an encoder is: its weights, at least."""
+    """Yield the files that decide what an encoder is: weights and configuration."""
     if source.startswith(s3prl_encoder.PREFIX):
         yield from s3prl_encoder.s3prl_files(source)
     elif source.startswith(huggingface.PREFIX):
         yield from huggingface.huggingface_files(source)
     else:
-        path = Path(source)
-        yield from sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
+        yield from encoder_files(source)
+
+
+def encoder_identity(encoder: Encoder, source: str) -> str:
+    """Return a checksum that other weights, another configuration and another source of foreign ones change.
+
+    Args:
+        encoder: any encoder.
+        source: what it was named by.
+    """
+    config: Any = source
+    if isinstance(encoder, HubertEncoder | ClipEncoder):
+        config = [type(encoder).__name__, dataclasses.asdict(encoder.config)]
+    elif isinstance(encoder, ForeignEncoder):
+        # What is done to the waveform, for one, is in no weight.
+        config = [source, [checksum(file) for file in source_files(source)]]
+    facts = [config, encoder.frame_rate, weights_checksum(encoder)]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 def is_own(encoder: Encoder) -> bool:

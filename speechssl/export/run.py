@@ -14,7 +14,7 @@ from speechssl.errors import UserError, nearest
 from speechssl.export import check, huggingface, own, s3prl
 from speechssl.files import read_json, write_json
 from speechssl.models.hubert import HubertEncoder
-from speechssl.models.load import load_encoder, load_heads, require_hubert
+from speechssl.models.load import encoder_files, load_encoder, load_heads, require_hubert
 
 logger = logging.getLogger(__name__)
 
@@ -97,11 +97,7 @@ def _export(name: str, encoder: HubertEncoder, settings: ExportSettings, wavefor
 
 def export_inputs(settings: ExportSettings) -> Iterable[Path]:
     """Return the files of the encoder: when they change, the export is made again."""
-    source = Path(settings.encoder)
-    if source.is_file():
-        return [source]
-    files = [*source.glob("*"), *source.glob("encoder/*")]
-    return sorted(path for path in files if path.suffix in (".json", ".safetensors"))
+    return encoder_files(settings.encoder)
 
 
 def export_outputs(settings: ExportSettings) -> Iterable[Path]:

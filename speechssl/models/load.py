@@ -47,10 +47,9 @@ def load_encoder(path: str | Path) -> Encoder:
     if path.is_file():
         config, state = read_fairseq_checkpoint(path)
         return _fill(_without_storage(config), state, str(path))
-    if (path / "encoder.json").is_file():
-        return _load_own(path)
-    if (path / "encoder" / "encoder.json").is_file():
-        return _load_own(path / "encoder")
+    folder = _own_folder(path)
+    if folder is not None:
+        return _load_own(folder)
     if (path / "config.json").is_file():
         return _load_huggingface(path)
     what = "holds no encoder" if path.is_dir() else "does not exist"
@@ -58,6 +57,19 @@ def load_encoder(path: str | Path) -> Encoder:
         f"{path} {what}: give an encoder folder (encoder.json), a finished run folder (encoder/), "
         "a Hugging Face HubertModel folder (config.json), or a fairseq or s3prl checkpoint (.pt)"
     )
+
+
+def encoder_files(path: str | Path) -> list[Path]:
+    """Return the files whose change means another encoder: weights, configuration and heads.
+
+    Args:
+        path: as :func:`load_encoder` takes it. One that is no folder is returned itself, whether it is there or not.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return [path]
+    folder = _own_folder(path) or path
+    return sorted(file for pattern in ("*.json", "*.safetensors") for file in folder.glob(pattern))
 
 
 def require_hubert(encoder: Encoder, what: str) -> HubertEncoder:
@@ -82,6 +94,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(require_file(path))
     except SafetensorError as error:
         raise UserError(f"{path} is not a whole safetensors file ({error}); get or make it again") from error
+
+
+def _own_folder(path: Path) -> Path | None:
+    """Return the folder with `encoder.json`, of an encoder folder or a run folder; None where there is none."""
+    return next((folder for folder in (path, path / "encoder") if (folder / "encoder.json").is_file()), None)
 
 
 def _load_own(folder: Path) -> Encoder:

@@ -13,6 +13,7 @@ from fairseq2.gang import Gangs
 from torch import Tensor, nn
 
 from speechssl.files import checksum
+from speechssl.models.load import encoder_files
 from speechssl.training.settings import TrainSettings
 
 Metrics = dict[str, tuple[Tensor, int]]
@@ -45,14 +46,11 @@ class RunReader(DataReader[Batch]):
 
 
 def initial_weights(init_from: str | None) -> dict[str, str]:
-    """Return the file of weights that a run starts from, with its checksum, to tell when it has changed.
+    """Return the files of the encoder that a run starts from, with their checksums, to tell when one has changed.
 
-    A run that goes on no longer needs it: nothing is returned where it is gone.
+    A run that goes on no longer needs them: nothing is returned where they are gone.
     """
-    if init_from is None:
-        return {}
-    names = ("", "encoder.safetensors", "encoder/encoder.safetensors", "model.safetensors")
-    files = [Path(init_from) / name for name in names]
+    files = encoder_files(init_from) if init_from is not None else []
     return {str(file): checksum(file) for file in files if file.is_file()}
 
 

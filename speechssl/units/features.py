@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import torch
@@ -202,12 +201,3 @@ def _layout(encoder: Encoder) -> FrameLayout:
     if frames.tolist() != list(map(layout.frames, lengths.tolist())):
         raise UserError("the encoder pads its front end, so long recordings cannot be cut into pieces of whole frames")
     return layout
-
-
-def encoder_files(path: str) -> list[Path]:
-    """Return the files whose change means another encoder, for a command's fingerprint."""
-    place = Path(path)
-    if not place.is_dir():
-        return [place]
-    folder = place / "encoder" if (place / "encoder").is_dir() else place
-    return sorted(file for pattern in ("*.json", "*.safetensors", "*.bin", "*.pt") for file in folder.glob(pattern))

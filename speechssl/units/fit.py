@@ -10,7 +10,8 @@ from speechssl.data.manifest import AUDIO, read_manifest
 from speechssl.errors import UserError
 from speechssl.files import checksum
 from speechssl.models.device import pick_device
-from speechssl.units.features import FeatureSettings, encoder_files, open_features
+from speechssl.models.load import encoder_files
+from speechssl.units.features import FeatureSettings, open_features
 from speechssl.units.kmeans import ClusteringSettings, fit_kmeans
 from speechssl.units.model import CENTROIDS, DESCRIPTION, KMeansInfo, write_kmeans
 from speechssl.units.processes import joined_processes

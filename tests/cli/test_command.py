@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -63,6 +64,18 @@ def test_a_changed_input_or_setting_or_a_lost_output_runs_it_again(copier: Copie
     copier.out.unlink()
     copier.run(suffix="!")
     assert copier.runs == 4
+
+
+def test_changed_audio_runs_it_again(copier: Copier, tmp_path: Path) -> None:
+    audio = tmp_path / "a.wav"
+    audio.write_bytes(b"12")
+    copier.command = replace(copier.command, audio=lambda settings: [audio, tmp_path / "lost.wav"])
+    for content in (b"12", b"345", b"678"):
+        audio.write_bytes(content)
+        os.utime(audio, (1, content[0]))
+        for _ in range(2):
+            copier.run()
+    assert copier.runs == 3
 
 
 def test_a_broken_record_of_the_last_run_runs_it_again(copier: Copier) -> None:

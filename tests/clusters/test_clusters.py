@@ -11,10 +11,15 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.preprocessing import normalize
 
 from speechssl.clusters.fit import fit_clustering, silhouettes
+from speechssl.clusters.settings import ClusterSettings
+from speechssl.clusters.stage import cluster_inputs
 from speechssl.data.clip_labels import ClusterInfo, read_clusters, write_clusters
 from speechssl.data.manifest import read_manifest, write_manifest
 from speechssl.errors import UserError
 from speechssl.files import checksum
+from speechssl.models.clip_config import BackboneName, ClipConfig
+from speechssl.models.clip_encoder import ClipEncoder
+from speechssl.models.save import save_encoder
 
 
 def blobs(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -59,6 +64,15 @@ def test_silhouette_finds_the_number_of_blobs() -> None:
     vectors, _ = make_blobs(300, 3, centers=4, cluster_std=0.2, random_state=2)
     scores = silhouettes(vectors.astype(np.float32), [2, 3, 4, 5, 6], components=3, iterations=20, seed=0)
     assert max(scores, key=scores.__getitem__) == 4
+
+
+def test_a_replaced_checkpoint_or_an_edited_configuration_is_another_input(tmp_path) -> None:
+    checkpoint = tmp_path / "hubert.pt"
+    settings = ClusterSettings(manifests=["train.tsv"], encoder=str(checkpoint), out="out")
+    assert checkpoint in cluster_inputs(settings)
+    save_encoder(tmp_path / "run" / "encoder", ClipEncoder(ClipConfig(backbone=BackboneName.vit, vit_layers=1)))
+    found = list(cluster_inputs(ClusterSettings(manifests=["train.tsv"], encoder=str(tmp_path / "run"), out="out")))
+    assert {"encoder.json", "encoder.safetensors"} <= {path.name for path in found if path.is_file()}
 
 
 def test_labels_of_another_manifest_are_refused(tmp_path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,14 +13,17 @@ import torch
 import transformers
 from torch import Tensor
 
+from speechssl.audio.log_mel import LogMelSettings
 from speechssl.cli.app import main
 from speechssl.errors import UserError
 from speechssl.evaluation.encoders import contestants
 from speechssl.evaluation.lape.run import lape_inputs
 from speechssl.evaluation.lape.settings import LapeSettings, LapeTask
 from speechssl.evaluation.s3prl_encoder import S3prlEncoder
-from speechssl.evaluation.sources import load_source, source_files
+from speechssl.evaluation.sources import encoder_identity, load_source, source_files
 from speechssl.export import huggingface, s3prl
+from speechssl.models.clip_config import BackboneName, ClipConfig
+from speechssl.models.clip_encoder import ClipEncoder
 from speechssl.models.encoder import Encoder, EncoderOutput
 from speechssl.models.hubert import HubertEncoder
 from speechssl.models.hubert_config import size_config
@@ -130,6 +135,36 @@ def test_a_model_of_transformers_gives_what_transformers_says(wav2vec2: Path) ->
     assert_no_neighbour_matters(f"hf:{wav2vec2}")
     names = {"config.json", "preprocessor_config.json", "model.safetensors"}
     assert {path.name for path in source_files(f"hf:{wav2vec2}")} == names
+
+
+def test_a_configuration_makes_another_encoder_of_the_same_weights() -> None:
+    first = hubert()
+    last = HubertEncoder(dataclasses.replace(first.config, layer_norm_first=True))
+    last.load_state_dict(first.state_dict())
+    assert encoder_identity(first, "x") == encoder_identity(hubert(), "y") != encoder_identity(last, "x")
+    clip = ClipEncoder(ClipConfig(backbone=BackboneName.vit, vit_layers=1))
+    louder = ClipEncoder(dataclasses.replace(clip.config, log_mel=LogMelSettings(high_hz=4000.0)))
+    louder.load_state_dict(clip.state_dict())
+    assert encoder_identity(clip, "x") != encoder_identity(louder, "x")
+
+
+def identity(source: str) -> str:
+    return encoder_identity(load_source(source), source)
+
+
+def test_an_edited_file_of_a_foreign_encoder_makes_it_another(tmp_path: Path, wav2vec2: Path) -> None:
+    folder = Path(shutil.copytree(wav2vec2, tmp_path / "model"))
+    before = identity(f"hf:{folder}")
+    assert identity(f"hf:{folder}") == before
+    preprocessor = json.loads((folder / "preprocessor_config.json").read_text())
+    (folder / "preprocessor_config.json").write_text(json.dumps({**preprocessor, "do_normalize": False}))
+    assert identity(f"hf:{folder}") != before
+    settings = tmp_path / "mfcc.yaml"
+    text = "kaldi: {feat_type: mfcc, mfcc: {num_ceps: 13, frame_length: 25.0}}\ncmvn: {use_cmvn: false}\n"
+    settings.write_text(text)
+    before = identity(f"s3prl:baseline_local?model_config={settings}")
+    settings.write_text(text.replace("25.0", "20.0"))
+    assert identity(f"s3prl:baseline_local?model_config={settings}") != before
 
 
 def test_a_hubert_of_hugging_face_is_one_of_ours(tmp_path: Path) -> None:

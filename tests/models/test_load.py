@@ -18,7 +18,7 @@ from speechssl.models.clip_config import BackboneName, ClipConfig
 from speechssl.models.clip_encoder import ClipEncoder
 from speechssl.models.fairseq import config_to_fairseq, parse_conv_layers
 from speechssl.models.hubert_config import SIZES, HubertConfig, size_config
-from speechssl.models.load import load_encoder, load_heads, require_hubert
+from speechssl.models.load import encoder_files, load_encoder, load_heads, require_hubert
 from speechssl.models.save import save_encoder
 
 
@@ -110,6 +110,26 @@ def test_heads_come_back(narrow, tmp_path):
     assert all(torch.equal(loaded[name], tensor) for name, tensor in state.items())
     save_encoder(tmp_path, narrow("base"))
     assert load_heads(tmp_path) is None
+
+
+def test_the_files_of_an_encoder_are_all_that_decide_what_it_is(narrow, tmp_path):
+    run = tmp_path / "run"
+    save_encoder(run / "encoder", narrow("base"), {"final_proj.weight": torch.randn(256, 48)}, {"k": [10]})
+    (run / "run.json").write_text("{}")
+    names = ["encoder.json", "encoder.safetensors", "heads.json", "heads.safetensors"]
+    assert encoder_files(run) == encoder_files(run / "encoder") == [run / "encoder" / name for name in names]
+    # An encoder of its own comes first, as in loading.
+    save_encoder(run, narrow("base"))
+    assert run / "encoder.safetensors" in encoder_files(run) and run / "encoder" / names[0] not in encoder_files(run)
+    checkpoint = tmp_path / "hubert.pt"
+    assert encoder_files(checkpoint) == [checkpoint], "also where it is missing"
+    checkpoint.write_bytes(b"weights")
+    assert encoder_files(str(checkpoint)) == [checkpoint]
+    folder = tmp_path / "hf"
+    folder.mkdir()
+    for name in ("config.json", "model.safetensors", "preprocessor_config.json"):
+        (folder / name).write_text("{}")
+    assert [file.name for file in encoder_files(folder)] == sorted(file.name for file in folder.iterdir())
 
 
 def test_interrupted_save_is_no_encoder(narrow, tmp_path, monkeypatch):

@@ -23,8 +23,12 @@ from speechssl.data.labels import LabelInfo, read_labels, write_labels
 from speechssl.data.manifest import read_manifest
 from speechssl.errors import UserError
 from speechssl.files import checksum
+from speechssl.models.hubert import HubertEncoder
+from speechssl.models.hubert_config import HubertConfig
+from speechssl.models.save import save_encoder
 from speechssl.training.run_folder import RunFolder
 from speechssl.training.settings import Parallel, PretrainSettings, ScheduleSettings
+from speechssl.training.trainable import initial_weights
 from tests.training.conftest import TINY, Corpus, make_corpus
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -113,6 +117,17 @@ def test_losses_fall_and_iterations_chain(corpus, tmp_path):
     assert main(["pretrain", *corpus.settings(*more)]) == 0
     first = lines(tmp_path / "two", "train")[0]["masked_loss"]
     assert first < sum(losses[:5]) / 5 - 0.1, "the second run starts from the first one's weights"
+
+
+def test_an_edited_configuration_is_another_start(tmp_path):
+    encoder = HubertEncoder(HubertConfig(front_end="fbank", num_layers=1, dim=16, ffn_dim=16, num_heads=2))
+    save_encoder(tmp_path / "one" / "encoder", encoder)
+    before = initial_weights(str(tmp_path / "one"))
+    assert {Path(file).name for file in before} == {"encoder.json", "encoder.safetensors"}
+    description = tmp_path / "one" / "encoder" / "encoder.json"
+    description.write_text(description.read_text().replace('"layer_norm_first": false', '"layer_norm_first": true'))
+    assert initial_weights(str(tmp_path / "one")) != before
+    assert initial_weights(str(tmp_path / "gone")) == initial_weights(None) == {}
 
 
 def test_minutes_fix_the_number_of_updates(corpus, tmp_path):

@@ -135,17 +135,27 @@ def read_task(metadata: Metadata, workers: int = 0) -> TaskData:
         UserError: a file is missing or broken, or a label is not in the vocabulary.
     """
     classes = _read_vocabulary(metadata.folder / VOCABULARY)
-    rate = _sample_rate(metadata.folder)
+    folder = _audio_folder(metadata)
     entries = list(_entries(metadata, {name: index for index, name in enumerate(classes)}))
-    files = [metadata.folder / str(rate) / split / name for split, name, _ in entries]
+    files = [folder / split / name for split, name, _ in entries]
     lengths = _lengths(files, workers)
     recordings = [
         Recording(f"{split}/{name}", file, samples, split, {})
         for (split, name, _), file, samples in zip(entries, files, lengths, strict=True)
     ]
-    data = TaskData(metadata, classes, recordings, [labels for _, _, labels in entries], [], rate)
+    data = TaskData(metadata, classes, recordings, [labels for _, _, labels in entries], [], int(folder.name))
     data.divisions = divide(metadata, [recording.split for recording in recordings])
     return data
+
+
+def recording_files(metadata: Metadata) -> list[Path]:
+    """Return the audio of a task, whether it is there or not.
+
+    Raises:
+        UserError: a list of recordings is missing or broken.
+    """
+    folder = _audio_folder(metadata)
+    return [folder / split / name for split in metadata.splits for name in _listed(metadata, split)]
 
 
 def divide(metadata: Metadata, splits: Sequence[str]) -> list[Division]:
@@ -172,10 +182,8 @@ def divide(metadata: Metadata, splits: Sequence[str]) -> list[Division]:
 def _entries(metadata: Metadata, index: dict[str, int]) -> Iterator[tuple[str, str, Labels]]:
     """Yield split, file name and labels of all recordings, sorted."""
     for split in metadata.splits:
-        file = metadata.folder / f"{split}.json"
-        found = read_json(require_file(file))
-        _require(isinstance(found, dict) and bool(found), file, "names no recording")
-        for name, labels in sorted(found.items()):
+        file = _list_file(metadata, split)
+        for name, labels in sorted(_listed(metadata, split).items()):
             _require(isinstance(labels, list), file, f"has no list of labels for {name}")
             if metadata.events:
                 yield split, name, [_event(event, index, file, name) for event in labels]
@@ -184,6 +192,18 @@ def _entries(metadata: Metadata, index: dict[str, int]) -> Iterator[tuple[str, s
                 metadata.multilabel or len(labels) == 1, file, f"has {len(labels)} labels for {name}, which needs one"
             )
             yield split, name, [_index(label, index, file, name) for label in labels]
+
+
+def _list_file(metadata: Metadata, split: str) -> Path:
+    return metadata.folder / f"{split}.json"
+
+
+def _listed(metadata: Metadata, split: str) -> dict[str, Any]:
+    """Return the labels of each recording, as they are written."""
+    file = _list_file(metadata, split)
+    found = read_json(file)
+    _require(isinstance(found, dict) and bool(found), file, "names no recording")
+    return dict(found)
 
 
 def _event(event: Any, index: dict[str, int], file: Path, name: str) -> Event:
@@ -210,12 +230,13 @@ def _read_vocabulary(file: Path) -> list[str]:
     return [names[index] for index in sorted(names)]
 
 
-def _sample_rate(folder: Path) -> int:
-    """Return the rate to read: that of all encoders, else the smallest above it, else the largest."""
+def _audio_folder(metadata: Metadata) -> Path:
+    """Return the folder of the rate to read: that of all encoders, else the smallest above it, else the largest."""
+    folder = metadata.folder
     rates = sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit() and path.is_dir())
     if not rates:
         raise UserError(f"{folder} has no folder of audio, named by its sample rate (expected {folder / '48000'})")
-    return next((rate for rate in rates if rate >= SAMPLE_RATE), rates[-1])
+    return folder / str(next((rate for rate in rates if rate >= SAMPLE_RATE), rates[-1]))
 
 
 def _lengths(files: Sequence[Path], workers: int) -> list[int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from speechssl.evaluation.benchmark import require_own_folder
 from speechssl.evaluation.encoders import Contestant, contestants
-from speechssl.evaluation.hear.data import VOCABULARY, Metadata, TaskData, read_metadata, read_task
+from speechssl.evaluation.hear.data import VOCABULARY, Metadata, TaskData, read_metadata, read_task, recording_files
 from speechssl.evaluation.hear.features import Reader, frame_states, scene_vectors
 from speechssl.evaluation.hear.folders import METADATA, task_folder
 from speechssl.evaluation.hear.overview import OVERVIEW
@@ -45,12 +45,17 @@ def run_hear(settings: HearSettings) -> None:
 
 
 def hear_inputs(settings: HearSettings) -> Iterable[Path]:
-    """Yield the files that decide the results; of the audio, its names."""
+    """Yield the files that decide the results, but for the audio."""
     metadata = read_metadata(task_folder(settings.corpus_dir, settings.task))
     names = [METADATA, VOCABULARY, *(f"{split}.json" for split in metadata.splits)]
     yield from (metadata.folder / name for name in names)
     for rival in _rivals(settings, metadata):
         yield from rival.files()
+
+
+def hear_audio(settings: HearSettings) -> Iterable[Path]:
+    """Return the recordings of the task."""
+    return recording_files(read_metadata(task_folder(settings.corpus_dir, settings.task)))
 
 
 def hear_outputs(settings: HearSettings) -> Iterable[Path]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from speechssl.errors import UserError
 from speechssl.evaluation.superb.corpora import CORPORA
 from speechssl.evaluation.superb.corpora.layout import Parts
-from speechssl.evaluation.superb.reading import corpus_of, input_files, read_data
+from speechssl.evaluation.superb.reading import corpus_of, input_files, read_data, recording_columns
 from speechssl.evaluation.superb.settings import ALL, SuperbSettings
 from speechssl.evaluation.superb.tasks import ALL_TASKS
 
@@ -64,7 +64,7 @@ def _corpus_lines(settings: SuperbSettings) -> Iterator[tuple[str, str]]:
         else:
             counts = _counts({part: len(rows) for part, rows in parts.items()})
             yield "found", f"{corpus.title} in {place.root}: {counts}"
-            yield from _lost_audio(parts, corpus.recordings)
+            yield from _lost_audio(parts, ("path", *recording_columns(settings)))
 
 
 def _counts(parts: dict[str, int]) -> str:

@@ -18,7 +18,7 @@ from torch import Tensor
 from speechssl.audio import SAMPLE_RATE, AudioError, audio_length, read_audio
 from speechssl.errors import UserError, nearest
 from speechssl.evaluation.superb.beside import Beside, Line
-from speechssl.files import require_utf8
+from speechssl.files import changes, require_utf8
 
 PARTS = ("train", "valid", "test")
 FIXED = ("id", "path", "start", "end")
@@ -88,13 +88,23 @@ class TaskData:
         """Return what messages call a part."""
         return f"{self.corpus} ({self.folder}), {part}" if self.corpus else str(self.folder / f"{part}.csv")
 
-    def fingerprint(self) -> str:
-        """Return a checksum of all names, paths, stretches and labels, and of what is beside them."""
+    def recording(self, cell: str) -> Path:
+        """Return the recording that a label names."""
+        return self.folder / Path(cell).expanduser()
+
+    def fingerprint(self, recordings: Sequence[str]) -> str:
+        """Return a checksum of all names, stretches and labels, of what is beside them, and of changes to recordings.
+
+        Args:
+            recordings: label columns that name recordings.
+        """
         digest = hashlib.sha256(self.fold.encode())
         for part, utterances in self.parts.items():
             for item in utterances:
                 facts = [part, item.name, str(item.audio), item.first_sample, item.samples, dict(item.labels)]
                 digest.update(json.dumps(facts).encode())
+            named = (self.recording(item.labels[column]) for item in utterances for column in recordings)
+            digest.update(changes({*(item.audio for item in utterances), *named}).encode())
         for part, lines in self.beside.items():
             digest.update(json.dumps([part, [dict(line.cells) for line in lines]]).encode())
         return digest.hexdigest()

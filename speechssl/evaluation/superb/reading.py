@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +22,36 @@ def columns_of(settings: SuperbSettings) -> Sequence[str]:
         return settings.labels
     corpus = CORPORA.get(settings.task) if settings.corpus_dir is not None else None
     return (corpus and corpus.columns) or ALL_TASKS[settings.task].columns
+
+
+def recording_columns(settings: SuperbSettings) -> Sequence[str]:
+    """Return the label columns that name recordings."""
+    return columns_of(settings) if ALL_TASKS[settings.task].recordings else ()
+
+
+def recordings(settings: SuperbSettings) -> Iterator[Path]:
+    """Yield all recordings that rows name; what is wrong with the rows, :func:`read_data` says.
+
+    Raises:
+        UserError: something of the corpus is missing, or a csv has no rows.
+    """
+    columns = ("path", *recording_columns(settings))
+    for folder, row in _all_rows(settings):
+        for cell in filter(None, (row.get(column) for column in columns)):
+            yield folder / Path(cell).expanduser()
+
+
+def _all_rows(settings: SuperbSettings) -> Iterator[tuple[Path, Row]]:
+    """Yield every row, and the folder that its paths start from."""
+    if settings.data_dir is not None:
+        folds = _folds(settings)
+        files = [folds] if folds else csv_files(settings.data_dir, parts=parts_of(settings.task))
+        for table in (read_csv(file) for file in files if file.is_file()):
+            yield from ((table.folder, row) for row in table.rows)
+        return
+    corpus, place = corpus_of(settings)
+    corpus.require(settings.task, place)
+    yield from ((place.root, row) for rows in corpus.rows(place).values() for row in rows)
 
 
 def read_data(settings: SuperbSettings) -> list[TaskData]:

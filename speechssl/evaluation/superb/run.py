@@ -18,7 +18,7 @@ from speechssl.evaluation.encoders import Contestant, contestants
 from speechssl.evaluation.superb.data import PARTS, TaskData
 from speechssl.evaluation.superb.overview import OVERVIEW
 from speechssl.evaluation.superb.problems.problem import Problem
-from speechssl.evaluation.superb.reading import columns_of, input_files, read_data
+from speechssl.evaluation.superb.reading import columns_of, input_files, read_data, recording_columns, recordings
 from speechssl.evaluation.superb.results import BENCHMARK, SuperbResults
 from speechssl.evaluation.superb.scores import Race, score_seeds
 from speechssl.evaluation.superb.search.run import TermSearch
@@ -51,12 +51,17 @@ def run_superb(settings: SuperbSettings) -> None:
 
 
 def superb_inputs(settings: SuperbSettings) -> Iterable[Path]:
-    """Yield the files that decide the results; of the audio, its names."""
+    """Yield the files that decide the results, but for the audio."""
     yield from input_files(settings)
     if settings.lm_file:
         yield settings.lm_file
     for rival in _rivals(settings):
         yield from rival.files()
+
+
+def superb_audio(settings: SuperbSettings) -> Iterable[Path]:
+    """Return the recordings of the task."""
+    return recordings(settings)
 
 
 def superb_outputs(settings: SuperbSettings) -> Iterable[Path]:
@@ -162,7 +167,7 @@ def _evaluate(
             groups=settings.groups,
             folder=Path(settings.out_dir) / settings.task / "runs",
             fold=data.fold,
-            identity=_identity(settings, data, problem.metrics, rival, frozen.weights),
+            identity=_identity(settings, data, problem.metrics, frozen),
         )
         for data, problem in divisions
     ]
@@ -195,6 +200,7 @@ def _part(
     return Part(utterances, states, columns_of(settings)[0] if balanced else None)
 
 
-def _identity(settings: SuperbSettings, data: TaskData, metrics: Sequence[str], rival: Contestant, weights: str) -> str:
-    facts = [settings.task, list(columns_of(settings)), list(metrics), rival.source, weights, data.fingerprint()]
+def _identity(settings: SuperbSettings, data: TaskData, metrics: Sequence[str], frozen: FrozenEncoder) -> str:
+    learnt_from = data.fingerprint(recording_columns(settings))
+    facts = [settings.task, list(columns_of(settings)), list(metrics), frozen.source, frozen.identity, learnt_from]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

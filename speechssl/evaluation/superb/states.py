@@ -23,10 +23,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from speechssl.errors import UserError
 from speechssl.evaluation.extract import batches, padded
-from speechssl.evaluation.sources import is_own
+from speechssl.evaluation.sources import encoder_identity
 from speechssl.evaluation.superb.data import Utterance
 from speechssl.files import read_json, write_json
-from speechssl.models.checksum import weights_checksum
 from speechssl.models.encoder import Encoder
 from speechssl.progress import progress
 
@@ -144,9 +143,9 @@ class FrozenEncoder:
         self._threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
 
     @functools.cached_property
-    def weights(self) -> str:
-        """Checksum of the encoder's weights, which do not change."""
-        return weights_checksum(self.encoder)
+    def identity(self) -> str:
+        """Checksum of the encoder's weights and configuration, which do not change."""
+        return encoder_identity(self.encoder, self.source)
 
     @property
     def layers(self) -> int:
@@ -316,12 +315,8 @@ def _locked(folder: Path, how: int = 0) -> Iterator[None]:
 
 
 def _key(frozen: FrozenEncoder, utterances: Sequence[Utterance], pooled: bool) -> str:
-    """Return a name that changes with the weights, the audio files, or what is kept of them."""
-    digest = hashlib.sha256()
-    # Encoders of others may differ in more than weights: in what is done to the waveform, or in having none.
-    kind = type(frozen.encoder).__name__ if is_own(frozen.encoder) else frozen.source
-    facts = [kind, frozen.encoder.frame_rate, frozen.weights]
-    digest.update(json.dumps([*facts, frozen.gain, pooled]).encode())
+    """Return a name that changes with the encoder, the audio files, or what is kept of them."""
+    digest = hashlib.sha256(json.dumps([frozen.identity, frozen.gain, pooled]).encode())
     for utterance in utterances:
         stat = utterance.audio.stat()
         audio = [str(utterance.audio.resolve()), stat.st_size, stat.st_mtime_ns]

@@ -34,6 +34,8 @@ class Task:
     published_lr: float
     columns: tuple[str, ...] = ("label",)
     """Label columns, unless others are named."""
+    recordings: bool = False
+    """Whether those name recordings, which are to be heard in the utterance."""
     balanced: bool = False
     """Whether training draws all classes of the first column equally often, as s3prl does for KS."""
     labelled: tuple[str, ...] = PARTS
@@ -63,6 +65,7 @@ class Search:
     """Which query is in which document."""
     gain: float = 1.0
     """Factor on the waveform."""
+    recordings: bool = False
     columns: tuple[str, ...] = ()
     labelled: tuple[str, ...] = ()
 
@@ -121,6 +124,7 @@ TASKS = {
         (1e-3, 1e-4),
         1e-4,
         columns=("clean",),
+        recordings=True,
     ),
     "ss": Task(
         "source separation",
@@ -131,6 +135,7 @@ TASKS = {
         (1e-3, 1e-4),
         1e-4,
         columns=("source1", "source2"),
+        recordings=True,
     ),
     "st": Task(
         "speech translation",

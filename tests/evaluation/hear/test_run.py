@@ -144,7 +144,7 @@ def test_all_tasks_are_in_one_table(out: Path, tones: dict, beeps: dict, capsys:
     assert found["tasks"][TONES]["summary"] == tones["summary"]
 
 
-def test_the_same_command_is_left_out_until_a_label_changes(
+def test_the_same_command_is_left_out_until_labels_or_audio_change(
     tmp_path: Path, tasks: Path, encoder_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = Path(shutil.copytree(tasks, tmp_path / "tasks"))
@@ -155,6 +155,11 @@ def test_the_same_command_is_left_out_until_a_label_changes(
     assert "evaluate: done before and unchanged" in capsys.readouterr().out
     spoil(root / CHORDS, "train.json")
     assert hear(root, tmp_path / "out", encoder_dir, CHORDS, *given) != once
+    for name, expected in (("0.wav", 0), ("no such recording.wav", 1)):
+        capsys.readouterr()
+        (root / CHORDS / "16000" / "train" / name).touch()
+        hear(root, tmp_path / "out", encoder_dir, CHORDS, *given)
+        assert capsys.readouterr().out.count("evaluate: done before and unchanged") == expected
 
 
 def test_results_of_another_benchmark_are_not_replaced(

@@ -31,7 +31,7 @@ def test_every_utterance_is_tested_once_and_never_beside_its_fold():
         assert not names["train"] & names["valid"]
         assert all(item.labels["fold"] != data.fold for part in ("train", "valid") for item in data.parts[part])
         assert len(data.whole) == 30
-    assert len({data.fingerprint() for data in divisions}) == 5
+    assert len({data.fingerprint(()) for data in divisions}) == 5
 
 
 def test_the_division_does_not_depend_on_the_order():

@@ -6,10 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+import soundfile
 
 from speechssl.cli.app import main
 from speechssl.evaluation.superb import run, training
+from speechssl.evaluation.superb.reading import read_data
 from speechssl.evaluation.superb.settings import SuperbSettings
+from tests.evaluation.superb.conftest import write_task
 
 FAST = ["steps=60", "check_every=20", "batch_size=8", "lr=[1e-1,1e-2]"]
 
@@ -77,6 +80,21 @@ def test_the_page_has_all_tasks(keywords: dict, task_dir: Path, out: Path, encod
 def test_a_run_is_left_out_when_nothing_has_changed(keywords, task_dir, out, encoder_dir, capsys):
     assert main(arguments("ks", task_dir, out, encoder_dir, "seeds=[1,2]", "groups=[gender]")) == 0
     assert "done before and unchanged" in capsys.readouterr().out
+
+
+def test_changed_audio_is_evaluated_again_and_its_heads_are_not_gone_on_with(tmp_path, encoder_dir, capsys):
+    folder, given = write_task(tmp_path / "task"), ("baselines=[]", "lr=[1e-1]", "steps=4", "check_every=2")
+    for _ in range(2):
+        superb("ks", folder, tmp_path / "out", encoder_dir, *given)
+    assert capsys.readouterr().out.count("done before and unchanged") == 1
+    before, settings = [], SuperbSettings("ks", str(folder), check=True)
+    for file in ("train-3.wav", "test-3.wav"):
+        before.append(read_data(settings)[0].fingerprint(()))
+        wave, rate = soundfile.read(folder / file)
+        soundfile.write(folder / file, wave[::-1], rate)
+        superb("ks", folder, tmp_path / "out", encoder_dir, *given)
+        assert "done before" not in capsys.readouterr().out
+    assert len({*before, read_data(settings)[0].fingerprint(())}) == 3
 
 
 def test_a_killed_run_goes_on_and_gives_the_same(task_dir, tmp_path, encoder_dir, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import sys
 import types
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ from speechssl.evaluation.superb.problems import quality, separation
 from speechssl.evaluation.superb.problems.mixtures import Mixture
 from speechssl.evaluation.superb.problems.separation import SourceSeparation, SpeechEnhancement
 from speechssl.evaluation.superb.problems.spectra import matched, signals, spectrum, without_click
+from speechssl.evaluation.superb.reading import recordings
+from speechssl.evaluation.superb.settings import SuperbSettings
 from speechssl.evaluation.superb.tasks import TASKS
 from speechssl.s3prl_patches import guarded_s3prl
 from tests.evaluation.superb.conftest import write_csv
@@ -260,6 +263,14 @@ def test_sources_that_do_not_fit_are_named(folder: Path, change, message: str):
     change(folder)
     with pytest.raises(UserError, match=rf"test\.csv: 1 bad lines: .*{message}"):
         SpeechEnhancement(read(folder, "se"), ["clean"])
+
+
+def test_another_recording_of_a_source_is_another_task(folder: Path):
+    settings = SuperbSettings("se", str(folder), check=True)
+    assert {path.name for path in recordings(settings)} == {path.name for path in folder.glob("*-[pc]*.wav")}
+    before = read(folder, "se").fingerprint(["clean"])
+    os.utime(folder / "train-1-clean.wav", (1, 1))
+    assert before != read(folder, "se").fingerprint(["clean"])
 
 
 def test_what_cannot_be_scored_is_named_before_training(folder: Path):

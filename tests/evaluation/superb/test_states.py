@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import os
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from speechssl.errors import UserError
 from speechssl.evaluation.superb.data import read_task
 from speechssl.evaluation.superb.states import FreshStates, FrozenEncoder, StateStore, StoredStates
+from speechssl.models.hubert import HubertEncoder
 from speechssl.models.load import load_encoder
 from tests.evaluation.superb.conftest import write_task
 
@@ -56,6 +58,15 @@ def test_a_second_look_reads_and_other_weights_compute(task_dir, frozen, tmp_pat
     with torch.no_grad():
         next(frozen.encoder.parameters()).add_(1.0)
     store.states(FrozenEncoder(frozen.encoder, "tiny", CPU), utterances, True, "test")
+    assert len(entries(tmp_path)) == 2
+
+
+def test_another_configuration_of_the_same_weights_computes(task_dir, frozen, tmp_path):
+    utterances = read_task(task_dir, ["label"]).parts["test"]
+    other = HubertEncoder(dataclasses.replace(frozen.encoder.config, layer_norm_first=True))
+    other.load_state_dict(frozen.encoder.state_dict())
+    for encoder in (frozen.encoder, other):
+        StateStore(tmp_path, 1e9).states(FrozenEncoder(encoder, "tiny", CPU), utterances, True, "test")
     assert len(entries(tmp_path)) == 2
 
 

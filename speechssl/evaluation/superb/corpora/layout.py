@@ -71,8 +71,6 @@ class CorpusTask:
     """Reads its lists, all needs being there."""
     columns: tuple[str, ...] | None = None
     """Its label columns, where they are not those of the task."""
-    recordings: tuple[str, ...] = ("path",)
-    """Columns of its rows that name recordings."""
     beside: Callable[[Place, Parts], Parts] | None = None
     """Reads what parts have beside their rows: trials, who speaks when, or matches of queries."""
     unsearched: Callable[[Place], Mapping[str, Unsearched]] | None = None

@@ -94,5 +94,4 @@ SS = CorpusTask(
         for name in (_MIXTURES, *_SOURCES)
     ),
     _ss_rows,
-    recordings=("path", "source1", "source2"),
 )

@@ -47,5 +47,4 @@ SE = CorpusTask(
     ("VoiceBank-DEMAND", "voicebank", "noisy-vctk-16k", "DS_10283_2791"),
     (*_NOISY.values(), *_CLEAN.values()),
     _rows,
-    recordings=("path", "clean"),
 )

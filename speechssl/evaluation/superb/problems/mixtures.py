@@ -59,17 +59,16 @@ def mixtures_of(data: TaskData, part: str, columns: Sequence[str]) -> dict[str, 
     """
     utterances = data.parts[part]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        found = pool.map(lambda utterance: _mixture(utterance, data.folder, columns), utterances)
+        found = pool.map(lambda utterance: _mixture(utterance, data, columns), utterances)
         mixtures = list(progress(found, f"sources of {part}", "mixture", len(utterances)))
     bad = [item for item in mixtures if isinstance(item, str)]
     require_none_bad(data.name(part), bad, "mend them or take their lines out")
     return {item.name: item for item in mixtures if isinstance(item, Mixture)}
 
 
-def _mixture(utterance: Utterance, folder: Path, columns: Sequence[str]) -> Mixture | str:
+def _mixture(utterance: Utterance, data: TaskData, columns: Sequence[str]) -> Mixture | str:
     """Return one mixture, or what is wrong with its sources."""
-    paths = [folder / Path(utterance.labels[column]).expanduser() for column in columns]
-    sources = tuple(replace(utterance, audio=path) for path in paths)
+    sources = tuple(replace(utterance, audio=data.recording(utterance.labels[column])) for column in columns)
     for source in sources:
         wrong = _wrong(source, utterance)
         if wrong:
