@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class UserError(Exception):
@@ -18,3 +18,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return `"; did you mean 'X'?"` for the closest known name, or `""` where nothing is close."""
     matches = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean '{matches[0]}'?" if matches else ""
+
+
+def few(items: Sequence[str], shown: int = 3) -> str:
+    """Return the first few items of a message, and how many more there are."""
+    more = f" and {len(items) - shown} more" if len(items) > shown else ""
+    return f"{'; '.join(items[:shown])}{more}"

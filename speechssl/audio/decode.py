@@ -78,12 +78,16 @@ def audio_length(path: str | Path, sample_rate: int = SAMPLE_RATE) -> int:
     """
     try:
         with open_audio(path) as file:
-            frames = file.frames
-            if Path(path).suffix.lower() in _COUNT_BY_DECODING or frames > _UNKNOWN_LENGTH:
-                frames = _count(file)
-            return resampled_length(frames, file.samplerate, sample_rate)
+            return resampled_length(frames_of(path, file), file.samplerate, sample_rate)
     except (soundfile.SoundFileError, OSError) as error:
         raise AudioError(failure_reason(path, error)) from error
+
+
+def frames_of(path: str | Path, file: soundfile.SoundFile) -> int:
+    """Return how many frames decoding gives, from the header alone where it can be trusted."""
+    if Path(path).suffix.lower() in _COUNT_BY_DECODING or file.frames > _UNKNOWN_LENGTH:
+        return _count(file)
+    return int(file.frames)
 
 
 def resampled_length(frames: int, rate: int, sample_rate: int = SAMPLE_RATE) -> int:

@@ -43,3 +43,30 @@ def inspect_audio(path: str | Path, min_seconds: float) -> int:
     if (high - low) / 2 < SILENCE_PEAK:
         raise AudioError(f"silent: the peak {(high - low) / 2:.6f} is below {SILENCE_PEAK:g} of full scale")
     return resampled_length(frames, rate)
+
+
+def is_silent(path: str | Path, start: float, end: float) -> bool:
+    """Return whether a stretch of a file is silent. It is decoded until it is not, mostly for a second.
+
+    Args:
+        path: the audio file.
+        start: of the stretch, in seconds.
+        end: of it.
+
+    Raises:
+        AudioError: the file cannot be decoded.
+    """
+    low, high, place = math.inf, -math.inf, 0
+    try:
+        with open_audio(path) as file:
+            first, last = round(start * file.samplerate), round(end * file.samplerate)
+            while place < last and len(block := file.read(file.samplerate, dtype="float32")):
+                stretch = block[max(first - place, 0) : last - place]
+                if stretch.size:
+                    low, high = min(low, float(np.min(stretch))), max(high, float(np.max(stretch)))
+                if (high - low) / 2 >= SILENCE_PEAK:
+                    return False
+                place += len(block)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise AudioError(failure_reason(path, error)) from error
+    return True

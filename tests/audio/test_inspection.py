@@ -3,7 +3,7 @@ import pytest
 import soundfile
 
 from speechssl.audio import AudioError, read_audio
-from speechssl.audio.inspection import inspect_audio
+from speechssl.audio.inspection import inspect_audio, is_silent
 
 
 def noise(samples, level=0.1, seed=0):
@@ -65,3 +65,13 @@ def test_quiet_speech_and_just_long_enough_pass(tmp_path):
     path = tmp_path / "a.wav"
     soundfile.write(path, noise(1600, level=0.002), 16000, subtype="FLOAT")
     assert inspect_audio(path, min_seconds=0.1) == 1600
+
+
+def test_silence_of_a_stretch(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.concatenate([noise(40000), np.full(32000, 0.25), noise(8000)]), 16000)
+    assert not is_silent(path, 0, 5) and not is_silent(path, 2.6, 4.6)
+    assert is_silent(path, 2.5, 4.5)
+    path.write_bytes(b"RIFF" + bytes(40))
+    with pytest.raises(AudioError, match="cannot be decoded"):
+        is_silent(path, 0, 1)

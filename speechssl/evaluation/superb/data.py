@@ -15,9 +15,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from speechssl.audio import SAMPLE_RATE, AudioError, audio_length, read_audio
-from speechssl.errors import UserError, nearest
+from speechssl.audio import SAMPLE_RATE, AudioError, read_audio
+from speechssl.audio.header import read_header
+from speechssl.errors import UserError, few, nearest
 from speechssl.evaluation.superb.beside import Beside, Line
+from speechssl.evaluation.superb.remarks import Remarks, remarks_on
 from speechssl.files import changes, require_utf8
 
 PARTS = ("train", "valid", "test")
@@ -41,6 +43,8 @@ class Utterance:
     """The other columns."""
     first_sample: int = 0
     """Of the stretch in the file, at 16 kHz."""
+    remarks: tuple[str, ...] = ()
+    """What is unusual about it, though it is scored: kinds of :mod:`speechssl.evaluation.superb.remarks`."""
 
     def read(self, gain: float = 1.0) -> Tensor:
         """Return `(samples,)`, scaled by `gain` and clipped to [-1, 1] as sox would.
@@ -91,6 +95,16 @@ class TaskData:
     def recording(self, cell: str) -> Path:
         """Return the recording that a label names."""
         return self.folder / Path(cell).expanduser()
+
+    def remarks(self) -> Remarks:
+        """Return all utterances that are scored although something about them is unusual."""
+        found: dict[str, dict[str, dict[str, str]]] = {}
+        # The parts of a task in folds are others in each division.
+        for part, utterances in ({"folds": self.whole} if self.whole else self.parts).items():
+            for item in utterances:
+                for kind in item.remarks:
+                    found.setdefault(kind, {}).setdefault(part, {})[item.name] = str(item.audio)
+        return found
 
     def fingerprint(self, recordings: Sequence[str]) -> str:
         """Return a checksum of all names, stretches and labels, of what is beside them, and of changes to recordings.
@@ -184,8 +198,8 @@ def utterances_of(table: Table, columns: Sequence[str]) -> list[Utterance]:
     """Return the utterances of a part; the length of every audio file is read.
 
     Raises:
-        UserError: a missing column, an id that is there twice, an empty label, or audio that is missing, broken or
-            empty. All bad rows are counted, and the first few named.
+        UserError: a missing column, an id that is there twice, an empty label, or audio that is missing, broken, cut
+            off or empty. All bad rows are counted, and the first few named.
     """
     known = [column for column in table.rows[0] if column]
     for column in ("id", "path", *columns):
@@ -203,7 +217,7 @@ def _bad_rows(table: Table, columns: Sequence[str]) -> list[str]:
     bad = []
     seen: set[str] = set()
     for number, row in enumerate(table.rows):
-        name = f"id {row['id'] or 'missing'}"
+        name = f"id {row['id'] or 'missing'}, {row['path'] or 'no path'}"
         place = name if table.first_line is None else f"line {table.first_line + number} ({name})"
         empty = [column for column in ("id", "path", *columns) if not (row[column] or "").strip()]
         if empty:
@@ -219,14 +233,14 @@ def _utterance(folder: Path, row: Row) -> Utterance | str:
     audio = folder / Path(row["path"]).expanduser()
     labels = {column: (cell or "").strip() for column, cell in row.items() if column and column not in FIXED}
     try:
-        length = audio_length(audio)
-        first, last = (_sample(row.get(name), default) for name, default in (("start", 0), ("end", length)))
+        header = read_header(audio)
+        first, last = (_sample(row.get(name), default) for name, default in (("start", 0), ("end", header.samples)))
+        samples = min(last, header.samples) - first
+        if samples <= 0:
+            return f"{row['id']} ({audio}): no audio between start and end"
+        return Utterance(row["id"], audio, samples, labels, first, remarks_on(audio, header, first, samples))
     except (AudioError, ValueError) as error:
         return f"{row['id']} ({audio}): {error}"
-    samples = min(last, length) - first
-    if samples <= 0:
-        return f"{row['id']} ({audio}): no audio between start and end"
-    return Utterance(row["id"], audio, samples, labels, first)
 
 
 def _sample(cell: str | None, default: int) -> int:
@@ -238,8 +252,7 @@ def _sample(cell: str | None, default: int) -> int:
     return round(seconds * SAMPLE_RATE)
 
 
-def require_none_bad(name: str, bad: Sequence[str], advice: str, shown: int = 3) -> None:
+def require_none_bad(name: str, bad: Sequence[str], advice: str) -> None:
     """Raise a `UserError` that counts what is bad of `name`, and names the first few; nothing where nothing is."""
     if bad:
-        more = f" and {len(bad) - shown} more" if len(bad) > shown else ""
-        raise UserError(f"{name}: {len(bad)} bad lines: {'; '.join(bad[:shown])}{more}; {advice}")
+        raise UserError(f"{name}: {len(bad)} bad lines: {few(bad)}; {advice}")

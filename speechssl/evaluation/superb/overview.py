@@ -9,6 +9,7 @@ from speechssl.evaluation.markdown import markdown_table
 from speechssl.evaluation.overview import Overview, TaskResults
 from speechssl.evaluation.superb.figures import LAYER_WEIGHTS, draw_layer_weights, layer_weights
 from speechssl.evaluation.superb.leaderboard import leaderboard_facts, superb_score_lines
+from speechssl.evaluation.superb.remarks import remark_lines
 from speechssl.evaluation.superb.results import BENCHMARK
 from speechssl.evaluation.superb.tables import captions, group_table, overview_table, task_table
 
@@ -51,6 +52,7 @@ def _facts(results: TaskResults) -> Iterator[str]:
     if "tokens" in task:
         yield f"{task['tokens']} tokens"
     yield from task.get("notes", [])
+    yield from remark_lines(results.get("remarks", {}))
 
 
 OVERVIEW = Overview(

@@ -8,6 +8,8 @@ It holds
   `lower_is_better`, `utterances` and `seconds` of each part, and what the task says of its labels; of heads that are
   trained `steps`, `batch_size`, `lr` (those to choose from) and `published_lr`; `folds`, the names of those that were
   tested in turn (the counts are then those of the first)
+- `remarks`: what is unusual about utterances that were scored: `channels` (they have several, the mean was heard),
+  `rate` (another one than 16 kHz, they were resampled), `silent` -> part (`folds` of a task in folds) -> id -> file
 - `encoders`: a list with one entry a row of the tables: `name`, `frame_rate`, `dim`, `parameters`, `sources`
 - `scores`: row -> a list with one :class:`speechssl.evaluation.superb.scores.Score` a source, seed and fold, or of a
   search one :class:`speechssl.evaluation.superb.search.run.SearchScore` a source
@@ -104,6 +106,7 @@ class SuperbResults:
             **self._rows.to_json(),
             "protocol": self._protocol,
             "task": self._task(),
+            "remarks": self._data.remarks(),
             "summary": {
                 name: {**_summary(scores, "test"), "valid": _summary(scores, "valid")}
                 for name, scores in self._rows.scores.items()

@@ -19,6 +19,7 @@ from speechssl.evaluation.superb.data import PARTS, TaskData
 from speechssl.evaluation.superb.overview import OVERVIEW
 from speechssl.evaluation.superb.problems.problem import Problem
 from speechssl.evaluation.superb.reading import columns_of, input_files, read_data, recording_columns, recordings
+from speechssl.evaluation.superb.remarks import remark_warnings
 from speechssl.evaluation.superb.results import BENCHMARK, SuperbResults
 from speechssl.evaluation.superb.scores import Race, score_seeds
 from speechssl.evaluation.superb.search.run import TermSearch
@@ -42,6 +43,8 @@ def run_superb(settings: SuperbSettings) -> None:
     out = Path(settings.out_dir)
     require_own_folder(out, BENCHMARK)
     divisions = read_data(settings)
+    for line in remark_warnings(divisions[0].remarks()):
+        print(f"superb: {settings.task} {line}")
     evaluate = _evaluate_search if settings.task in SEARCHES else _evaluate_heads
     results = evaluate(settings, divisions)
     folder = out / settings.task

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from speechssl.errors import UserError
+from speechssl.errors import UserError, few
 from speechssl.evaluation.extract import batches, padded
 from speechssl.evaluation.sources import encoder_identity
 from speechssl.evaluation.superb.data import Utterance
@@ -163,8 +163,8 @@ class FrozenEncoder:
         if len(short):
             needed = "a frame" if self._min_frames == 1 else f"{self._min_frames} frames"
             raise UserError(
-                f"{self.source}: {len(short)} utterances are shorter than {needed} of it, the first is "
-                f"{utterances[short[0]].audio}; take them out of the csv"
+                f"{self.source}: {len(short)} utterances are shorter than {needed} of it: "
+                f"{few([str(utterances[row].audio) for row in short.tolist()])}; take them out of the csv"
             )
         return lengths.astype(np.int64)
 

@@ -76,6 +76,7 @@ def task_results(
             "lr": [0.001, 0.0001],
             "published_lr": 0.0001,
         },
+        "remarks": {},
         "encoders": [
             {"name": encoder, "frame_rate": 50.0, "dim": 768, "parameters": 94_371_712, "sources": [f"exp/{encoder}"]}
             for encoder in scores

@@ -47,18 +47,21 @@ def test_gain_clips_as_sox_does(task_dir: Path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda row: row.update(label=""), r"line 4 \(id test2\) has no label"),
-        (lambda row: row.update(id="test0"), r"line 4 \(id test0\) is there again"),
+        (lambda row: row.update(label=""), r"line 4 \(id test2, test-2\.wav\) has no label"),
+        (lambda row: row.update(id="test0"), r"line 4 \(id test0, test-2\.wav\) is there again"),
         (lambda row: row.update(path="gone.wav"), r"test2 \(.*gone\.wav\): no such file"),
         (lambda row: row.update(path="test.csv"), r"test2 \(.*test\.csv\): cannot be decoded"),
         (lambda row: row.update(end="inf"), r"test2 \(.*\): start and end must be seconds from 0 on, not inf"),
         (lambda row: row.update(end="nan"), r"test2 \(.*\): start and end must be seconds from 0 on, not nan"),
         (lambda row: row.update(start="-0.5"), r"test2 \(.*\): start and end must be seconds from 0 on, not -0\.5"),
         (lambda row: row.update(start="0.2", end="0.1"), r"test2 \(.*\): no audio between start and end"),
+        (lambda row: row.update(path="cut.wav"), r"test2 \(.*cut\.wav\): cut off: 1956 of 16000 bytes of sound are"),
     ],
 )
 def test_bad_lines_are_counted_and_named(tmp_path: Path, change, message: str):
     folder = write_task(tmp_path)
+    soundfile.write(folder / "cut.wav", np.ones(8000), 16000)
+    (folder / "cut.wav").write_bytes((folder / "cut.wav").read_bytes()[:2000])
     rows = rows_of(folder)
     change(rows[2])
     write_csv(folder / "test.csv", rows, tuple(rows[2]))
@@ -95,3 +98,27 @@ def test_values_that_are_not_finite_and_two_channels(tmp_path: Path):
     assert stereo.samples == 16000 and stereo.read()[8000] == pytest.approx(0.5, abs=1e-3)
     with pytest.raises(UserError, match=r"test-1\.wav \(utterance test1\): not finite: holds NaN"):
         broken.read()
+
+
+def test_what_is_unusual_is_remarked(tmp_path: Path):
+    folder = write_task(tmp_path)
+    tone = 0.1 * np.sin(np.arange(8000))
+    soundfile.write(folder / "test-0.wav", np.stack([tone, tone], axis=1), 16000)
+    soundfile.write(folder / "test-1.wav", tone, 8000)
+    soundfile.write(folder / "valid-2.wav", np.zeros((8000, 2)), 8000)
+    first, second, silent = (str(folder / name) for name in ("test-0.wav", "test-1.wav", "valid-2.wav"))
+    assert read_task(folder, ["label"]).remarks() == {
+        "channels": {"valid": {"valid2": silent}, "test": {"test0": first}},
+        "rate": {"valid": {"valid2": silent}, "test": {"test1": second}},
+        "silent": {"valid": {"valid2": silent}},
+    }
+
+
+def test_only_a_silent_stretch_is_silent(tmp_path: Path):
+    folder = write_task(tmp_path)
+    soundfile.write(folder / "test-0.wav", np.concatenate([0.1 * np.ones(4000), np.zeros(8000)]), 16000)
+    spans = [("0", "0.5"), ("0.25", "0.75"), ("0.25", "")]
+    rows = [{**row, "path": "test-0.wav"} for row in rows_of(folder)[: len(spans)]]
+    rows = [{**row, "start": start, "end": end} for row, (start, end) in zip(rows, spans, strict=True)]
+    write_csv(folder / "test.csv", rows, (*rows[0],))
+    assert list(read_task(folder, ["label"]).remarks()["silent"]["test"]) == ["test1", "test2"]

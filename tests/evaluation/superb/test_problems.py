@@ -140,15 +140,17 @@ def test_error_rates_by_hand(task_dir: Path):
         (SpeechRecognition, ["transcription"], "transcription", "ad a"),
     ],
 )
-def test_a_label_that_training_does_not_have_is_named_with_its_file(tmp_path, make, columns, column, value):
+def test_labels_that_training_does_not_have_are_named_with_their_files(tmp_path, make, columns, column, value):
     import csv
 
     folder = write_task(tmp_path)
     with open(folder / "test.csv", newline="") as stream:
         rows = list(csv.DictReader(stream))
-    rows[4][column] = value
+    for row in rows[4:]:
+        row[column] = value
     write_csv(folder / "test.csv", rows)
-    with pytest.raises(UserError, match=r"test\.csv: 1 utterances .*test-4\.wav"):
+    named = "; ".join(rf"\S*test-{number}\.wav \('{value}'\)" for number in (4, 5, 6))
+    with pytest.raises(UserError, match=rf"test\.csv: 5 utterances .*: {named} and 2 more; "):
         make(read_task(folder, columns), columns)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -75,6 +76,20 @@ def test_the_page_has_all_tasks(keywords: dict, task_dir: Path, out: Path, encod
     assert "KS accuracy ↑" in page and "PR per ↓" in page and "By gender" in page and "m (5)" in page
     assert "updates of 8 utterances" in page and "±" in page
     assert "per (valid)" in capsys.readouterr().out
+
+
+def test_what_is_unusual_is_scored_and_told(tmp_path: Path, encoder_dir: Path, capsys: pytest.CaptureFixture[str]):
+    folder = write_task(tmp_path / "tones")
+    files = [folder / f"test-{number}.wav" for number in range(4)]
+    for file in files:
+        soundfile.write(file, np.zeros(4000), 8000)
+    results = superb("ks", folder, tmp_path / "out", encoder_dir, "baselines=[fbank]", "steps=4", "lr=[1e-2]")
+    told = capsys.readouterr().out
+    named = "; ".join(map(str, files[:3]))
+    for kind, words in (("rate", "have another rate than 16 kHz and are resampled"), ("silent", "are silent")):
+        assert f"superb: ks test: 4 utterances {words}: {named} and 1 more\n" in told
+        assert results["remarks"][kind] == {"test": {f"test{number}": str(file) for number, file in enumerate(files)}}
+        assert f"- test: 4 utterances {words}\n" in (tmp_path / "out" / "results.md").read_text()
 
 
 def test_a_run_is_left_out_when_nothing_has_changed(keywords, task_dir, out, encoder_dir, capsys):

@@ -86,11 +86,13 @@ def test_wrong_slots_are_named_with_their_file(tmp_path: Path, change: dict[str,
     folder = write_task(tmp_path)
     with open(folder / "test.csv", newline="") as stream:
         rows = list(csv.DictReader(stream))
-    rows[4].update(change)
+    for row in rows[4:]:
+        row.update(change)
     write_csv(folder / "test.csv", rows)
     with pytest.raises(UserError, match=rf"test\.csv: .*{message}") as error:
         SlotFilling(read_task(folder, COLUMNS), COLUMNS)
-    assert "test-4.wav" in str(error.value)
+    assert "test.csv: 5 utterances" in str(error.value)
+    assert all(f"test-{number}.wav" in str(error.value) for number in (4, 5, 6)) and "and 2 more" in str(error.value)
 
 
 def test_it_reads_two_columns(task_dir: Path):

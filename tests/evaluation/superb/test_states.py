@@ -163,6 +163,8 @@ def test_an_utterance_shorter_than_a_frame_is_named(tmp_path, frozen):
     import soundfile
 
     folder = write_task(tmp_path / "task")
-    soundfile.write(folder / "test-2.wav", np.zeros(100), 16000)
-    with pytest.raises(UserError, match=r"tiny: 1 utterances are shorter than a frame of it, .*test-2\.wav"):
+    for number in range(2, 7):
+        soundfile.write(folder / f"test-{number}.wav", np.zeros(100), 16000)
+    named = r"\S*test-2\.wav; \S*test-3\.wav; \S*test-4\.wav and 2 more"
+    with pytest.raises(UserError, match=rf"tiny: 5 utterances are shorter than a frame of it: {named}; take them out"):
         StateStore(tmp_path / "cache", 1e9).states(frozen, read_task(folder, ["label"]).parts["test"], True, "test")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from speechssl.errors import UserError
+from speechssl.errors import UserError, few
 from speechssl.evaluation.superb.data import PARTS, TaskData, Utterance
 from speechssl.evaluation.superb.problems.problem import Problem
 from speechssl.s3prl_patches import guarded_s3prl
@@ -74,7 +74,8 @@ class Classification(Problem):
         for column, numbers in zip(self._columns, self._numbers, strict=True):
             unknown = [item for item in data.parts[part] if item.labels[column] not in numbers]
             if unknown:
+                named = few([f"{item.audio} ('{item.labels[column]}')" for item in unknown])
                 raise UserError(
-                    f"{data.name(part)}: {len(unknown)} utterances have a {column} that none of training has, "
-                    f"the first is {unknown[0].audio} ('{unknown[0].labels[column]}'); take them out"
+                    f"{data.name(part)}: {len(unknown)} utterances have a {column} that none of training has: {named}; "
+                    "take them out"
                 )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from speechssl.audio import SAMPLE_RATE
-from speechssl.errors import UserError
+from speechssl.errors import UserError, few
 from speechssl.evaluation.superb.beside import Line
 from speechssl.evaluation.superb.data import PARTS, TaskData, Utterance
 from speechssl.evaluation.superb.problems.problem import Problem, Scorer
@@ -254,9 +254,9 @@ def _segments(data: TaskData, part: str) -> dict[str, list[Segment]]:
         if line.cells["id"] not in lines:
             raise UserError(f"{line.place}: no recording '{line.cells['id']}' in {data.name(part)}")
         lines[line.cells["id"]].append(line)
-    silent = [name for name, of_one in lines.items() if not of_one]
+    silent = [str(item.audio) for item in data.parts[part] if not lines[item.name]]
     if silent:
-        raise UserError(f"{data.name(part)}: {len(silent)} recordings have no segments, the first is {silent[0]}")
+        raise UserError(f"{data.name(part)}: {len(silent)} recordings have no segments: {few(silent)}; take them out")
     return {item.name: _segments_of(item, lines[item.name]) for item in data.parts[part]}
 
 

@@ -6,13 +6,12 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from speechssl.audio import SAMPLE_RATE, AudioError, audio_length
-from speechssl.audio.decode import open_audio
+from speechssl.audio import SAMPLE_RATE, AudioError
+from speechssl.audio.header import read_header
 from speechssl.errors import UserError
 from speechssl.evaluation.superb.data import TaskData, Utterance, require_none_bad
 from speechssl.progress import progress
@@ -54,8 +53,8 @@ def mixtures_of(data: TaskData, part: str, columns: Sequence[str]) -> dict[str, 
         columns: those that name the recordings of the sources, absolute or from the folder of the data.
 
     Raises:
-        UserError: recordings of sources that cannot be read, are silent, or have another rate or length than their
-            mixture. All are counted, and the first few named.
+        UserError: recordings of sources that cannot be read, are silent, or have another rate, length or number of
+            channels than their mixture. All are counted, and the first few named.
     """
     utterances = data.parts[part]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
@@ -79,21 +78,16 @@ def _mixture(utterance: Utterance, data: TaskData, columns: Sequence[str]) -> Mi
 def _wrong(source: Utterance, mixture: Utterance) -> str:
     """Return what is wrong with the recording of a source; nothing where all is well."""
     try:
-        (rate, samples), (expected_rate, expected) = map(_rate_and_length, (source.audio, mixture.audio))
-        if rate != expected_rate:
-            return f"has {rate} Hz, its mixture {mixture.audio} {expected_rate} Hz"
-        if samples != expected:
-            seconds, expected_seconds = samples / SAMPLE_RATE, expected / SAMPLE_RATE
+        own, expected = read_header(source.audio), read_header(mixture.audio)
+        if own.rate != expected.rate:
+            return f"has {own.rate} Hz, its mixture {mixture.audio} {expected.rate} Hz"
+        if own.channels != expected.channels:
+            return f"has {own.channels} channels, its mixture {mixture.audio} {expected.channels}"
+        if own.samples != expected.samples:
+            seconds, expected_seconds = own.samples / SAMPLE_RATE, expected.samples / SAMPLE_RATE
             return f"has {seconds:.4f} s, its mixture {mixture.audio} {expected_seconds:.4f} s"
         return "" if bool(source.read().any()) else "is silent"
     except AudioError as error:
         return str(error)
     except UserError as error:
         return f"cannot be used: {error}"
-
-
-def _rate_and_length(audio: Path) -> tuple[int, int]:
-    """Return the rate of a recording as it is, and its samples at 16 kHz."""
-    length = audio_length(audio)
-    with open_audio(audio) as file:
-        return file.samplerate, length

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from speechssl.errors import UserError
+from speechssl.errors import UserError, few
 from speechssl.evaluation.superb.data import PARTS, TaskData, Utterance
 from speechssl.evaluation.superb.problems.transcription import Transcription, recurrent_head
 from speechssl.s3prl_patches import guarded_s3prl
@@ -58,11 +58,11 @@ class SlotFilling(Transcription):
 
 def _require_slots(data: TaskData, part: str, columns: Sequence[str], known: Sequence[str]) -> None:
     """Raise a `UserError` unless each word has a slot that training has, and some word has another one than `O`."""
-    for utterance in data.parts[part]:
-        transcript, slots = (utterance.labels[column] for column in columns)
-        wrong = _wrong(transcript, slots, known)
-        if wrong:
-            raise UserError(f"{data.name(part)}: {utterance.audio} (utterance {utterance.name}) {wrong}")
+    transcript, slots = columns
+    wrong = [(item, _wrong(item.labels[transcript], item.labels[slots], known)) for item in data.parts[part]]
+    named = [f"{item.audio} (utterance {item.name}) {what}" for item, what in wrong if what]
+    if named:
+        raise UserError(f"{data.name(part)}: {len(named)} utterances with wrong labels: {few(named)}")
     if not any(set(utterance.labels[columns[1]].split()) - {_OUTSIDE} for utterance in data.parts[part]):
         raise UserError(f"{data.name(part)}: no word has a slot; there is nothing to fill")
 

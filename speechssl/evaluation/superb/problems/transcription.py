@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from speechssl.errors import UserError
+from speechssl.errors import UserError, few
 from speechssl.evaluation.superb.data import PARTS, TaskData, Utterance
 from speechssl.evaluation.superb.problems.language_model import WordBeamSearch
 from speechssl.evaluation.superb.problems.problem import Problem, Scorer
@@ -73,10 +73,10 @@ class Transcription(Problem):
         unknown = [item for item in data.parts[part] if self._tokenizer.unk_idx in self._encoded(item)]
         if unknown:
             column = self._columns[0]
+            named = few([f"{item.audio} ('{item.labels[column]}')" for item in unknown])
             raise UserError(
-                f"{data.name(part)}: {len(unknown)} utterances have something in their {column} that "
-                f"training does not have, the first is {unknown[0].audio} ('{unknown[0].labels[column]}'); write "
-                "it as in training, or take them out"
+                f"{data.name(part)}: {len(unknown)} utterances have something in their {column} that training does not "
+                f"have: {named}; write it as in training, or take them out"
             )
 
     def _encoded(self, utterance: Utterance) -> list[int]:
