@@ -5,9 +5,9 @@ It holds
 - `benchmark`: `superb`; `speechssl`: version; `settings`: those of the run; `seconds`: how long it took
 - `protocol`: in words, how the reported heads were chosen
 - `task`: `name`, `title`, `folder`, `metrics` (names; the first one decides), `units` (of those that are no shares),
-  `lower_is_better`, `utterances` and `seconds` of each part, and what the task says of its labels; of heads that are
-  trained `steps`, `batch_size`, `lr` (those to choose from) and `published_lr`; `folds`, the names of those that were
-  tested in turn (the counts are then those of the first)
+  `lower_is_better`, `utterances` and `seconds` of each part, and what the task says of its labels; `notes`, e.g. how
+  training differs from s3prl's; of heads that are trained `steps`, `batch_size`, `lr` (those to choose from) and
+  `published_lr`; `folds`, the names of those that were tested in turn (the counts are then those of the first)
 - `remarks`: what is unusual about utterances that were scored: `channels` (they have several, the mean was heard),
   `rate` (another one than 16 kHz, they were resampled), `silent` -> part (`folds` of a task in folds) -> id -> file
 - `encoders`: a list with one entry a row of the tables: `name`, `frame_rate`, `dim`, `parameters`, `sources`

@@ -137,14 +137,16 @@ def _evaluate_heads(settings: SuperbSettings, divisions: Sequence[TaskData]) -> 
 
 def _facts(settings: SuperbSettings, problem: Problem, plan: Plan) -> dict[str, Any]:
     """Return what a reader of the results should know of how the heads were trained, and of the labels."""
+    task, facts = TASKS[settings.task], problem.facts()
     return {
         "metrics": list(problem.metrics),
         "lower_is_better": problem.lower_is_better,
         "steps": plan.steps,
         "batch_size": plan.batch_size,
         "lr": rates_of(settings),
-        "published_lr": TASKS[settings.task].published_lr,
-        **problem.facts(),
+        "published_lr": task.published_lr,
+        **facts,
+        "notes": [*task.notes, *facts.get("notes", [])],
     }
 
 

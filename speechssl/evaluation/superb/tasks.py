@@ -51,6 +51,8 @@ class Task:
     """Updates in which the learning rate rises, of all `steps`; 0 for a constant one."""
     passes: int = 1
     """Parts of a batch that go through the head one after the other."""
+    notes: tuple[str, ...] = ()
+    """What a reader of its results should know: how training differs from s3prl's."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,16 @@ TASKS = {
         balanced=True,
         gain=10 ** (-3 / 20),
     ),
-    "sid": Task("speaker identification", Classification, 200_000, 32, 5_000, _CLASSIFICATION_RATES, 1e-4),
+    "sid": Task(
+        "speaker identification",
+        Classification,
+        200_000,
+        32,
+        5_000,
+        _CLASSIFICATION_RATES,
+        1e-4,
+        notes=("training hears whole utterances; s3prl draws 8 s of a longer one at random",),
+    ),
     "er": Task("emotion recognition", Classification, 30_000, 32, 1_000, _CLASSIFICATION_RATES, 1e-4),
     "ic": Task("intent classification", Classification, 200_000, 32, 5_000, _CLASSIFICATION_RATES, 1e-4),
     "sf": Task("slot filling", SlotFilling, 200_000, 32, 2_000, (1e-3, 1e-4), 1e-4, columns=("transcription", "iob")),
@@ -103,6 +114,11 @@ TASKS = {
         beside=Beside("trials", ("label", "first", "second"), ("valid", "test")),
         optimizer="adamw",
         clip=1e3,
+        notes=(
+            "training hears the first 8 s of an utterance; s3prl draws 8 s of a longer one at random",
+            "training hears utterances as they are; s3prl takes silence and utterances below 2 s out, and makes it "
+            "3 dB quieter",
+        ),
     ),
     "sd": Task(
         "speaker diarization",

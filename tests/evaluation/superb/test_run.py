@@ -14,6 +14,7 @@ from speechssl.evaluation.superb import run, training
 from speechssl.evaluation.superb.reading import read_data
 from speechssl.evaluation.superb.settings import SuperbSettings
 from tests.evaluation.superb.conftest import write_task
+from tests.evaluation.superb.fake_corpora import write_trials
 
 FAST = ["steps=60", "check_every=20", "batch_size=8", "lr=[1e-1,1e-2]"]
 
@@ -130,6 +131,18 @@ def test_a_killed_run_goes_on_and_gives_the_same(task_dir, tmp_path, encoder_dir
     assert again["scores"]["tiny"][0]["test"] == whole["scores"]["tiny"][0]["test"]
     assert again["scores"]["tiny"][0]["tried"] == whole["scores"]["tiny"][0]["tried"]
     assert not (tmp_path / "killed" / "ks" / "runs").exists()
+
+
+@pytest.mark.parametrize(("task", "noted"), [("sid", "hears whole utterances"), ("asv", "hears the first 8 s")])
+def test_results_say_that_crops_are_off(task: str, noted: str, tmp_path: Path):
+    write_trials(tmp_path / "VoxCeleb1")
+    given = [f"task={task}", f"corpus_dir={tmp_path}", f"out_dir={tmp_path / 'out'}", f"cache_dir={tmp_path / 'cache'}"]
+    given += ["encoders={}", "baselines=[fbank]", "steps=2", "batch_size=4", "lr=[1e-2]"]
+    assert main(["evaluate", "benchmark=superb", *given]) == 0
+    note = f"training {noted}"
+    notes = json.loads((tmp_path / "out" / task / "results.json").read_text())["task"]["notes"]
+    assert any(note in line for line in notes)
+    assert note in (tmp_path / "out" / "results.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ def test_the_command_and_a_killed_run(speakers_dir, tmp_path, encoder_dir, monke
     score = whole["scores"]["tiny"][0]
     assert set(score["test"]) == {"eer", "min_dcf"} and 0 <= score["test"]["eer"] <= 1
     assert score["groups"]["who"]["a"] == {"utterances": 3.0}
-    assert whole["task"]["notes"] == ["trials: valid 36, test 36"] and whole["task"]["classes"] == {"label": 3}
+    assert whole["task"]["notes"][-1] == "trials: valid 36, test 36" and whole["task"]["classes"] == {"label": 3}
     assert "| tiny    |     - |     - |     - |" in (tmp_path / "whole" / "results.md").read_text()
     predictions = (tmp_path / "whole" / "asv" / "predictions" / "tiny-1-seed1.tsv").read_text().splitlines()
     assert len(predictions) == 37 and predictions[1].startswith("test0 test1\t")

@@ -1,6 +1,6 @@
 """Whole runs on real recordings: ours and s3prl's own score the same with the same head, batches, updates and seed.
 
-All nine tasks of `s3prl.problem`. In ASV, s3prl's random crops and its effects on training's sound are off.
+All nine tasks of `s3prl.problem`. s3prl's random crops (SID, ASV) and its effects on training's sound (ASV) are off.
 """
 
 from __future__ import annotations

@@ -19,7 +19,8 @@ class Classification(Problem):
     """Linear 256, mean over time, linear: `s3prl.nn.linear.MeanPoolingLinear`.
 
     An utterance is right when all its columns are. The loss is the sum of the columns' cross-entropies, as in s3prl's
-    `UtteranceClassificationTask` and `UtteranceMultiClassClassificationTask`.
+    `UtteranceClassificationTask` and `UtteranceMultiClassClassificationTask`. Training hears whole utterances; in SID
+    s3prl draws 8 s of a longer one at random.
     """
 
     pooled = True
