@@ -10,6 +10,7 @@ from speechssl.evaluation.all_tasks import run_all
 from speechssl.evaluation.encoders import contestants
 from speechssl.evaluation.overview import LeftOut
 from speechssl.evaluation.superb.check import corpus_tasks
+from speechssl.evaluation.superb.groups import divide_groups
 from speechssl.evaluation.superb.overview import OVERVIEW
 from speechssl.evaluation.superb.reading import corpus_of
 from speechssl.evaluation.superb.settings import SuperbSettings
@@ -37,7 +38,7 @@ def find_tasks(settings: SuperbSettings) -> tuple[dict[str, SuperbSettings], lis
     """Return settings for each task whose corpus is below `corpus_dir`, and the tasks that are left out.
 
     Raises:
-        UserError: none is there.
+        UserError: none is there, or no corpus has a column of `groups`.
     """
     found: dict[str, SuperbSettings] = {}
     left_out: list[LeftOut] = []
@@ -54,4 +55,4 @@ def find_tasks(settings: SuperbSettings) -> tuple[dict[str, SuperbSettings], lis
             f"corpus_dir={settings.corpus_dir} has no corpus of SUPERB with all that is needed; check=true says what "
             "is missing"
         )
-    return found, left_out
+    return divide_groups(found, settings.groups), left_out

@@ -29,7 +29,7 @@ def _sections(found: Mapping[str, TaskResults]) -> Iterator[str]:
         yield from (f"- {fact}" for fact in _facts(results))
         if layer_weights(results):
             yield from ("", f"![Weights of the hidden states in {task['name']}]({name}/{LAYER_WEIGHTS})")
-        for column in results["settings"]["groups"]:
+        for column in next(iter(results["scores"].values()))[0]["groups"]:
             yield from ("", f"By {column}:", "", markdown_table(group_table(results, column)))
 
 

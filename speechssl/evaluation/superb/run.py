@@ -12,10 +12,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from speechssl.errors import UserError, nearest
 from speechssl.evaluation.benchmark import require_own_folder
 from speechssl.evaluation.encoders import Contestant, contestants
 from speechssl.evaluation.superb.data import PARTS, TaskData
+from speechssl.evaluation.superb.groups import groups_of
 from speechssl.evaluation.superb.overview import OVERVIEW
 from speechssl.evaluation.superb.problems.problem import Problem
 from speechssl.evaluation.superb.reading import columns_of, input_files, read_data, recording_columns, recordings
@@ -104,19 +104,9 @@ def _rivals(settings: SuperbSettings) -> list[Contestant]:
     return contestants(settings.encoders, settings.baselines, None)
 
 
-def _require_groups(data: TaskData, part: str, groups: Sequence[str]) -> None:
-    known = data.parts[part][0].labels
-    for column in groups:
-        if column not in known:
-            raise UserError(
-                f"{data.name(part)} has no column '{column}'{nearest(column, known)}; groups names its columns"
-            )
-
-
 def _evaluate_search(settings: SuperbSettings, divisions: Sequence[TaskData]) -> SuperbResults:
     """Search with the hidden states of all encoders."""
-    _require_groups(divisions[0], "test_queries", settings.groups)
-    search = TermSearch(divisions[0], settings)
+    search = TermSearch(divisions[0], settings, groups_of(settings, divisions[0], "test_queries"))
     results = SuperbResults(settings, divisions, search.protocol, search.facts())
     for rival in _rivals(settings):
         results.add(rival, *search.score(rival))
@@ -125,13 +115,13 @@ def _evaluate_search(settings: SuperbSettings, divisions: Sequence[TaskData]) ->
 
 def _evaluate_heads(settings: SuperbSettings, divisions: Sequence[TaskData]) -> SuperbResults:
     """Train and score heads on the hidden states of all encoders."""
-    _require_groups(divisions[0], "test", settings.groups)
+    groups = groups_of(settings, divisions[0], "test")
     options = {"lm": settings.lm_file} if settings.lm_file else {}
     problems = [TASKS[settings.task].problem(data, columns_of(settings), **options) for data in divisions]
     plans = [plan_of(settings, seed) for seed in settings.seeds]
     results = SuperbResults(settings, divisions, PROTOCOL, _facts(settings, problems[0], plans[0]))
     for rival in _rivals(settings):
-        _evaluate(rival, list(zip(divisions, problems, strict=True)), settings, plans, results)
+        _evaluate(rival, list(zip(divisions, problems, strict=True)), settings, groups, plans, results)
     return results
 
 
@@ -154,6 +144,7 @@ def _evaluate(
     rival: Contestant,
     divisions: Sequence[tuple[TaskData, Problem]],
     settings: SuperbSettings,
+    groups: Sequence[str],
     plans: Sequence[Plan],
     results: SuperbResults,
 ) -> None:
@@ -169,7 +160,7 @@ def _evaluate(
             parts={part: _part(part, data, store, frozen, problem, settings) for part in PARTS},
             shape=(frozen.layers, encoder.dim),
             rates=rates_of(settings),
-            groups=settings.groups,
+            groups=groups,
             folder=Path(settings.out_dir) / settings.task / "runs",
             fold=data.fold,
             identity=_identity(settings, data, problem.metrics, frozen),

@@ -54,8 +54,10 @@ class SuperbSettings:
     labels: list[str] | None = None
     """Label columns where the task does not fix them: one class of each is told (`label` unless given; IC of Fluent
     Speech Commands has `action`, `object` and `location`)."""
-    groups: list[str] = field(default_factory=list)
-    """Other columns of `test.csv` or `test_queries.csv`, e.g. `gender`: their values have scores beside the mean."""
+    groups: list[str] | None = None
+    """Other columns of `test.csv` or `test_queries.csv`: their values have scores beside the mean. Null: those of
+    `gender`, `age`, `accent`, `fluency`, `first_language`, `noise` and `snr` that are there. With `task=all` each task
+    takes those of the list that it has."""
     preset: str = "full"
     """`full`: as many updates as published. `quick`: a tenth."""
     steps: int | None = None
@@ -129,7 +131,5 @@ class SuperbSettings:
             raise UserError("lexicon is for task=pr with corpus_dir: a csv has phones of its own")
         if self.lm is not None and self.task not in ("asr", ALL):
             raise UserError(f"lm is for task=asr: task={self.task} has no words to decode")
-        if self.task == ALL and (self.data_dir is not None or self.labels is not None or self.groups):
-            raise UserError(
-                "task=all reads corpus_dir, and has no data_dir, labels or groups: columns are each task's own"
-            )
+        if self.task == ALL and (self.data_dir is not None or self.labels is not None):
+            raise UserError("task=all reads corpus_dir, and has no data_dir or labels: columns are each task's own")

@@ -50,12 +50,12 @@ def task_results(
     }
     heads = {
         encoder: [
-            {"lr": 0.001, "seed": seed, "layer_weights": list(layers)}
+            {"lr": 0.001, "seed": seed, "layer_weights": list(layers), "groups": {}}
             for seed, layers in enumerate((weights or {}).get(encoder, [[1.0]]))
         ]
         for encoder in scores
     }
-    given = {"corpus_dir": "corpora", "preset": "full", "steps": None, "batch_size": None, "labels": None, "groups": []}
+    given = {"corpus_dir": "corpora", "preset": "full", "steps": None, "batch_size": None, "labels": None}
     test = OFFICIAL_TEST.get(name, 100)
     return {
         "benchmark": "superb",

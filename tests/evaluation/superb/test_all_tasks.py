@@ -148,7 +148,10 @@ def test_check_reads_a_lexicon_and_csv(
         (["task=ks"], "give either data_dir"),
         (["task=ks", "corpus_dir=ROOT", "data_dir=ROOT"], "give either data_dir"),
         (["task=all", "data_dir=ROOT"], "task=all reads corpus_dir"),
-        (["task=all", "corpus_dir=ROOT", "groups=[gender]"], "task=all reads corpus_dir"),
+        (
+            ["task=all", "corpus_dir=ROOT", "groups=[gender]"],
+            "no corpus that is there has a column 'gender'",
+        ),
         (["task=ks", "corpus_dir=ROOT", "lexicon=a.txt"], "lexicon is for task=pr"),
         (["task=ks", "corpus_dir=ROOT", "labels=[colour]"], "train has no column 'colour'"),
     ],

@@ -14,10 +14,11 @@ import pytest
 from speechssl.errors import UserError
 from speechssl.evaluation.superb.corpora import CORPORA, libri2mix
 from speechssl.evaluation.superb.corpora.layout import Parts
-from speechssl.evaluation.superb.data import Row
+from speechssl.evaluation.superb.data import FIXED, Row
 from speechssl.evaluation.superb.problems.mixtures import mixtures_of
 from speechssl.evaluation.superb.reading import columns_of, read_data
 from speechssl.evaluation.superb.settings import SuperbSettings
+from speechssl.evaluation.superb.tasks import ALL_TASKS
 from speechssl.s3prl_patches import guarded_s3prl
 from tests.evaluation.superb.fake_corpora import (
     LEXICON,
@@ -75,6 +76,31 @@ def theirs(points: Mapping, name: str) -> dict[str, str]:
 
 def their_paths(points: Mapping, name: str = "wav_path") -> dict[str, Path]:
     return {key: Path(point[name]).resolve() for key, point in points.items()}
+
+
+@pytest.mark.parametrize(
+    ("task", "write"),
+    [
+        ("asr", write_librispeech),
+        ("ks", write_speech_commands),
+        ("sid", write_voxceleb1),
+        ("asv", write_trials),
+        ("sd", write_libri2mix),
+        ("ss", write_libri2mix_sources),
+        ("ic", write_fluent),
+        ("sf", write_snips),
+        ("er", write_iemocap),
+        ("se", write_voicebank),
+        ("st", write_covost),
+        ("qbe", write_quesst14),
+    ],
+)
+def test_a_corpus_has_the_metadata_that_it_names(tmp_path: Path, task: str, write: Callable[[Path], object]):
+    corpus = CORPORA[task]
+    write(tmp_path / corpus.folders[0] if task != "ks" else tmp_path)
+    labels = {*(corpus.columns or ALL_TASKS[task].columns), *FIXED, "label", "fold", "transcription", "sentence"}
+    for rows in rows_of(task, tmp_path).values():
+        assert all(set(row) - labels == set(corpus.metadata) for row in rows)
 
 
 def test_librispeech_is_s3prl_s(tmp_path: Path):
@@ -172,6 +198,21 @@ def test_slots_are_s3prl_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert [row["id"] for row in parts["test"]] == ["Emma-snips-test-0"]
 
 
+def test_speakers_of_commands_are_described_where_the_table_is_there(tmp_path: Path):
+    root = write_fluent(tmp_path / "fluent_speech_commands_dataset")
+    assert rows_of("ic", tmp_path)["test"][0]["gender"] == ""
+    text(
+        root / "data" / "speaker_demographics.csv",
+        "speakerId,Self-reported fluency level ,First Language spoken,gender,ageRange",
+        "s1,native,English (Canada),male,22-40",
+        "s2,advanced,French,female,41-65",
+    )
+    parts = rows_of("ic", tmp_path)
+    known = [parts["test"][0][name] for name in ("gender", "age", "fluency", "first_language")]
+    assert known == ["female", "41-65", "advanced", "French"]
+    assert parts["train"][0]["gender"] == "", "a speaker who is not in it"
+
+
 def test_a_word_without_a_slot_is_named(tmp_path: Path):
     root = write_snips(tmp_path)
     with open(root / "all.iob.snips.txt", "a", encoding="utf-8") as stream:
@@ -261,6 +302,19 @@ def test_noisy_speech_has_its_clean_speech_beside_it(tmp_path: Path):
     assert "_16k" in rows_of("se", tmp_path)["valid"][0]["clean"]
     (root / "clean_testset_wav").rename(root / "clean")
     with pytest.raises(UserError, match=r"clean_testset_wav_16k \(or clean_testset_wav\) is missing"):
+        rows_of("se", tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["", "logfiles"])
+def test_noise_of_the_logs(tmp_path: Path, folder: str):
+    root = write_voicebank(tmp_path / "VoiceBank-DEMAND")
+    assert column(rows_of("se", tmp_path)["test"], "snr") == {"p232_001": "", "p257_004": ""}
+    text(root / folder / "log_testset.txt", "p232_001 bus 17.5", "p257_004 cafe 2.5")
+    test = rows_of("se", tmp_path)["test"]
+    assert column(test, "noise") == {"p232_001": "bus", "p257_004": "cafe"}
+    assert column(test, "snr") == {"p232_001": "17.5", "p257_004": "2.5"}
+    text(root / folder / "log_testset.txt", "p232_001 bus 17.5", "p257_004")
+    with pytest.raises(UserError, match=r"log_testset\.txt line 2 is not `recording noise level`; get it again"):
         rows_of("se", tmp_path)
 
 

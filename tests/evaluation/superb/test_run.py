@@ -36,7 +36,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def keywords(task_dir: Path, out: Path, encoder_dir: Path) -> dict:
-    return superb("ks", task_dir, out, encoder_dir, "seeds=[1,2]", "groups=[gender]")
+    return superb("ks", task_dir, out, encoder_dir, "seeds=[1,2]")
 
 
 def test_filterbanks_tell_the_tones(keywords: dict):
@@ -94,7 +94,7 @@ def test_what_is_unusual_is_scored_and_told(tmp_path: Path, encoder_dir: Path, c
 
 
 def test_a_run_is_left_out_when_nothing_has_changed(keywords, task_dir, out, encoder_dir, capsys):
-    assert main(arguments("ks", task_dir, out, encoder_dir, "seeds=[1,2]", "groups=[gender]")) == 0
+    assert main(arguments("ks", task_dir, out, encoder_dir, "seeds=[1,2]")) == 0
     assert "done before and unchanged" in capsys.readouterr().out
 
 

@@ -85,4 +85,5 @@ ST = CorpusTask(
     ("CoVoST2", "covost2", "cv-corpus-4-2019-12-10/en", "en"),
     (Need(("clips",), _AUDIO_URL), _SENTENCES, _TRANSLATIONS),
     _rows,
+    metadata=("speaker", "gender", "age", "accent"),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from speechssl.data.corpora.listed import read_csv
@@ -12,19 +12,43 @@ from speechssl.evaluation.superb.data import Row
 _URL = "https://fluent.ai/fluent-speech-commands-a-dataset-for-spoken-language-understanding-research"
 _LABELS = ("action", "object", "location")
 _OTHERS = ("speakerId", "transcription")
+_DEMOGRAPHICS = "data/speaker_demographics.csv"
+_OF_SPEAKER = {
+    "gender": "gender",
+    "ageRange": "age",
+    "Self-reported fluency level": "fluency",
+    "First Language spoken": "first_language",
+}
+"""Its columns, and what they are called here."""
 _LISTS = {part: Need((f"data/{part}_data.csv",), _URL) for part in ("train", "valid", "test")}
 
 
 def _rows(place: Place) -> Parts:
-    """Return the official parts, as s3prl's `FluentSpeechCommands` reads them (not with pandas 2 and later)."""
-    return {part: list(_read(place.root, need.require(place.root))) for part, need in _LISTS.items()}
+    """Return the official parts, as s3prl's `FluentSpeechCommands` reads them (not with pandas 2 and later).
+
+    Rows also have `transcription`, `speaker`, and what `speaker_demographics.csv` says of the speaker.
+    """
+    speakers = _speakers(place.root)
+    return {part: list(_read(place.root, need.require(place.root), speakers)) for part, need in _LISTS.items()}
 
 
-def _read(root: Path, table: Path) -> Iterator[Row]:
+def _speakers(root: Path) -> dict[str, Row]:
+    """Return gender, age, fluency and first language of each speaker; of none where the table is not there."""
+    table = root / _DEMOGRAPHICS
+    if not table.is_file():
+        return {}
+    # The name of one column ends with a space.
+    rows = [{name.strip(): cell for name, cell in row.items()} for row in read_csv(table, ("speakerId",))]
+    return {row["speakerId"]: {name: row.get(theirs, "") for theirs, name in _OF_SPEAKER.items()} for row in rows}
+
+
+def _read(root: Path, table: Path, speakers: Mapping[str, Row]) -> Iterator[Row]:
+    unknown = dict.fromkeys(_OF_SPEAKER.values(), "")
     for row in read_csv(table, ("path", *_LABELS, *_OTHERS)):
         path = root / row["path"]
         labels = {name: row[name] for name in (*_LABELS, "transcription")}
-        yield {"id": path.stem, "path": str(path), **labels, "speaker": row["speakerId"]}
+        speaker = row["speakerId"]
+        yield {"id": path.stem, "path": str(path), **labels, "speaker": speaker, **speakers.get(speaker, unknown)}
 
 
 IC = CorpusTask(
@@ -33,4 +57,5 @@ IC = CorpusTask(
     (Need(("wavs",), _URL), *_LISTS.values()),
     _rows,
     _LABELS,
+    metadata=("speaker", *_OF_SPEAKER.values()),
 )

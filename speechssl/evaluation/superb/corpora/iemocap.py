@@ -30,4 +30,5 @@ ER = CorpusTask(
     ("IEMOCAP_full_release", "IEMOCAP"),
     tuple(Need((f"{session}/{folder}",), _URL) for session in _SESSIONS for folder in _FOLDERS),
     _rows,
+    metadata=("speaker", "gender", "act"),
 )

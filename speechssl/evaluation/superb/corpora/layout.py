@@ -71,6 +71,8 @@ class CorpusTask:
     """Reads its lists, all needs being there."""
     columns: tuple[str, ...] | None = None
     """Its label columns, where they are not those of the task."""
+    metadata: tuple[str, ...] = ()
+    """Columns of its rows that are no labels; empty where the corpus does not tell."""
     beside: Callable[[Place, Parts], Parts] | None = None
     """Reads what parts have beside their rows: trials, who speaks when, or matches of queries."""
     unsearched: Callable[[Place], Mapping[str, Unsearched]] | None = None

@@ -13,6 +13,7 @@ from speechssl.files import require_file
 from speechssl.s3prl_patches import guarded_s3prl
 
 _PARTS = {"train": "train-clean-100", "valid": "dev-clean", "test": "test-clean"}
+_METADATA = ("speaker", "gender")
 _LEXICONS = (
     "librispeech-lexicon-200k-g2p.txt",
     "librispeech-lexicon-allothers-g2p.txt",
@@ -43,7 +44,7 @@ def _pr_rows(place: Place) -> Parts:
 def _rows(root: Path, folder: str) -> Iterator[Row]:
     settings = CorpusSettings(name="librispeech", audio_dir=str(root), parts=[folder])
     for entry in open_corpus(settings).entries():
-        known = {name: entry.labels[name] for name in ("speaker", "gender")}
+        known = {name: entry.labels[name] for name in _METADATA}
         path = root / entry.path
         yield {"id": path.stem, "path": str(path), "transcription": entry.labels["text"], **known}
 
@@ -89,10 +90,11 @@ _AUDIO = tuple(Need((name,), f"https://www.openslr.org/12 ({name}.tar.gz)") for 
 _SPEAKERS = Need(("SPEAKERS.TXT",), "https://www.openslr.org/12 (in every archive)")
 _FOLDERS = ("LibriSpeech", "librispeech")
 
-ASR = CorpusTask("LibriSpeech", _FOLDERS, (*_AUDIO, _SPEAKERS), _asr_rows)
+ASR = CorpusTask("LibriSpeech", _FOLDERS, (*_AUDIO, _SPEAKERS), _asr_rows, metadata=_METADATA)
 PR = CorpusTask(
     "LibriSpeech with a lexicon",
     _FOLDERS,
     (*_AUDIO, _SPEAKERS, Need(_LEXICONS, f"{_LEXICON_URL}, or give lexicon=FILE", lexicon=True)),
     _pr_rows,
+    metadata=_METADATA,
 )

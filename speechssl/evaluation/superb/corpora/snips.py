@@ -83,4 +83,5 @@ SF = CorpusTask(
     ("audio_snips", "SNIPS", "snips"),
     (_LINES, *(Need((part,), _URL) for part in _VOICES)),
     _rows,
+    metadata=("speaker", "intent"),
 )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from speechssl.data.walk import walk_audio
+from speechssl.errors import UserError
 from speechssl.evaluation.superb.corpora.layout import CorpusTask, Need, Parts, Place
 from speechssl.evaluation.superb.data import Row
 
@@ -25,7 +26,7 @@ _CLEAN, _NOISY = (
 
 
 def _rows(place: Place) -> Parts:
-    """Return rows with `clean` and `speaker`, as s3prl divides them."""
+    """Return rows with `clean`, `speaker`, `noise` and `snr` (in dB, as the logs say), as s3prl divides them."""
     known = list(_recordings(place.root, "trainset_28spk"))
     return {
         "train": [row for row in known if row["speaker"] not in _VALID],
@@ -36,10 +37,29 @@ def _rows(place: Place) -> Parts:
 
 def _recordings(root: Path, part: str) -> Iterator[Row]:
     noisy, clean = (needs[part].require(root) for needs in (_NOISY, _CLEAN))
+    heard = _noises(root, part)
     for found in walk_audio(noisy):
         path = noisy / found.path
         speaker = path.stem.split("_")[0]
-        yield {"id": path.stem, "path": str(path), "clean": str(clean / found.path), "speaker": speaker}
+        noise, snr = heard.get(path.stem, ("", ""))
+        known = {"speaker": speaker, "noise": noise, "snr": snr}
+        yield {"id": path.stem, "path": str(path), "clean": str(clean / found.path), **known}
+
+
+def _noises(root: Path, part: str) -> dict[str, tuple[str, str]]:
+    """Return kind and level of the noise in each recording, of lines `p232_001 bus 17.5`; of none without the log."""
+    names = (f"log_{part}.txt", f"logfiles/log_{part}.txt")
+    log = next((root / name for name in names if (root / name).is_file()), None)
+    if log is None:
+        return {}
+    heard = {}
+    for number, line in enumerate(log.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            name, noise, snr = line.split()
+        except ValueError as error:
+            raise UserError(f"{log} line {number} is not `recording noise level`; get it again") from error
+        heard[name] = (noise, snr)
+    return heard
 
 
 SE = CorpusTask(
@@ -47,4 +67,5 @@ SE = CorpusTask(
     ("VoiceBank-DEMAND", "voicebank", "noisy-vctk-16k", "DS_10283_2791"),
     (*_NOISY.values(), *_CLEAN.values()),
     _rows,
+    metadata=("speaker", "noise", "snr"),
 )

@@ -101,5 +101,12 @@ def _listed(root: Path) -> Iterator[tuple[str, Row]]:
 
 _FOLDERS = ("VoxCeleb1", "Voxceleb1", "voxceleb1")
 
-SID = CorpusTask("VoxCeleb1", _FOLDERS, (_SPLIT, _AUDIO), _sid_rows)
-ASV = CorpusTask("VoxCeleb1 with trials", _FOLDERS, (_SPLIT, _TRIALS, _AUDIO), _asv_rows, beside=_asv_trials)
+SID = CorpusTask("VoxCeleb1", _FOLDERS, (_SPLIT, _AUDIO), _sid_rows, metadata=("gender",))
+ASV = CorpusTask(
+    "VoxCeleb1 with trials",
+    _FOLDERS,
+    (_SPLIT, _TRIALS, _AUDIO),
+    _asv_rows,
+    metadata=("gender",),
+    beside=_asv_trials,
+)

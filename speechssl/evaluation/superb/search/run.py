@@ -61,14 +61,16 @@ class TermSearch:
     Args:
         data: of the task.
         settings: of the command.
+        groups: columns of the test queries whose values have scores of their own.
     """
 
     protocol = (
         "frozen encoder; layer chosen on the validation part by the first score; the test part read once after that"
     )
 
-    def __init__(self, data: TaskData, settings: SuperbSettings) -> None:
+    def __init__(self, data: TaskData, settings: SuperbSettings, groups: Sequence[str]) -> None:
         self._settings = settings
+        self._groups = groups
         self._device = pick_device(settings.device)
         self._terms = {part: read_terms(data, part) for part in ("valid", "test")}
 
@@ -102,7 +104,7 @@ class TermSearch:
             threshold=threshold if math.isfinite(threshold) else None,
             valid={"mtwv": best, "atwv": best},
             test=_scores(test, found, range(len(test.queries)), threshold),
-            groups={column: _by_value(test, found, column, threshold) for column in self._settings.groups},
+            groups={column: _by_value(test, found, column, threshold) for column in self._groups},
             tried=[{"layer": layer, "mtwv": value} for layer, (value, _) in enumerate(values)],
             predictions=_pairs(test, found),
         )
