@@ -6,26 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from speechssl.evaluation.overview import TaskResults, encoder_names
+from speechssl.evaluation.superb.official import lacking
 from speechssl.evaluation.superb.published import PUBLISHED, SUMMED, Metric, superb_score
 
-_TEST_UTTERANCES = {
-    "pr": 2620,
-    "asr": 2620,
-    "ks": 3081,
-    "qbe": 2576,
-    "sid": 8251,
-    "asv": 4708,
-    "sd": 3000,
-    "ic": 3793,
-    "sf": 2800,
-    "er": 1085,
-    "se": 824,
-    "ss": 3000,
-}
-"""Of the official corpora; of the first fold of `er`, of the cleaned list of trials of `asv`; of `qbe` queries and
-documents."""
-_ENOUGH = 0.99
-"""Share of them that makes a corpus the official one: a few recordings may be lost."""
 _AS_PUBLISHED = {"preset": "full", "steps": None, "batch_size": None, "labels": None}
 """Settings of a run that trains as published; the learning rate may be chosen."""
 
@@ -35,8 +18,7 @@ def difference(results: TaskResults) -> str:
     settings, task = results["settings"], results["task"]
     if settings["corpus_dir"] is None:
         return "stand-in"
-    tested = sum(number for part, number in task["utterances"].items() if part.startswith("test"))
-    if tested < _ENOUGH * _TEST_UTTERANCES.get(task["name"], 0):
+    if any(lacking(task["name"], task["utterances"])):
         return "part of the corpus"
     if "steps" in task and any(settings[name] != value for name, value in _AS_PUBLISHED.items()):
         return "other training"

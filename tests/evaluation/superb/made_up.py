@@ -5,20 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from speechssl.evaluation.superb.published import PUBLISHED
+from speechssl.evaluation.superb.official import OFFICIAL
+from speechssl.evaluation.superb.published import PUBLISHED, SUMMED
 
-OFFICIAL_TEST = {
-    "pr": 2620,
-    "asr": 2620,
-    "ks": 3081,
-    "qbe": 2576,
-    "sid": 8251,
-    "asv": 4708,
-    "sd": 3000,
-    "ic": 3793,
-    "sf": 2800,
-    "er": 1085,
-}
 LOWER = ("per", "wer", "eer", "der")
 
 
@@ -56,7 +45,8 @@ def task_results(
         for encoder in scores
     }
     given = {"corpus_dir": "corpora", "preset": "full", "steps": None, "batch_size": None, "labels": None}
-    test = OFFICIAL_TEST.get(name, 100)
+    official = OFFICIAL.get(name, {("train",): 1000, ("valid",): 100, ("test",): 100})
+    utterances = {parts[0]: number for parts, number in official.items()}
     return {
         "benchmark": "superb",
         "protocol": "chosen on validation",
@@ -69,8 +59,8 @@ def task_results(
             "metrics": metrics,
             "units": {},
             "lower_is_better": metrics[0] in LOWER,
-            "utterances": {"train": 1000, "valid": 100, "test": test},
-            "seconds": {"train": 3600.0, "valid": 360.0, "test": 720.0},
+            "utterances": utterances,
+            "seconds": dict.fromkeys(utterances, 3600.0),
             "steps": 200_000,
             "batch_size": 32,
             "lr": [0.001, 0.0001],
@@ -90,6 +80,6 @@ def published_tasks(encoder: str, row: str, left_out: Sequence[str] = ()) -> lis
     """Results of an encoder that gives what is published of another one, in all ten tasks but some."""
     scores: dict[str, dict[str, float]] = {}
     for (task, metric), value in PUBLISHED[row].items():
-        if task in OFFICIAL_TEST and task not in left_out:
+        if (task, metric) in SUMMED and task not in left_out:
             scores.setdefault(task, {})[metric] = value
     return [task_results(task, {encoder: values}) for task, values in scores.items()]

@@ -208,6 +208,8 @@ def test_speakers_of_commands_are_described_where_the_table_is_there(tmp_path: P
         "s2,advanced,French,female,41-65",
     )
     parts = rows_of("ic", tmp_path)
+    place = CORPORA["ic"].place(str(root))
+    assert root / "data" / "speaker_demographics.csv" in CORPORA["ic"].files(place), "a run is done again for it"
     known = [parts["test"][0][name] for name in ("gender", "age", "fluency", "first_language")]
     assert known == ["female", "41-65", "advanced", "French"]
     assert parts["train"][0]["gender"] == "", "a speaker who is not in it"

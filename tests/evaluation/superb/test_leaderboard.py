@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from speechssl.evaluation.superb.leaderboard import difference, published_rows
+from speechssl.evaluation.superb.official import lacking
 from speechssl.evaluation.superb.overview import OVERVIEW
 from speechssl.evaluation.superb.published import PUBLISHED, SUMMED, superb_score
 from speechssl.evaluation.superb.tables import captions, overview_table, task_table
@@ -59,12 +60,34 @@ def test_what_makes_a_task_comparable(settings, expected):
     assert difference(task_results("ks", {"tiny": {"accuracy": 0.9}}, **settings)) == expected
 
 
-def test_a_part_of_the_corpus_is_not_the_corpus():
-    part = task_results("ks", {"tiny": {"accuracy": 0.9}})
-    part["task"]["utterances"]["test"] = 3060
-    assert difference(part) == "", "a few recordings may be lost"
-    part["task"]["utterances"]["test"] = 300
-    assert difference(part) == "part of the corpus" and not published_rows([part])
+@pytest.mark.parametrize(
+    ("task", "part", "few_lost", "many_lost"),
+    [
+        ("ks", "test", 3060, 300),
+        ("ks", "train", 51000, 5000),
+        ("sid", "valid", 6900, 690),
+        ("er", "train", 4440, 3000),
+        ("asv", "train", 148_000, 14_800),
+    ],
+)
+def test_a_part_of_the_corpus_is_not_the_corpus(task: str, part: str, few_lost: int, many_lost: int):
+    metric = "eer" if task == "asv" else "accuracy"
+    results = task_results(task, {"tiny": {metric: 0.9}})
+    results["task"]["utterances"][part] = few_lost
+    assert difference(results) == ""
+    results["task"]["utterances"][part] = many_lost
+    assert difference(results) == "part of the corpus" and not published_rows([results])
+
+
+def test_parts_that_are_drawn_count_together():
+    results = task_results("asv", {"tiny": {"eer": 0.1}})
+    results["task"]["utterances"] |= {"train": 140_000, "valid": 8_642}
+    assert difference(results) == ""
+
+
+def test_all_folds_count_together():
+    assert not list(lacking("er", {"folds": 5531}))
+    assert list(lacking("er", {"folds": 50})) == ["folds: 50 of the 5531 utterances of the official corpus"]
 
 
 def test_a_search_has_no_training_to_differ_in():

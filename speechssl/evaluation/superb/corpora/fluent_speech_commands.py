@@ -57,5 +57,6 @@ IC = CorpusTask(
     (Need(("wavs",), _URL), *_LISTS.values()),
     _rows,
     _LABELS,
+    optional=(_DEMOGRAPHICS,),
     metadata=("speaker", *_OF_SPEAKER.values()),
 )

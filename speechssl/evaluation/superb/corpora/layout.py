@@ -75,6 +75,8 @@ class CorpusTask:
     """Columns of its rows that are no labels; empty where the corpus does not tell."""
     beside: Callable[[Place, Parts], Parts] | None = None
     """Reads what parts have beside their rows: trials, who speaks when, or matches of queries."""
+    optional: tuple[str, ...] = ()
+    """Files that are read where they are there."""
     unsearched: Callable[[Place], Mapping[str, Unsearched]] | None = None
     """Counts what the official scoring has more of than each part of a search."""
 
@@ -119,5 +121,5 @@ class CorpusTask:
 
     def files(self, place: Place) -> list[Path]:
         """Return the lists and other single files that decide the rows."""
-        found = [need.find(place.root) for need in self.needs]
+        found = [need.find(place.root) for need in self.needs] + [place.root / name for name in self.optional]
         return [path for path in found if path is not None and path.is_file()] + [Path(name) for name in place.lexicon]

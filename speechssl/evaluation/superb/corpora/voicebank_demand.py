@@ -11,6 +11,7 @@ from speechssl.evaluation.superb.corpora.layout import CorpusTask, Need, Parts, 
 from speechssl.evaluation.superb.data import Row
 
 _URL = "https://datashare.ed.ac.uk/handle/10283/2791"
+_LOGS = ("log_{part}.txt", "logfiles/log_{part}.txt")
 _VALID = ("p226", "p287")
 """Speakers of the training set that s3prl holds out."""
 
@@ -48,8 +49,8 @@ def _recordings(root: Path, part: str) -> Iterator[Row]:
 
 def _noises(root: Path, part: str) -> dict[str, tuple[str, str]]:
     """Return kind and level of the noise in each recording, of lines `p232_001 bus 17.5`; of none without the log."""
-    names = (f"log_{part}.txt", f"logfiles/log_{part}.txt")
-    log = next((root / name for name in names if (root / name).is_file()), None)
+    logs = (root / name.format(part=part) for name in _LOGS)
+    log = next((file for file in logs if file.is_file()), None)
     if log is None:
         return {}
     heard = {}
@@ -67,5 +68,6 @@ SE = CorpusTask(
     ("VoiceBank-DEMAND", "voicebank", "noisy-vctk-16k", "DS_10283_2791"),
     (*_NOISY.values(), *_CLEAN.values()),
     _rows,
+    optional=tuple(name.format(part=part) for part in _NOISY for name in _LOGS),
     metadata=("speaker", "noise", "snr"),
 )

@@ -16,6 +16,7 @@ _URL = "https://www.robots.ox.ac.uk/~vgg/data/voxceleb/vox1.html"
 _SPLIT = Need(("iden_split.txt",), f"{_URL[: _URL.rindex('/')]}/meta/iden_split.txt")
 _AUDIO = Need(("wav", "dev/wav"), _URL)
 _TRIALS = Need(("veri_test2.txt", "voxceleb1_test_v2.txt", "veri_test.txt"), f"{_URL} (cleaned list of trial pairs)")
+_META = ("vox1_meta.csv",)
 _TEST_SPEAKERS = {f"id{number}" for number in range(10270, 10310)}
 _HELD_OUT = 40
 """Speakers of the validation part of ASV, as many as the test part has."""
@@ -101,12 +102,13 @@ def _listed(root: Path) -> Iterator[tuple[str, Row]]:
 
 _FOLDERS = ("VoxCeleb1", "Voxceleb1", "voxceleb1")
 
-SID = CorpusTask("VoxCeleb1", _FOLDERS, (_SPLIT, _AUDIO), _sid_rows, metadata=("gender",))
+SID = CorpusTask("VoxCeleb1", _FOLDERS, (_SPLIT, _AUDIO), _sid_rows, metadata=("gender",), optional=_META)
 ASV = CorpusTask(
     "VoxCeleb1 with trials",
     _FOLDERS,
     (_SPLIT, _TRIALS, _AUDIO),
     _asv_rows,
     metadata=("gender",),
+    optional=_META,
     beside=_asv_trials,
 )
