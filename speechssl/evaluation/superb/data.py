@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,6 +26,9 @@ from speechssl.files import changes, require_utf8
 PARTS = ("train", "valid", "test")
 FIXED = ("id", "path", "start", "end")
 """Columns that are no labels."""
+
+UNHEARD = 1 << 48
+"""Samples of an utterance whose audio was not looked at: more than any has."""
 
 Row = Mapping[str, str]
 """`id`, `path`, labels; optional `start` and `end` in seconds, and any others, which are groups to report on."""
@@ -154,6 +158,7 @@ def read_task(
     labelled: Sequence[str] = PARTS,
     beside: Beside | None = None,
     parts: Sequence[str] = PARTS,
+    sample: int | None = None,
 ) -> TaskData:
     """Read the csv files of a task, and the length of every audio file.
 
@@ -164,6 +169,7 @@ def read_task(
         labelled: parts that need them.
         beside: another table that the task reads.
         parts: of the task.
+        sample: audio files of each part that are looked at, see :func:`utterances_of`.
 
     Raises:
         UserError: a missing file, or what is wrong with its rows, see :func:`utterances_of`.
@@ -173,7 +179,7 @@ def read_task(
         names = ", ".join(file.name for file in csv_files(folder, beside, parts))
         raise UserError(f"data_dir={folder} does not exist; it needs {names}")
     utterances = {
-        file.stem: utterances_of(read_csv(file), columns if file.stem in labelled else ())
+        file.stem: utterances_of(read_csv(file), columns if file.stem in labelled else (), sample)
         for file in _part_files(folder, parts)
     }
     return TaskData(folder, utterances, beside=beside.read(folder) if beside else {})
@@ -194,8 +200,14 @@ def read_csv(file: Path) -> Table:
     return Table(str(file), file.parent, rows, "mend them or take their lines out", first_line=2)
 
 
-def utterances_of(table: Table, columns: Sequence[str]) -> list[Utterance]:
+def utterances_of(table: Table, columns: Sequence[str], sample: int | None = None) -> list[Utterance]:
     """Return the utterances of a part; the length of every audio file is read.
+
+    Args:
+        table: its rows.
+        columns: labels that it needs, none of them empty.
+        sample: audio files that are looked at, spread evenly over the rows; the others must be there, and have
+            `UNHEARD` samples. None: all.
 
     Raises:
         UserError: a missing column, an id that is there twice, an empty label, or audio that is missing, broken, cut
@@ -206,8 +218,11 @@ def utterances_of(table: Table, columns: Sequence[str]) -> list[Utterance]:
         if column not in known:
             raise UserError(f"{table.name} has no column '{column}'{nearest(column, known)} (has: {', '.join(known)})")
     require_none_bad(table.name, _bad_rows(table, columns), table.advice)
+    count = len(table.rows)
+    heard = set(range(count) if sample is None else np.linspace(0, count - 1, min(sample, count)).round().tolist())
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        found = list(pool.map(lambda row: _utterance(table.folder, row), table.rows))
+        read = pool.map(lambda number: _utterance(table.folder, table.rows[number], number in heard), range(count))
+        found = list(read)
     require_none_bad(table.name, [item for item in found if isinstance(item, str)], table.advice)
     return [item for item in found if isinstance(item, Utterance)]
 
@@ -228,10 +243,13 @@ def _bad_rows(table: Table, columns: Sequence[str]) -> list[str]:
     return bad
 
 
-def _utterance(folder: Path, row: Row) -> Utterance | str:
-    """Return one row's utterance, or what is wrong with it."""
+def _utterance(folder: Path, row: Row, heard: bool) -> Utterance | str:
+    """Return one row's utterance, or what is wrong with it; its audio is looked at where it is `heard`."""
     audio = folder / Path(row["path"]).expanduser()
     labels = {column: (cell or "").strip() for column, cell in row.items() if column and column not in FIXED}
+    if not heard:
+        there = audio.is_file()
+        return Utterance(row["id"], audio, UNHEARD, labels) if there else f"{row['id']} ({audio}): no such file"
     try:
         header = read_header(audio)
         first, last = (_sample(row.get(name), default) for name, default in (("start", 0), ("end", header.samples)))

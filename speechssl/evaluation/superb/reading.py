@@ -54,8 +54,12 @@ def _all_rows(settings: SuperbSettings) -> Iterator[tuple[Path, Row]]:
     yield from ((place.root, row) for rows in corpus.rows(place).values() for row in rows)
 
 
-def read_data(settings: SuperbSettings) -> list[TaskData]:
+def read_data(settings: SuperbSettings, sample: int | None = None) -> list[TaskData]:
     """Read the utterances of one task: one division, or in folds one for each.
+
+    Args:
+        settings: of the command.
+        sample: audio files of each part that are looked at, see :func:`utterances_of`. None: all.
 
     Raises:
         UserError: something of the corpus is missing, or what is wrong with its rows or those of csv.
@@ -65,16 +69,18 @@ def read_data(settings: SuperbSettings) -> list[TaskData]:
         folds = _folds(settings)
         if folds:
             data = TaskData(Path(settings.data_dir), {})
-            return divide(data, utterances_of(read_csv(folds), [*columns, COLUMN]))
-        return [read_task(settings.data_dir, columns, task.labelled, task.beside, parts_of(settings.task))]
+            return divide(data, utterances_of(read_csv(folds), [*columns, COLUMN], sample))
+        return [read_task(settings.data_dir, columns, task.labelled, task.beside, parts_of(settings.task), sample)]
     corpus, place = corpus_of(settings)
     corpus.require(settings.task, place)
     data = TaskData(place.root, {}, corpus.title)
     rows = corpus.rows(place)
     tables = {part: _table(data, part, of_part) for part, of_part in rows.items()}
     if FOLDS in tables:
-        return divide(data, utterances_of(tables[FOLDS], [*columns, COLUMN]))
-    parts = {part: utterances_of(table, columns if part in task.labelled else ()) for part, table in tables.items()}
+        return divide(data, utterances_of(tables[FOLDS], [*columns, COLUMN], sample))
+    parts = {
+        part: utterances_of(table, columns if part in task.labelled else (), sample) for part, table in tables.items()
+    }
     beside = {part: _lines(data, part, cells) for part, cells in corpus.read_beside(place, rows).items()}
     unsearched = corpus.unsearched(place) if corpus.unsearched else {}
     return [replace(data, parts=parts, beside=beside, unsearched=unsearched)]

@@ -75,6 +75,16 @@ def superb_outputs(settings: SuperbSettings) -> Iterable[Path]:
     return [out / settings.task / "results.json", *(out / f"results.{ending}" for ending in ("json", "md", "tex"))]
 
 
+def problem_of(settings: SuperbSettings, data: TaskData) -> Problem:
+    """Return the task on its data.
+
+    Raises:
+        UserError: the task cannot be made of its labels, e.g. training lacks one of them.
+    """
+    options = {"lm": settings.lm_file} if settings.lm_file else {}
+    return TASKS[settings.task].problem(data, columns_of(settings), **options)
+
+
 def plan_of(settings: SuperbSettings, seed: int) -> Plan:
     """Return how heads of a seed are trained; the learning rate is still to be chosen."""
     task = TASKS[settings.task]
@@ -116,8 +126,7 @@ def _evaluate_search(settings: SuperbSettings, divisions: Sequence[TaskData]) ->
 def _evaluate_heads(settings: SuperbSettings, divisions: Sequence[TaskData]) -> SuperbResults:
     """Train and score heads on the hidden states of all encoders."""
     groups = groups_of(settings, divisions[0], "test")
-    options = {"lm": settings.lm_file} if settings.lm_file else {}
-    problems = [TASKS[settings.task].problem(data, columns_of(settings), **options) for data in divisions]
+    problems = [problem_of(settings, data) for data in divisions]
     plans = [plan_of(settings, seed) for seed in settings.seeds]
     results = SuperbResults(settings, divisions, PROTOCOL, _facts(settings, problems[0], plans[0]))
     for rival in _rivals(settings):

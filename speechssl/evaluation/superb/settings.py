@@ -43,7 +43,7 @@ class SuperbSettings:
     """`asr`: an n-gram language model of words, `FILE.arpa` or `FILE.arpa.gz`. The test part is then also decoded with
     it (`wer_lm`)."""
     check: bool = False
-    """Only say what is found of the data, what is missing, and where to get it."""
+    """Only say what is found of the data, what is missing and where to get it, and what is wrong."""
     out_dir: str = ""
     """Folder of the results: `<task>/results.json` has every number, `results.md` the table of all tasks in it."""
     encoders: Any = None

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from speechssl.cli.app import main
+from speechssl.evaluation.superb import check as superb_check
+from speechssl.evaluation.superb.corpora import CORPORA
+from speechssl.evaluation.superb.remarks import KINDS
+from tests.evaluation.superb.conftest import write_csv, write_task
 from tests.evaluation.superb.fake_corpora import (
     LEXICON,
+    audio,
     text,
     write_fluent,
     write_iemocap,
@@ -17,6 +26,7 @@ from tests.evaluation.superb.fake_corpora import (
     write_librispeech,
     write_speech_commands,
     write_trials,
+    write_voicebank,
 )
 
 FAST = ["steps=4", "batch_size=4", "lr=[1e-2]", "baselines=[fbank]"]
@@ -35,6 +45,10 @@ def corpora(tmp_path: Path) -> Path:
 def superb(task: str, root: Path, out: Path, *settings: str) -> int:
     given = [f"task={task}", f"corpus_dir={root}", f"out_dir={out}", "encoders={}", f"cache_dir={out.parent / 'cache'}"]
     return main(["evaluate", "benchmark=superb", *given, *FAST, *settings])
+
+
+def check_csv(task: str, folder: Path) -> int:
+    return main(["evaluate", "benchmark=superb", f"task={task}", f"data_dir={folder}", "check=true"])
 
 
 def check(root: Path, task: str = "all", *settings: str) -> int:
@@ -132,11 +146,78 @@ def test_check_reads_a_lexicon_and_csv(
     assert check(corpora, "all", f"lexicon={tmp_path / 'lexicon.txt'}") == 0
     assert "found    LibriSpeech with a lexicon" in capsys.readouterr().out
     text(tmp_path / "lexicon.txt", *LEXICON[:3])
-    assert check(corpora, "pr", f"lexicon=[{tmp_path / 'lexicon.txt'}]") == 0
+    assert check(corpora, "pr", f"lexicon=[{tmp_path / 'lexicon.txt'}]") == 1
     assert "  wrong    2 words have no pronunciation" in capsys.readouterr().out
-    for folder, line in ((task_dir, "train 24, valid 9, test 9 utterances"), (tmp_path, "train.csv: yours to write")):
-        assert main(["evaluate", "benchmark=superb", "task=ks", f"data_dir={folder}", "check=true"]) == 0
-        assert line in capsys.readouterr().out
+    assert check_csv("ks", task_dir) == 0
+    assert "train 24, valid 9, test 9 utterances" in capsys.readouterr().out
+    assert check_csv("ks", tmp_path) == 1
+    assert "train.csv: yours to write" in capsys.readouterr().out
+
+
+def test_check_finds_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert check(tmp_path) == 1
+    told = capsys.readouterr()
+    assert "task=all cannot be evaluated: what is missing or wrong is said above" in told.err
+    assert told.out.count("  missing  ") == len(CORPORA)
+
+
+@pytest.mark.parametrize(
+    ("task", "change", "message"),
+    [
+        ("asr", {"transcription": " "}, r"1 bad lines: line 6 \(id test4, test-4\.wav\) has no transcription"),
+        ("asr", {"transcription": "ad"}, r"1 utterances have something in their transcription .*test-4\.wav \('ad'\)"),
+        ("ic", {"label": "d"}, r"1 utterances have a label that none of training has: .*test-4\.wav \('d'\)"),
+        ("sf", {"iob": "O"}, r"1 utterances with wrong labels: .*test-4\.wav .*has 2 words and 1 slots"),
+        ("ks", {"path": "gone.wav"}, r"1 bad lines: test4 \(.*gone\.wav\): no such file"),
+        ("ks", {"path": "junk.wav"}, r"1 bad lines: test4 \(.*junk\.wav\): cannot be decoded"),
+        ("ks", {"path": "cut.wav"}, r"1 bad lines: test4 \(.*cut\.wav\): cut off: "),
+        ("ks", {"path": "cut.flac"}, r"cut\.flac \(utterance test4\).*repair it or take its line out"),
+    ],
+)
+def test_check_says_what_a_run_would_stop_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], task: str, change: dict[str, str], message: str
+):
+    folder = write_task(tmp_path)
+    (folder / "junk.wav").write_bytes(b"RIFF" + bytes(40))
+    for name in ("cut.wav", "cut.flac"):
+        audio(folder / name, 400_000)
+        (folder / name).write_bytes((folder / name).read_bytes()[:200_000])
+    assert check_csv(task, folder) == 0
+    with open(folder / "test.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    rows[4].update(change)
+    write_csv(folder / "test.csv", rows)
+    capsys.readouterr()
+    assert check_csv(task, folder) == 1
+    assert re.search(rf"\n  wrong    .*{message}", capsys.readouterr().out)
+
+
+def test_check_hears_a_sample_of_long_lists(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(superb_check, "_SAMPLE", 3)
+    folder = write_task(tmp_path)
+    for number in (4, 5):
+        soundfile.write(folder / f"test-{number}.wav", np.zeros((4000, 2)), 16000)
+    assert check_csv("ks", folder) == 0
+    told = capsys.readouterr().out
+    assert "  heard    audio of train 3, valid 3, test 3 utterances\n" in told
+    lines = [line for line in told.splitlines() if line.startswith("  unusual  ")]
+    expected = [
+        f"  unusual  test: 1 utterances {KINDS[kind]}: {folder / 'test-4.wav'}" for kind in ("channels", "silent")
+    ]
+    assert lines == expected, "the fifth of nine is one of three"
+
+
+def test_check_says_what_scores_will_lack(corpora: Path, capsys: pytest.CaptureFixture[str], monkeypatch):
+    monkeypatch.setattr(superb_check, "has_pesq", lambda: False)
+    write_librispeech(corpora / "LibriSpeech")
+    write_voicebank(corpora / "VoiceBank-DEMAND")
+    assert check(corpora) == 0
+    told = capsys.readouterr().out
+    assert "  few      train: 4 of the 28539 utterances of the official corpus" in told
+    assert "  without  a language model (lm=FILE), so no wer_lm: SUPERB's is 4-gram.arpa.gz" in told
+    assert "  without  PESQ, so stoi chooses: pip install 'speechssl[pesq]'" in told
 
 
 @pytest.mark.parametrize(

@@ -346,7 +346,7 @@ def test_without_pesq_the_results_say_so(folders: dict[str, Path], tmp_path, enc
 def test_check_finds_lost_sources(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     lost = write_voicebank(tmp_path) / "clean_trainset_28spk_wav" / "p287_005.wav"
     lost.unlink()
-    assert main(["evaluate", "benchmark=superb", "task=se", f"corpus_dir={tmp_path}", "check=true"]) == 0
+    assert main(["evaluate", "benchmark=superb", "task=se", f"corpus_dir={tmp_path}", "check=true"]) == 1
     told = capsys.readouterr().out
     assert f"found    VoiceBank-DEMAND in {tmp_path}: train 2, valid 2, test 2 utterances" in told
     assert f"missing  1 recordings of valid, the first is {lost}" in told
