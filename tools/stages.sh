@@ -1,8 +1,9 @@
 # shellcheck shell=bash disable=SC2154 # the options are the recipe's
 # What every recipe's run.sh shares: options, set-up, which stages run, where output goes, what a failure shows.
 # Sourced with the recipe's arguments, after the defaults of its options. A recipe has the options exp, config,
-# seeds, stage and stop_stage, and may have method, ngpu, audio_dir, corpus_root, timit and metadata. The work is done
-# from the project's root; a folder that the user names is relative to where the user is.
+# seeds, stage and stop_stage, and may have method, ngpu, audio_dir, corpus_root, timit, metadata and tasks. The work is
+# done from the project's root; a folder or file that the user names is relative to where the user is. A default of
+# exp is relative to the project's root; where the recipe gives none, it is exp/ and the name of the audio or recipe.
 #
 # Overrides of a command come from three places, the later winning: conf/default.conf beside run.sh, the words that
 # run.sh gives, and --config FILE. A .conf file has one `COMMAND key=value` a line; # starts a comment.
@@ -11,6 +12,8 @@ recipe_command=$(printf '%q ' bash "$0" "$@")
 started_in=$PWD
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 recipe=$(realpath --relative-to="$root" "$(dirname "$0")")
+default_exp=$exp
+exp=
 # shellcheck source=tools/parse_options.sh
 source "$root/tools/parse_options.sh" "$@"
 
@@ -19,16 +22,17 @@ stages_fail() {
   exit 2
 }
 
-for name in audio_dir corpus_root timit metadata config; do
+for name in audio_dir corpus_root timit metadata tasks config; do
   [ -n "${!name:-}" ] || continue
   case $name in
-    metadata | config) [ -f "${!name}" ] || stages_fail "--$name ${!name} is no file" ;;
+    metadata | tasks | config) [ -f "${!name}" ] || stages_fail "--$name ${!name} is no file" ;;
     *) [ -d "${!name}" ] || stages_fail "--${name//_/-} ${!name} is no folder" ;;
   esac
   printf -v "$name" %s "$(realpath --relative-base="$root" "${!name}")"
 done
 if [ -z "$exp" ]; then
-  exp=$root/exp/$(basename "${audio_dir:-$(dirname "$recipe")}" | tr -c 'A-Za-z0-9._\n-' _)
+  named=exp/$(basename "${audio_dir:-$(dirname "$recipe")}" | tr -c 'A-Za-z0-9._\n-' _)
+  exp=$root/${default_exp:-$named}
 fi
 exp=$(realpath -m --relative-base="$root" "$exp")
 [[ $exp =~ ^[A-Za-z0-9._/@+-]+$ ]] || stages_fail "--exp $exp: use only letters, digits and . _ - + @ in its name"

@@ -299,6 +299,24 @@ def test_own_audio_is_found_from_where_the_user_is(checkout: Any, tmp_path: Path
     assert settings.out == "exp/My__Own___Audio___2____x_/data/folder"
 
 
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_default_folder_is_below_the_project_from_anywhere(recipe: str, checkout: Any, tmp_path: Path) -> None:
+    documented = re.search(r"^#   --exp DIR .*\(default (\S+?)[,)]", script(recipe), flags=re.MULTILINE)
+    assert documented is not None
+    done = checkout.run(recipe, "--stage", "9", "--stop-stage", "8", cwd=tmp_path)
+    assert "--stage 9 is after" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["project"]
+    assert (checkout.folder / documented[1] / "log").is_dir()
+
+
+def test_a_file_of_tasks_is_found_from_where_the_user_is(checkout: Any, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("one  corpus=folder corpus.audio_dir=. task.name=one\n")
+    done = checkout.run(OBJECTIVES, "--tasks", "mine.txt", "--stop-stage", "1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "out=exp/objectives/data/one" in checkout.calls[-1]
+    assert "--tasks gone.txt is no file" in checkout.run(OBJECTIVES, "--tasks", "gone.txt").stderr
+
+
 def test_phone_times_of_own_audio_are_probed(checkout: Any, tmp_path: Path) -> None:
     data = tmp_path / "exp" / "data" / "folder"
     data.mkdir(parents=True)

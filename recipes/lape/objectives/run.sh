@@ -41,7 +41,6 @@ ngpu=1
 source "$(dirname "${BASH_SOURCE[0]}")/../../../tools/stages.sh" "$@"
 
 tasks=${tasks:-$recipe/conf/tasks.txt}
-[ -f "$tasks" ] || stages_fail "--tasks $tasks is no file"
 [[ ,$objectives, == *,$teacher,* ]] || stages_fail "--teacher $teacher is not one of --objectives $objectives"
 unlabelled=$exp/data/unlabelled
 names=$(sed 's/[[:space:]]*#.*//; /^$/d; s/[[:space:]].*//' "$tasks")
