@@ -24,17 +24,28 @@ exp=exp/superb
 config=
 stage=1
 stop_stage=2
+readonly needs="1:corpus_root 2:corpus_root 2:encoders"
 # shellcheck source=tools/stages.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../../tools/stages.sh" "$@"
 
 superb=(benchmark=superb "task=$task" "corpus_dir=$corpus_root")
+chosen=("encoders={$encoders}" "out_dir=$exp")
+if [ "$task" != qbe ]; then
+  chosen+=("seeds=[$(seq -s, 1 "$seeds")]")
+elif [ -n "$config" ]; then
+  # A file for all tasks has settings of training, which qbe refuses.
+  training='^evaluate[[:space:]]+(labels|preset|steps|check_every|batch_size|lr|seeds)='
+  echo "qbe trains nothing, left out of --config $config: $(grep -E "$training" "$config" | tr -s ' \n' ' ')"
+  grep -vE "$training" "$config" >"$exp/qbe.conf" || true # nothing may be left
+  config=$exp/qbe.conf
+fi
 
 if stage 1 check "$corpus_root" "nothing"; then
   command_run evaluate "${superb[@]}" check=true
 fi
 
 if stage 2 evaluate "$corpus_root" "$exp/results.md"; then
-  command_run evaluate "${superb[@]}" "encoders={$encoders}" "seeds=[$(seq -s, 1 "$seeds")]" "out_dir=$exp"
+  command_run evaluate "${superb[@]}" "${chosen[@]}"
 fi
 
 finish

@@ -107,7 +107,10 @@ def contestants(encoders: Any, baselines: Sequence[str], fbank_rate: float | Non
         if name == FBANK:
             found.append(Contestant(name, name, frame_rate=fbank_rate, tunable=False))
         elif first is None:
-            raise UserError("the baseline random takes the configuration of a trained encoder; set baselines=[fbank]")
+            raise UserError(
+                "name an encoder, e.g. encoders='{hubert: exp/hubert-seed1}', or set baselines=[fbank]: the baseline "
+                "random takes the configuration of a trained one"
+            )
         elif not trained[first].own:
             raise UserError(
                 f"the baseline random takes the configuration of the first encoder, and {first} has none of ours: name "

@@ -108,7 +108,7 @@ def test_a_test_folder_is_tested_on_and_the_table_is_printed(
     [
         (["encoders={hubert: nowhere}"], "nowhere does not exist"),
         (["encoders=nowhere"], "encoders must name its encoders"),
-        (["encoders={}"], "the baseline random takes the configuration of a trained encoder"),
+        (["encoders={}"], "name an encoder, e.g. encoders='{hubert: exp/hubert-seed1}', or set baselines=[fbank]: "),
         (["encoders={}", "baselines=[fbnk]"], "no 'fbnk'; did you mean 'fbank'?"),
         (
             ["encoders={}", "baselines=[fbank]", "probe.columns=[langage]"],

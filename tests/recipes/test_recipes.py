@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from speechssl.cli.configuration import compose_config, load_settings
+from speechssl.evaluation.superb.settings import _UNTRAINED
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted(path.parent.relative_to(ROOT / "recipes").as_posix() for path in (ROOT / "recipes").rglob("run.sh"))
@@ -206,10 +207,49 @@ def test_superb_says_what_is_there_before_it_evaluates(checkout: Any) -> None:
     assert "encoders={one: a, two: [b, c]}" in second and "seeds=[1,2]" in second
 
 
+def test_superb_leaves_out_what_a_search_does_not_take(checkout: Any, tmp_path: Path) -> None:
+    given = {
+        "labels": "[a]",
+        "preset": "quick",
+        "steps": "9",
+        "check_every": "3",
+        "batch_size": "2",
+        "lr": "[1]",
+        "seeds": "[3]",
+    }
+    assert set(given) == set(_UNTRAINED)
+    conf = tmp_path / "mine.conf"
+    conf.write_text("".join(f"evaluate  {name}={value}\n" for name, value in given.items()) + "evaluate cache_gb=3\n")
+    options = ("--corpus-root", ".", "--encoders", "one: a", "--seeds", "2", "--config", str(conf))
+    done = checkout.run("superb", *options, "--task", "qbe")
+    assert done.returncode == 0, done.stderr
+    for _, name, *words in checkout.calls:
+        assert load_settings(command_named(name), words).cache_gb == 3
+    assert f"qbe trains nothing, left out of --config {conf}: evaluate labels=[a] evaluate preset=quick " in done.stdout
+    checkout.run("superb", *options, "--task", "ks")
+    assert {"preset=quick", "steps=9", "seeds=[3]"} <= set(checkout.calls[1])
+
+
+@pytest.mark.parametrize(
+    ("options", "needed"),
+    [
+        ((), "--corpus-root is needed by stage 1"),
+        (("--stage", "2", "--encoders", "one: a"), "--corpus-root is needed by stage 2"),
+        (("--corpus-root", "."), "--encoders is needed by stage 2"),
+        (("--corpus-root", ".", "--stop-stage", "1"), ""),
+    ],
+)
+def test_superb_says_at_once_what_is_needed(checkout: Any, options: tuple[str, ...], needed: str) -> None:
+    done = checkout.run("superb", *options)
+    assert done.returncode == (2 if needed else 0)
+    assert needed in done.stderr and ("setup: ready" in done.stdout) == (not needed)
+
+
 @pytest.mark.parametrize("conf", CONFS)
 def test_every_configuration_of_a_recipe_composes(conf: str, checkout: Any) -> None:
     recipe = conf.removeprefix("recipes/").split("/conf/")[0]
-    assert checkout.run(recipe, "--config", conf).returncode == 0
+    needed = ("--corpus-root", ".", "--encoders", "one: a") if recipe == "superb" else ()
+    assert checkout.run(recipe, "--config", conf, *needed).returncode == 0
     given = [line.split("#")[0].split() for line in (ROOT / conf).read_text().splitlines()]
     for name, override in filter(None, given):
         calls = [call for call in checkout.calls if call[1] == name]
