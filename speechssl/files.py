@@ -88,6 +88,11 @@ def require_file(path: str | Path, made_by: str = "") -> Path:
     return path
 
 
+def as_name(text: str) -> str:
+    """Return the text as a part of the name of one file or folder."""
+    return re.sub(r"[^\w.-]+", "_", text)
+
+
 def checksum(path: str | Path) -> str:
     """Return the SHA-256 of a file's content, in hexadecimal."""
     digest = hashlib.sha256()

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 
 from speechssl.errors import UserError, nearest
-from speechssl.files import checksum, read_json, require_file, whole_file, write_json, write_text
+from speechssl.files import as_name, checksum, read_json, require_file, whole_file, write_json, write_text
 
 
 def test_a_new_file_has_its_text_and_the_usual_permissions(tmp_path: Path) -> None:
@@ -117,3 +117,7 @@ def test_checksum_agrees_with_sha256sum(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("typed", "hint"), [("pretain", "; did you mean 'pretrain'?"), ("zzz", "")])
 def test_the_nearest_name_is_offered_only_where_one_is_near(typed: str, hint: str) -> None:
     assert nearest(typed, ["pretrain", "report"]) == hint
+
+
+def test_a_name_is_one_part_of_a_path():
+    assert as_name("HuBERT Base/2, größer") == "HuBERT_Base_2_größer" and as_name("a-1.2_b") == "a-1.2_b"

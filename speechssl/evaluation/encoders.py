@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ import torch
 from speechssl.errors import UserError, nearest
 from speechssl.evaluation.baselines import FilterbankEncoder
 from speechssl.evaluation.sources import is_own, load_source, source_files
+from speechssl.files import as_name
 from speechssl.models.clip_encoder import ClipEncoder
 from speechssl.models.encoder import Encoder
 from speechssl.models.hubert import HubertEncoder
@@ -85,7 +86,7 @@ def contestants(encoders: Any, baselines: Sequence[str], fbank_rate: float | Non
 
     Raises:
         UserError: a source without an encoder, `random` without a trained encoder of ours in the first place, or
-            settings of another form.
+            settings of another form, or two rows that are one name for files.
     """
     if not isinstance(encoders, Mapping):
         raise UserError(
@@ -93,6 +94,7 @@ def contestants(encoders: Any, baselines: Sequence[str], fbank_rate: float | Non
             """one with signs such as = or & in double quotes: '{hubert: "s3prl:hubert_local?ckpt=model.pt"}'"""
         )
     rows = {str(name): _sources(str(name), value) for name, value in encoders.items()}
+    _require_own_files(rows)
     trained = _look_at(rows)
     first = next(iter(trained), None)
     if fbank_rate is None:
@@ -123,6 +125,15 @@ def contestants(encoders: Any, baselines: Sequence[str], fbank_rate: float | Non
     if not found:
         raise UserError("nothing to evaluate: name an encoder, e.g. encoders='{hubert: exp/hubert-seed1}'")
     return found
+
+
+def _require_own_files(rows: Iterable[str]) -> None:
+    """Raise a `UserError` where files that are named by two rows would have one name."""
+    names: dict[str, str] = {}
+    for row in rows:
+        other = names.setdefault(as_name(row), row)
+        if other != row:
+            raise UserError(f"encoders: '{other}' and '{row}' are one name for files; give one of them another")
 
 
 class _Facts(NamedTuple):

@@ -313,3 +313,8 @@ def test_an_encoder_is_looked_at_again_only_where_a_file_of_it_changes(
     save_encoder(tmp_path / "encoder", hubert())
     contestants({"one": str(tmp_path)}, ["fbank"])
     assert loaded == [str(tmp_path)] * 2
+
+
+def test_two_rows_are_not_one_name_for_files() -> None:
+    with pytest.raises(UserError, match="'a b' and 'a/b' are one name for files; give one of them another"):
+        contestants({"a b": "nowhere", "a/b": "nowhere"}, [])

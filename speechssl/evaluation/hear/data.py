@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from speechssl.audio import SAMPLE_RATE, AudioError, audio_length
+from speechssl.data.manifest import leaves_root
 from speechssl.errors import UserError
 from speechssl.evaluation.hear.events import Event
 from speechssl.evaluation.hear.folders import METADATA
@@ -108,6 +109,8 @@ def read_metadata(folder: Path) -> Metadata:
     _require(not unknown, file, f"has the scores {', '.join(unknown)} in evaluation (known: {', '.join(known)})")
     splits = ["train", "valid", "test"] if mode == "trainvaltest" else sorted(set(_texts(found, "splits", file)))
     _require(mode == "trainvaltest" or len(splits) >= MIN_FOLDS, file, f"has fewer than {MIN_FOLDS} folds in splits")
+    outside = [split for split in splits if leaves_root(split)]
+    _require(not outside, file, f"has the fold {', '.join(outside)} in splits, which is outside of its folder")
     special = found.get("evaluation_params") or {}
     grid = special.get("task_specific_param_grid") or {}
     training = {name: int(grid[name][0]) for name in ("max_epochs", "check_val_every_n_epoch") if name in grid}
@@ -203,6 +206,8 @@ def _listed(metadata: Metadata, split: str) -> dict[str, Any]:
     file = _list_file(metadata, split)
     found = read_json(file)
     _require(isinstance(found, dict) and bool(found), file, "names no recording")
+    for name in found:
+        _require(not leaves_root(name), file, f"names the recording '{name}', which is outside of its folder")
     return dict(found)
 
 

@@ -15,7 +15,6 @@ import contextlib
 import hashlib
 import logging
 import os
-import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -37,7 +36,7 @@ from speechssl.evaluation.lape.scores import PartScore, Score
 from speechssl.evaluation.lape.settings import LapeSettings, Protocol
 from speechssl.evaluation.lape.splits import Division, Rows, labelled_rows
 from speechssl.evaluation.lape.tuning_data import COLUMN, write_data
-from speechssl.files import read_json
+from speechssl.files import as_name, read_json
 from speechssl.models.clip_encoder import ClipEncoder
 from speechssl.models.device import pick_device
 from speechssl.models.hubert import HubertEncoder
@@ -90,7 +89,7 @@ class Tuning:
     @property
     def folder(self) -> Path:
         """Where data and runs are."""
-        return self.start.parent / _as_name(f"seed{self.seed}-labels{self.label_fraction:g}-{self.division.name}")
+        return self.start.parent / as_name(f"seed{self.seed}-labels{self.label_fraction:g}-{self.division.name}")
 
     @property
     def train(self) -> Rows:
@@ -151,7 +150,7 @@ def _save_start(rival: Contestant, plan: Plan, joined: Joined) -> Path:
     """Keep the encoder as it is before the first update, whatever becomes of its own folder."""
     encoder = require_tunable(rival.build(), rival.source)
     require_frames(encoder, plan.clips, rival.source)
-    start = plan.folder / f"{_as_name(rival.name)}-{_checksum(encoder)}" / "start"
+    start = plan.folder / f"{as_name(rival.name)}-{_checksum(encoder)}" / "start"
     if joined.rank == 0 and not (start / "encoder.json").is_file():
         save_encoder(start, encoder)
     return start
@@ -280,8 +279,3 @@ def _checksum(encoder: HubertEncoder | ClipEncoder) -> str:
         digest.update(name.encode())
         digest.update(weight.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:12]
-
-
-def _as_name(text: str) -> str:
-    """Return the text as a name of one folder."""
-    return re.sub(r"[^\w.-]+", "_", text)

@@ -39,7 +39,7 @@ from speechssl.evaluation.superb.settings import SuperbSettings
 from speechssl.evaluation.superb.submission import submission
 from speechssl.evaluation.superb.tasks import ALL_TASKS
 from speechssl.evaluation.superb.units import UNITS
-from speechssl.files import write_json, write_text
+from speechssl.files import as_name, write_json, write_text
 from speechssl.models.encoder import Encoder
 
 BENCHMARK = "superb"
@@ -90,7 +90,7 @@ class SuperbResults:
         entry = score.to_json()
         self._rows.add(rival, encoder, entry)
         number = len({entry["source"] for entry in self._rows.scores[rival.name]})
-        head = f"{rival.name}-{number}-{score.name}"
+        head = f"{as_name(rival.name)}-{number}-{score.name}"
         lines = [
             f"{name}\t{json.dumps(prediction, ensure_ascii=False)}\n" for name, prediction in score.predictions.items()
         ]

@@ -104,6 +104,13 @@ def test_a_task_may_have_its_own_training_and_postprocessing(tones: Path) -> Non
         ("task_metadata.json", {"splits": "fold00"}, "has no list of names in splits"),
         ("fold01.json", {"low-0.wav": ["lwo"]}, "has the label 'lwo' for low-0.wav, which labelvocabulary.csv lacks"),
         ("fold01.json", {"low-0.wav": ["low", "high"]}, "has 2 labels for low-0.wav, which needs one"),
+        (
+            "task_metadata.json",
+            {"splits": ["fold00", "fold01", "../fold02"]},
+            r"has the fold \.\./fold02 in splits, which",
+        ),
+        ("fold01.json", {"../../low-0.wav": ["low"]}, r"names the recording '\.\./\.\./low-0\.wav', which is outside"),
+        ("fold01.json", {"/low-0.wav": ["low"]}, r"names the recording '/low-0\.wav', which is outside of its folder"),
         ("fold01.json", {"gone.wav": ["low"]}, "16000/fold01/gone.wav cannot be read .no such file."),
     ],
 )

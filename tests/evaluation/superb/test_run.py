@@ -133,6 +133,14 @@ def test_a_killed_run_goes_on_and_gives_the_same(task_dir, tmp_path, encoder_dir
     assert not (tmp_path / "killed" / "ks" / "runs").exists()
 
 
+def test_the_name_of_a_row_leaves_no_folder(task_dir: Path, tmp_path: Path, encoder_dir: Path):
+    given = arguments("ks", task_dir, tmp_path / "out", encoder_dir, "baselines=[]", "steps=2", "lr=[1e-2]")
+    assert main([word.replace("{tiny:", "{../../a b:") for word in given]) == 0
+    results = json.loads((tmp_path / "out" / "ks" / "results.json").read_text())
+    assert [row["name"] for row in results["encoders"]] == ["../../a b"]
+    assert [file.name for file in (tmp_path / "out" / "ks" / "predictions").iterdir()] == [".._.._a_b-1-seed1.tsv"]
+
+
 @pytest.mark.parametrize(("task", "noted"), [("sid", "hears whole utterances"), ("asv", "hears the first 8 s")])
 def test_results_say_that_crops_are_off(task: str, noted: str, tmp_path: Path):
     write_trials(tmp_path / "VoxCeleb1")
