@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+_FEW = 3
+
 
 class UserError(Exception):
     """Something the user can mend.
@@ -20,7 +22,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean '{matches[0]}'?" if matches else ""
 
 
-def few(items: Sequence[str], shown: int = 3) -> str:
+def few(items: Sequence[str]) -> str:
     """Return the first few items of a message, and how many more there are."""
-    more = f" and {len(items) - shown} more" if len(items) > shown else ""
-    return f"{'; '.join(items[:shown])}{more}"
+    more = f" and {len(items) - _FEW} more" if len(items) > _FEW else ""
+    return f"{'; '.join(items[:_FEW])}{more}"

@@ -58,7 +58,7 @@ def _missing(path: str | Path, file: soundfile.SoundFile, frames: int) -> str:
     size = _SIZE.search(file.extra_info)
     if size and int(size[2]) < int(size[1]) < _UNKNOWN_SIZE:
         return f"{size[2]} of {size[1]} bytes of sound are there"
-    if file.format in ("MP3", "MPEG") and frames + _MP3_SLACK < file.frames and _tells_length(path):
+    if file.format == "MP3" and frames + _MP3_SLACK < file.frames and _tells_length(path):
         return f"{frames} of {file.frames} samples are there"
     if file.format == "OGG" and not _ends(path):
         return "its last page is missing"

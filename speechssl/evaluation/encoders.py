@@ -79,7 +79,8 @@ def contestants(encoders: Any, baselines: Sequence[str], fbank_rate: float | Non
     """Return all encoders of all rows of the results, baselines first.
 
     Args:
-        encoders: `{name: source}` or `{name: [source, ...]}`, one source a seed; `load_source` says what one may be.
+        encoders: `{name: source}` or `{name: [source, ...]}`, one source a seed; `load_source` says what one may be. A
+            source alone is one row, with a name made of it.
         baselines: `fbank`, and `random`: as many random encoders as the row of most seeds has sources, of the
             configuration of the first trained encoder.
         fbank_rate: frames a second of `fbank`; default: those of the first trained encoder.
@@ -88,6 +89,8 @@ def contestants(encoders: Any, baselines: Sequence[str], fbank_rate: float | Non
         UserError: a source without an encoder, `random` without a trained encoder of ours in the first place, or
             settings of another form, or two rows that are one name for files.
     """
+    if isinstance(encoders, str) and encoders:
+        encoders = {_row_name(encoders): encoders}
     if not isinstance(encoders, Mapping):
         raise UserError(
             "encoders must name its encoders, e.g. encoders='{hubert: exp/hubert-seed1}'; "
@@ -134,6 +137,12 @@ def _require_own_files(rows: Iterable[str]) -> None:
         other = names.setdefault(as_name(row), row)
         if other != row:
             raise UserError(f"encoders: '{other}' and '{row}' are one name for files; give one of them another")
+
+
+def _row_name(source: str) -> str:
+    """Return the name of the row of a source that was given none: `hubert_local` of `s3prl:hubert_local?ckpt=...`."""
+    name = source.removeprefix("s3prl:").removeprefix("hf:").partition("?")[0]
+    return Path(name).name or source
 
 
 class _Facts(NamedTuple):

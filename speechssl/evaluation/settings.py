@@ -63,7 +63,7 @@ class EvaluateSettings:
     out_dir: str = MISSING
     """Folder for `results.json` (every number) and `results.md` (the tables)."""
     encoders: Any = MISSING
-    """Trained encoders: `{name: FOLDER}`, or `{name: [FOLDER, FOLDER]}` with one folder a seed: whatever
+    """Trained encoders: `FOLDER`, `{name: FOLDER}`, or `{name: [FOLDER, FOLDER]}` with one folder a seed: whatever
     `speechssl.load_encoder` takes, `s3prl:NAME` (an upstream of s3prl, e.g. `"s3prl:hubert_local?ckpt=FILE"`), or
     `hf:FOLDER` (a Hugging Face model)."""
     baselines: list[str] = field(default_factory=lambda: ["fbank", "random"])

@@ -318,3 +318,13 @@ def test_an_encoder_is_looked_at_again_only_where_a_file_of_it_changes(
 def test_two_rows_are_not_one_name_for_files() -> None:
     with pytest.raises(UserError, match="'a b' and 'a/b' are one name for files; give one of them another"):
         contestants({"a b": "nowhere", "a/b": "nowhere"}, [])
+
+
+def test_one_encoder_needs_no_name(tmp_path: Path) -> None:
+    save_encoder(tmp_path / "hubert-seed1", hubert())
+    alone = contestants(str(tmp_path / "hubert-seed1"), ["random"])
+    assert [rival.name for rival in alone] == ["random", "hubert-seed1"]
+    assert alone == contestants({"hubert-seed1": str(tmp_path / "hubert-seed1")}, ["random"])
+    assert [rival.name for rival in contestants("s3prl:fbank_no_cmvn", [])] == ["fbank_no_cmvn"]
+    with pytest.raises(UserError, match=r"name an encoder|must name"):
+        contestants("", ["fbank"])

@@ -107,7 +107,7 @@ def test_a_test_folder_is_tested_on_and_the_table_is_printed(
     ("settings", "message"),
     [
         (["encoders={hubert: nowhere}"], "nowhere does not exist"),
-        (["encoders=nowhere"], "encoders must name its encoders"),
+        (["encoders=[nowhere]"], "encoders must name its encoders"),
         (["encoders={}"], "name an encoder, e.g. encoders='{hubert: exp/hubert-seed1}', or set baselines=[fbank]: "),
         (["encoders={}", "baselines=[fbnk]"], "no 'fbnk'; did you mean 'fbank'?"),
         (

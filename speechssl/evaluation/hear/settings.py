@@ -29,7 +29,7 @@ class HearSettings:
     """Folder of the results: `<task>/results.json` has every number, `results.md` and `results.tex` the tables of all
     tasks whose results are in it."""
     encoders: Any = MISSING
-    """Trained encoders: `{name: FOLDER}`, or `{name: [FOLDER, FOLDER]}` with one folder a seed: whatever
+    """Trained encoders: `FOLDER`, `{name: FOLDER}`, or `{name: [FOLDER, FOLDER]}` with one folder a seed: whatever
     `speechssl.load_encoder` takes, `s3prl:NAME` or `hf:FOLDER`. A recording is what the encoder pools; in an event task
     a frame is its last hidden state."""
     baselines: list[str] = field(default_factory=lambda: ["fbank", "random"])

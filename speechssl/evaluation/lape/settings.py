@@ -116,7 +116,7 @@ class LapeSettings:
     """Folder of the results: `<task>/results.json` (fine-tuned: `<task>/finetune/results.json`) has every number,
     `results.md` and `results.tex` the tables of all tasks whose results are in it."""
     encoders: Any = MISSING
-    """Trained encoders: `{name: FOLDER}`, or `{name: [FOLDER, FOLDER]}` with one folder a seed: whatever
+    """Trained encoders: `FOLDER`, `{name: FOLDER}`, or `{name: [FOLDER, FOLDER]}` with one folder a seed: whatever
     `speechssl.load_encoder` takes, `s3prl:NAME` (an upstream of s3prl, e.g. `"s3prl:hubert_local?ckpt=FILE"`), or
     `hf:FOLDER` (a Hugging Face model). Only those of speechssl can be fine-tuned."""
     baselines: list[str] = field(default_factory=lambda: ["fbank", "random"])

@@ -122,6 +122,15 @@ def _lines(data: TaskData, part: str, rows: Sequence[Row]) -> list[Line]:
 
 
 def _folds(settings: SuperbSettings) -> Path | None:
-    """Return the csv of a task in folds, if it is one; what has a table beside its parts is not."""
+    """Return the csv of a task in folds, if it is one; what has a table beside its parts is not.
+
+    Raises:
+        UserError: the task has csv files of parts as well.
+    """
     file = Path(str(settings.data_dir)) / f"{FOLDS}.csv"
-    return file if file.is_file() and ALL_TASKS[settings.task].beside is None else None
+    if not file.is_file() or ALL_TASKS[settings.task].beside is not None:
+        return None
+    parts = [other.name for other in csv_files(file.parent) if other.is_file()]
+    if parts:
+        raise UserError(f"{file} has all parts, and {', '.join(parts)} beside it too: keep {file.name} or the others")
+    return file

@@ -17,16 +17,17 @@ It holds
   one; of folds the mean counts) and `runs`; `valid` has the same of the validation part
 
 Beside it, `predictions/<row>-<number>-seed<seed>.tsv` has what was predicted of every test utterance (of every
-trial where those are scored; of a search `predictions/<row>-<number>-layer<layer>.tsv`, of every pair);
-`submission/<row>-<number>-seed<seed>/` has the same for SUPERB's leaderboard, where the corpus is the official one
-(:mod:`speechssl.evaluation.superb.submission`); and `layer_weights.png` shows what the heads listen to.
+trial where those are scored, of every pair in a search); `submission/<row>-<number>-seed<seed>/` has the same for
+SUPERB's leaderboard, where the corpus is the official one (:mod:`speechssl.evaluation.superb.submission`). In both,
+`-seed<seed>` is `-seed<seed>-<fold>` of a task in folds, and `-layer<layer>` of a search; what does not suit a file in
+the name of a row is `_`. `layer_weights.png` shows what the heads listen to.
 """
 
 from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -64,17 +65,26 @@ class Measured(Protocol):
 
 
 class SuperbResults:
-    """Collects what was measured in one task.
+    """Collects what was measured in one task, beside what an earlier command measured in it.
 
     Args:
         settings: of the command.
         divisions: one, or one a fold.
         protocol: in words, how what is reported was chosen.
         facts: of the task: `metrics`, `lower_is_better`, and others that the tables tell.
+        names: rows of this command.
+
+    Raises:
+        UserError: the results' folder has rows of other encoders that cannot stay beside these.
     """
 
     def __init__(
-        self, settings: SuperbSettings, divisions: Sequence[TaskData], protocol: str, facts: Mapping[str, Any]
+        self,
+        settings: SuperbSettings,
+        divisions: Sequence[TaskData],
+        protocol: str,
+        facts: Mapping[str, Any],
+        names: Collection[str],
     ) -> None:
         self._settings = settings
         self._data = divisions[0]
@@ -82,7 +92,9 @@ class SuperbResults:
         self._folds = [data.fold for data in divisions if data.fold]
         self._protocol = protocol
         self._facts = facts
+        self._folder = Path(settings.out_dir) / settings.task
         self._rows = EncoderScores(BENCHMARK, settings)
+        self._rows.join(self._folder / "results.json", self._task(), names)
         self._files: dict[str, str] = {}
 
     def add(self, rival: Contestant, encoder: Encoder, score: Measured) -> None:
@@ -113,8 +125,9 @@ class SuperbResults:
             },
         }
 
-    def write(self, folder: Path) -> None:
+    def write(self) -> None:
         """Write the results of the task into its folder, `results.json` last."""
+        folder = self._folder
         results = self.to_json()
         for name, text in self._files.items():
             write_text(folder / name, text)

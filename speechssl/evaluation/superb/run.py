@@ -48,7 +48,7 @@ def run_superb(settings: SuperbSettings) -> None:
     evaluate = _evaluate_search if settings.task in SEARCHES else _evaluate_heads
     results = evaluate(settings, divisions)
     folder = out / settings.task
-    results.write(folder)
+    results.write()
     shutil.rmtree(folder / "runs", ignore_errors=True)
     OVERVIEW.add(out, folder, results.to_json())
 
@@ -117,8 +117,9 @@ def _rivals(settings: SuperbSettings) -> list[Contestant]:
 def _evaluate_search(settings: SuperbSettings, divisions: Sequence[TaskData]) -> SuperbResults:
     """Search with the hidden states of all encoders."""
     search = TermSearch(divisions[0], settings, groups_of(settings, divisions[0], "test_queries"))
-    results = SuperbResults(settings, divisions, search.protocol, search.facts())
-    for rival in _rivals(settings):
+    rivals = _rivals(settings)
+    results = SuperbResults(settings, divisions, search.protocol, search.facts(), {rival.name for rival in rivals})
+    for rival in rivals:
         results.add(rival, *search.score(rival))
     return results
 
@@ -128,8 +129,9 @@ def _evaluate_heads(settings: SuperbSettings, divisions: Sequence[TaskData]) -> 
     groups = groups_of(settings, divisions[0], "test")
     problems = [problem_of(settings, data) for data in divisions]
     plans = [plan_of(settings, seed) for seed in settings.seeds]
-    results = SuperbResults(settings, divisions, PROTOCOL, _facts(settings, problems[0], plans[0]))
-    for rival in _rivals(settings):
+    facts, rivals = _facts(settings, problems[0], plans[0]), _rivals(settings)
+    results = SuperbResults(settings, divisions, PROTOCOL, facts, {rival.name for rival in rivals})
+    for rival in rivals:
         _evaluate(rival, list(zip(divisions, problems, strict=True)), settings, groups, plans, results)
     return results
 

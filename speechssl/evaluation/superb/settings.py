@@ -47,7 +47,7 @@ class SuperbSettings:
     out_dir: str = ""
     """Folder of the results: `<task>/results.json` has every number, `results.md` the table of all tasks in it."""
     encoders: Any = None
-    """Trained encoders: `{name: FOLDER}`, or `{name: [FOLDER, FOLDER]}` with one folder a seed: whatever
+    """Trained encoders: `FOLDER`, `{name: FOLDER}`, or `{name: [FOLDER, FOLDER]}` with one folder a seed: whatever
     `speechssl.load_encoder` takes, `s3prl:NAME` or `hf:FOLDER`."""
     baselines: list[str] = field(default_factory=lambda: ["fbank", "random"])
     """What they stand beside: `fbank` (log-mel filterbanks), `random` (new ones of the first one's configuration)."""

@@ -52,17 +52,22 @@ def test_folds_that_cannot_be(folds: list[str], message: str):
         divide(TaskData(Path("x"), {}), found)
 
 
-def test_the_command_reports_the_mean_of_the_folds(tmp_path: Path, encoder_dir: Path):
+def test_the_command_reports_the_mean_of_the_folds(tmp_path: Path, encoder_dir: Path, capsys):
     folder = write_task(tmp_path / "task")
     rows = []
     for part in ("train", "valid", "test"):
         with open(folder / f"{part}.csv", newline="") as stream:
             rows += [{**row, "fold": f"s{number // 3 % 3}"} for number, row in enumerate(csv.DictReader(stream))]
-        (folder / f"{part}.csv").unlink()
     write_csv(folder / "folds.csv", rows, (*COLUMNS, "fold"))
     out = tmp_path / "out"
     given = [f"data_dir={folder}", f"out_dir={out}", f"cache_dir={tmp_path / 'cache'}", "groups=[gender]", "lr=[0.1]"]
     given += [f"encoders={{tiny: {encoder_dir}}}", "baselines=[fbank]", "steps=40", "batch_size=8"]
+    (folder / "valid.csv").unlink()
+    assert main(["evaluate", "benchmark=superb", "task=er", *given]) == 1
+    error = f"{folder / 'folds.csv'} has all parts, and train.csv, test.csv beside it too: keep folds.csv or the others"
+    assert error in capsys.readouterr().err
+    for part in ("train", "test"):
+        (folder / f"{part}.csv").unlink()
     assert main(["evaluate", "benchmark=superb", "task=er", *given]) == 0
     results = json.loads((out / "er" / "results.json").read_text())
     scores = results["scores"]["fbank"]

@@ -141,6 +141,21 @@ def test_the_name_of_a_row_leaves_no_folder(task_dir: Path, tmp_path: Path, enco
     assert [file.name for file in (tmp_path / "out" / "ks" / "predictions").iterdir()] == [".._.._a_b-1-seed1.tsv"]
 
 
+def test_encoders_of_two_commands_stand_in_one_table(task_dir: Path, tmp_path: Path, encoder_dir: Path, capsys):
+    """As if both had been named at once; where that is impossible, nothing is lost."""
+    short = ["steps=4", "check_every=2", "lr=[1e-2]"]
+    both = superb("ks", task_dir, tmp_path / "both", encoder_dir, *short, "baselines=[fbank]")
+    superb("ks", task_dir, tmp_path / "apart", encoder_dir, *short, "baselines=[fbank]", "encoders={}")
+    apart = superb("ks", task_dir, tmp_path / "apart", encoder_dir, *short, "baselines=[]", "batch_seconds=30")
+    for key in ("encoders", "scores", "summary", "task", "remarks"):
+        assert apart[key] == both[key]
+    assert (tmp_path / "apart/results.md").read_text() == (tmp_path / "both/results.md").read_text()
+    other = arguments("ks", task_dir, tmp_path / "apart", encoder_dir, "baselines=[]", "encoders={}")
+    capsys.readouterr()
+    assert main([*other, *short, "baselines=[random]", f"encoders={{other: {encoder_dir}}}", "seeds=[2]"]) == 1
+    assert "has fbank, tiny of an earlier command" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("task", "noted"), [("sid", "hears whole utterances"), ("asv", "hears the first 8 s")])
 def test_results_say_that_crops_are_off(task: str, noted: str, tmp_path: Path):
     write_trials(tmp_path / "VoxCeleb1")
