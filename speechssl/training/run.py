@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -32,13 +33,16 @@ def run_training(
     """
     folder = RunFolder(settings)
     folder.check_same_settings()
+    if os.environ.get("RANK", "0") != "0":
+        # The first process speaks for all; warnings name what is wrong in one of them.
+        logging.getLogger("speechssl").setLevel(logging.WARNING)
+    # Before anything is written: a run without its device or data leaves no folder behind.
+    device = pick_device(settings.run.device)
+    trainable = open_trainable(settings)
     folder.open_log()
     with folder.locked():
-        gangs = create_gangs(pick_device(settings.run.device), settings.run.parallel, joined)
-        if gangs.root.rank > 0:
-            # The first process speaks for all; warnings name what is wrong in one of them.
-            logging.getLogger("speechssl").setLevel(logging.WARNING)
-        loop = TrainingLoop(open_trainable(settings), folder, gangs)
+        gangs = create_gangs(device, settings.run.parallel, joined)
+        loop = TrainingLoop(trainable, folder, gangs)
         try:
             loop.train()
         finally:

@@ -203,7 +203,10 @@ def test_bad_input_is_one_line(corpus, tmp_path, capsys):
     assert "lower data.max_seconds" in fails(corpus.settings(steps, out, "batch.seconds=0.2"), capsys)
     assert "layer 7 is not among the 3" in fails(corpus.settings(steps, out, "objective.layers=[7]"), capsys)
     assert "data.min_seconds=9.0 or longer" in fails(corpus.settings(steps, out, "data.min_seconds=9"), capsys)
-    assert "does not exist" in fails(corpus.settings(steps, out, f"data.train={tmp_path}/none.tsv"), capsys)
+    nowhere = f"out={tmp_path}/nowhere"
+    assert "does not exist" in fails(corpus.settings(steps, nowhere, f"data.train={tmp_path}/none.tsv"), capsys)
+    assert "run.device=tpu" in fails(corpus.settings(steps, nowhere, "run.device=tpu"), capsys)
+    assert not (tmp_path / "nowhere").exists()
     assert "frame_rate" in fails(corpus.settings(steps, out, "data.label_rate=50"), capsys)
 
 
