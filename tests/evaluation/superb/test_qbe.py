@@ -175,7 +175,7 @@ def test_broken_lists_are_named(tmp_path: Path, capsys, file: str, lines: list[s
 def test_a_missing_list_says_where_to_get_it(tmp_path: Path, capsys):
     root = write_quesst14(tmp_path / "quesst14Database")
     (root / "scoring" / "language_key_eval.lst").unlink()
-    assert main(["evaluate", "benchmark=superb", "task=qbe", f"corpus_dir={tmp_path}", "check=true"]) == 0
+    assert main(["evaluate", "benchmark=superb", "task=qbe", f"corpus_dir={tmp_path}", "check=true"]) == 1
     said = capsys.readouterr().out
     assert "missing" in said and "language_key_eval.lst: https://speech.fit.vutbr.cz/files/quesst14Database.tgz" in said
 
@@ -208,7 +208,7 @@ def test_wrong_matches_are_named_with_their_line(tmp_path, encoder_dir, capsys, 
 
 
 def test_a_check_names_missing_files(tmp_path: Path, capsys):
-    assert main(["evaluate", "benchmark=superb", "task=qbe", "check=true", f"data_dir={tmp_path}"]) == 0
+    assert main(["evaluate", "benchmark=superb", "task=qbe", "check=true", f"data_dir={tmp_path}"]) == 1
     said = capsys.readouterr().out
     assert all(
         f"{part}_{kind}.csv" in said for part in ("valid", "test") for kind in ("queries", "documents", "matches")

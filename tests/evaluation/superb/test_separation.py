@@ -256,6 +256,7 @@ def replaced(folder: Path, wave: np.ndarray, rate: int = 16000) -> None:
         (lambda folder: (folder / "test-1-clean.wav").unlink(), r"test1 \(.*test-1-clean\.wav\): no such file"),
         (lambda folder: replaced(folder, voice(120, 1.0, 0)), r"has 1\.0000 s, its mixture .*path\.wav 1\.1000 s"),
         (lambda folder: replaced(folder, voice(120, 0.55, 0), 8000), r"has 8000 Hz, its mixture .*path\.wav 16000 Hz"),
+        (lambda folder: replaced(folder, np.ones((17600, 2))), r"has 2 channels, its mixture .*path\.wav 1;"),
         (lambda folder: replaced(folder, np.zeros(17600)), r"test1 \(.*test-1-clean\.wav\): is silent"),
     ],
 )

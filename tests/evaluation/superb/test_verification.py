@@ -191,6 +191,6 @@ def test_an_utterance_too_short_for_the_network_is_named(tmp_path: Path, encoder
 
 def test_a_check_names_missing_trials(tmp_path: Path, capsys):
     folder = write_task(tmp_path / "task")
-    assert main(["evaluate", "benchmark=superb", "task=asv", "check=true", f"data_dir={folder}"]) == 0
+    assert main(["evaluate", "benchmark=superb", "task=asv", "check=true", f"data_dir={folder}"]) == 1
     said = capsys.readouterr().out
     assert "missing" in said and "valid_trials.csv" in said and "test_trials.csv" in said
