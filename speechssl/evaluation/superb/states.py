@@ -9,11 +9,11 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +33,7 @@ _STATES = "states.npy"
 _FRAMES = "frames.npy"
 _DESCRIPTION = "description.json"
 _NEW = ".new-"
-"""Beginning of the name of a folder that is being filled."""
+"""Beginning of the name of a folder that is being filled; then its name follows."""
 
 
 class States(Protocol):
@@ -50,11 +50,14 @@ class States(Protocol):
 class StoredStates:
     """States in a file. Only what a batch asks for is read; the system keeps what fits into free memory.
 
+    As long as there is such an object, no process throws the file away.
+
     Args:
         folder: as :class:`StateStore` made it.
     """
 
     def __init__(self, folder: Path) -> None:
+        self._lock = _Lock(folder, fcntl.LOCK_SH)
         self.frames = np.load(folder / _FRAMES, allow_pickle=False)
         self._starts = np.concatenate([[0], np.cumsum(self.frames)])
         self._states = np.load(folder / _STATES, mmap_mode="r", allow_pickle=False)
@@ -199,7 +202,7 @@ class StateStore:
     """Files of hidden states in one folder, each for one encoder and one list of utterances.
 
     A file is made whole or not at all, and thrown away whole: the one that was used longest ago goes first when there
-    is no room for another.
+    is no room for another. Processes may share the folder: what one of them reads or fills, no other throws away.
 
     Args:
         folder: of the files.
@@ -209,7 +212,6 @@ class StateStore:
     def __init__(self, folder: str | Path, limit: float) -> None:
         self._folder = Path(folder)
         self._limit = limit
-        self._used: set[Path] = set()
 
     def states(self, frozen: FrozenEncoder, utterances: Sequence[Utterance], pooled: bool, what: str) -> States:
         """Return the states of a part, from the store or put into it.
@@ -224,25 +226,61 @@ class StateStore:
         if pooled:
             frames = np.ones_like(frames)
         size = int(frames.sum()) * frozen.layers * frozen.encoder.dim * 2
+        self._folder.mkdir(parents=True, exist_ok=True)
         folder = self._folder / _key(frozen, utterances, pooled)
-        if not (folder / _DESCRIPTION).is_file():
-            if not self._make_room(size):
-                print(
-                    f"superb: hidden states of {what} take {size / 1e9:.1f} GB, more than cache_gb="
-                    f"{self._limit / 1e9:g} leaves; they are computed anew in every epoch"
-                )
-                return FreshStates(frozen, utterances, pooled)
-            self._fill(folder, frozen, utterances, pooled, frames, what)
-        os.utime(folder)
-        self._used.add(folder)
-        return StoredStates(folder)
+        new = self._folder / f"{_NEW}{folder.name}"
+        while True:
+            with _Lock(self._folder):
+                if (folder / _DESCRIPTION).is_file():
+                    return _stored(folder)
+                if not _in_use(new):
+                    filling = self._begin(new, {"bytes": size, "source": frozen.source, "part": what})
+                    break
+            print(f"superb: another process computes the hidden states of {what}; waiting for it")
+            # Shared, as its readers hold the lock afterwards.
+            with contextlib.suppress(FileNotFoundError), _Lock(new, fcntl.LOCK_SH):
+                pass
+        if filling is None:
+            print(
+                f"superb: hidden states of {what} take {size / 1e9:.1f} GB, more than cache_gb="
+                f"{self._limit / 1e9:g} leaves; they are computed anew in every epoch"
+            )
+            return FreshStates(frozen, utterances, pooled)
+        with filling:
+            try:
+                _fill(new, frozen, utterances, pooled, frames, what)
+            except BaseException:
+                with _Lock(self._folder):
+                    shutil.rmtree(new)
+                raise
+            with _Lock(self._folder):
+                shutil.rmtree(folder, ignore_errors=True)
+                os.replace(new, folder)
+                filling.release()
+                return _stored(folder)
+
+    def _begin(self, new: Path, description: dict[str, Any]) -> _Lock | None:
+        """Return the lock of a new folder with a description, for which there is room; None where there is none.
+
+        The caller holds the lock of all folders.
+        """
+        for left in self._folder.glob(f"{_NEW}*"):
+            if not _in_use(left):
+                shutil.rmtree(left)
+        if not self._make_room(description["bytes"]):
+            return None
+        new.mkdir()
+        lock = _Lock(new)
+        # Written first: another process knows what room is taken.
+        write_json(new / _DESCRIPTION, description)
+        return lock
 
     def _make_room(self, size: int) -> bool:
         """Throw away what was used longest ago until there is room; return whether there is."""
         found = sorted(self._folder.glob(f"*/{_DESCRIPTION}"), key=lambda file: file.parent.stat().st_mtime)
         entries = {file.parent: int(read_json(file)["bytes"]) for file in found}
         free = self._limit - sum(entries.values())
-        removable = [folder for folder in entries if folder not in self._used]
+        removable = [folder for folder in entries if not _in_use(folder)]
         if size > free + sum(entries[folder] for folder in removable):
             return False
         for folder in removable:
@@ -254,64 +292,64 @@ class StateStore:
             free += entries[folder]
         return True
 
-    def _fill(
-        self,
-        folder: Path,
-        frozen: FrozenEncoder,
-        utterances: Sequence[Utterance],
-        pooled: bool,
-        frames: npt.NDArray[np.int64],
-        what: str,
-    ) -> None:
-        """Encode all utterances into a new folder, which gets its name when it is whole."""
-        with self._new_folder() as temporary:
-            np.save(temporary / _FRAMES, frames, allow_pickle=False)
-            shape = (int(frames.sum()), frozen.layers, frozen.encoder.dim)
-            states = np.lib.format.open_memmap(temporary / _STATES, mode="w+", dtype=np.float16, shape=shape)
-            starts = dict(zip((utterance.name for utterance in utterances), np.cumsum(frames) - frames, strict=True))
-            with progress(utterances, f"{what}: {frozen.source}", "utterance") as bar:
-                for group in frozen.groups(utterances):
-                    for utterance, one in zip(group, frozen.encode(group, pooled), strict=True):
-                        start = starts[utterance.name]
-                        states[start : start + len(one)] = one.half().numpy()
-                    bar.update(len(group))
-            states.flush()
-            del states
-            size = sum(file.stat().st_size for file in temporary.iterdir())
-            write_json(temporary / _DESCRIPTION, {"bytes": size, "source": frozen.source, "part": what})
-            shutil.rmtree(folder, ignore_errors=True)
-            os.replace(temporary, folder)
 
-    @contextlib.contextmanager
-    def _new_folder(self) -> Iterator[Path]:
-        """Yield a folder that is gone afterwards unless it was renamed.
-
-        What killed processes left of theirs goes first. A process holds a lock on its folder, which ends with it.
-        """
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with _locked(self._folder):
-            for left in self._folder.glob(f"{_NEW}*"):
-                with contextlib.suppress(BlockingIOError), _locked(left, fcntl.LOCK_NB):
-                    shutil.rmtree(left)
-            temporary = Path(tempfile.mkdtemp(dir=self._folder, prefix=_NEW))
-            lock = contextlib.ExitStack()
-            lock.enter_context(_locked(temporary))
-        with lock:
-            try:
-                yield temporary
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
+def _fill(
+    new: Path,
+    frozen: FrozenEncoder,
+    utterances: Sequence[Utterance],
+    pooled: bool,
+    frames: npt.NDArray[np.int64],
+    what: str,
+) -> None:
+    """Encode all utterances into a folder."""
+    np.save(new / _FRAMES, frames, allow_pickle=False)
+    shape = (int(frames.sum()), frozen.layers, frozen.encoder.dim)
+    states = np.lib.format.open_memmap(new / _STATES, mode="w+", dtype=np.float16, shape=shape)
+    starts = dict(zip((utterance.name for utterance in utterances), np.cumsum(frames) - frames, strict=True))
+    with progress(utterances, f"{what}: {frozen.source}", "utterance") as bar:
+        for group in frozen.groups(utterances):
+            for utterance, one in zip(group, frozen.encode(group, pooled), strict=True):
+                start = starts[utterance.name]
+                states[start : start + len(one)] = one.half().numpy()
+            bar.update(len(group))
+    states.flush()
 
 
-@contextlib.contextmanager
-def _locked(folder: Path, how: int = 0) -> Iterator[None]:
-    """Hold the lock of a folder; with `fcntl.LOCK_NB` a `BlockingIOError` where another process does."""
-    handle = os.open(folder, os.O_RDONLY)
+def _stored(folder: Path) -> StoredStates:
+    """Return the states of a whole folder, which is now the last that was used."""
+    os.utime(folder)
+    return StoredStates(folder)
+
+
+class _Lock:
+    """The lock of a folder, held until it is released or forgotten, at last with the process.
+
+    Args:
+        folder: that must exist.
+        how: as `fcntl.flock` takes it; with `LOCK_NB` a `BlockingIOError` where another one holds it.
+    """
+
+    def __init__(self, folder: Path, how: int = fcntl.LOCK_EX) -> None:
+        handle = os.open(folder, os.O_RDONLY)
+        self.release = weakref.finalize(self, os.close, handle)
+        fcntl.flock(handle, how)
+
+    def __enter__(self) -> _Lock:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
+
+
+def _in_use(folder: Path) -> bool:
+    """Return whether somebody, maybe this process, holds a folder."""
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | how)
-        yield
-    finally:
-        os.close(handle)
+        with _Lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            return False
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
 
 
 def _key(frozen: FrozenEncoder, utterances: Sequence[Utterance], pooled: bool) -> str:

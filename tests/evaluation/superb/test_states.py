@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
+import multiprocessing
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -126,8 +128,56 @@ def test_a_part_in_use_is_not_thrown_away(task_dir, frozen, tmp_path):
     (folder,) = entries(tmp_path / "measure")
     size = sum(file.stat().st_size for file in folder.iterdir())
     store = StateStore(tmp_path / "cache", 1.5 * size)
-    store.states(frozen, parts["valid"], False, "valid")
+    used = store.states(frozen, parts["valid"], False, "valid")
     assert isinstance(store.states(frozen, parts["test"], False, "test"), FreshStates)
+    del used
+    assert isinstance(store.states(frozen, parts["test"], False, "test"), StoredStates)
+
+
+def use_in_turn(cache: Path, task: Path, encoder: Path, limit: int, turns: int) -> None:
+    """Ask for one part after the other, of which the limit has room for two, and read each as it is there."""
+    frozen, parts = FrozenEncoder(load_encoder(encoder), "tiny", CPU), read_task(task, ["label"]).parts
+    for turn in range(turns):
+        states = StateStore(cache, limit).states(frozen, parts["test"][turn % 7 :], False, "test")
+        assert states.batch(range(len(states.frames)))[0].any()
+        sizes = [file.stat().st_size for file in cache.glob("[!.]*/states.npy")]
+        assert sum(sizes) < 1.1 * limit
+
+
+def test_two_processes_share_a_small_folder(task_dir, encoder_dir, frozen, tmp_path):
+    StateStore(tmp_path / "measure", 1e9).states(frozen, read_task(task_dir, ["label"]).parts["test"], False, "test")
+    (file,) = (tmp_path / "measure").glob("*/states.npy")
+    given = (tmp_path / "cache", task_dir, encoder_dir, 2 * file.stat().st_size, 20)
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=use_in_turn, args=given) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(100)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert not list((tmp_path / "cache").glob(".new-*"))
+
+
+def test_what_another_process_computes_is_waited_for(task_dir, frozen, tmp_path, monkeypatch, capsys):
+    utterances = read_task(task_dir, ["label"]).parts["test"]
+    store = StateStore(tmp_path, 1e9)
+    encode, calls, others = FrozenEncoder.encode, [], []
+    # Threads hold locks of their own, as processes do.
+    with ThreadPoolExecutor(1) as pool:
+
+        def beside(self, given, pooled):
+            calls.append(len(given))
+            if not others:
+                others.append(pool.submit(store.states, frozen, utterances, True, "test"))
+                with pytest.raises(TimeoutError):
+                    others[0].result(0.5)
+            return encode(self, given, pooled)
+
+        monkeypatch.setattr(FrozenEncoder, "encode", beside)
+        ours = store.states(frozen, utterances, True, "test")
+        theirs = others[0].result(30)
+    assert sum(calls) == len(utterances) and "waiting for it" in capsys.readouterr().out
+    assert torch.equal(ours.batch([0])[0], theirs.batch([0])[0])
 
 
 def test_a_killed_run_leaves_no_half_entry(task_dir, frozen, tmp_path, monkeypatch):
