@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import functools
 import hashlib
@@ -25,7 +26,7 @@ from speechssl.errors import UserError, few
 from speechssl.evaluation.extract import batches, padded
 from speechssl.evaluation.sources import encoder_identity
 from speechssl.evaluation.superb.data import Utterance
-from speechssl.files import read_json, write_json
+from speechssl.files import DISK_FULL, read_json, write_json
 from speechssl.models.encoder import Encoder
 from speechssl.progress import progress
 
@@ -34,6 +35,10 @@ _FRAMES = "frames.npy"
 _DESCRIPTION = "description.json"
 _NEW = ".new-"
 """Beginning of the name of a folder that is being filled; then its name follows."""
+
+
+_NOT_SUPPORTED = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
+"""Of a file system that cannot take room for a file beforehand."""
 
 
 class States(Protocol):
@@ -301,10 +306,15 @@ def _fill(
     frames: npt.NDArray[np.int64],
     what: str,
 ) -> None:
-    """Encode all utterances into a folder."""
+    """Encode all utterances into a folder.
+
+    Raises:
+        UserError: the disk has no room for them, or what an utterance or the encoder is refused for.
+    """
     np.save(new / _FRAMES, frames, allow_pickle=False)
     shape = (int(frames.sum()), frozen.layers, frozen.encoder.dim)
     states = np.lib.format.open_memmap(new / _STATES, mode="w+", dtype=np.float16, shape=shape)
+    _reserve(new / _STATES, what)
     starts = dict(zip((utterance.name for utterance in utterances), np.cumsum(frames) - frames, strict=True))
     with progress(utterances, f"{what}: {frozen.source}", "utterance") as bar:
         for group in frozen.groups(utterances):
@@ -313,6 +323,29 @@ def _fill(
                 states[start : start + len(one)] = one.half().numpy()
             bar.update(len(group))
     states.flush()
+
+
+def _reserve(file: Path, what: str) -> None:
+    """Take the room that a file has only on paper: a disk that is full when it is written to kills the process.
+
+    Raises:
+        UserError: the disk has not so much.
+    """
+    size = file.stat().st_size
+    with open(file, "r+b") as stream:
+        try:
+            os.posix_fallocate(stream.fileno(), 0, size)
+        except OSError as error:
+            # Where room cannot be taken beforehand, it is at least there now.
+            if error.errno in _NOT_SUPPORTED and shutil.disk_usage(file.parent).free >= size:
+                return
+            if error.errno not in (*DISK_FULL, *_NOT_SUPPORTED):
+                raise
+            raise UserError(
+                f"hidden states of {what} take {size / 1e9:.1f} GB, and the disk of {file.parent.parent} has no room "
+                "for them: give cache_dir on another disk, or a smaller cache_gb (they are then computed anew in every "
+                "epoch)"
+            ) from error
 
 
 def _stored(folder: Path) -> StoredStates:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import fcntl
 import multiprocessing
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -132,6 +135,39 @@ def test_a_part_in_use_is_not_thrown_away(task_dir, frozen, tmp_path):
     assert isinstance(store.states(frozen, parts["test"], False, "test"), FreshStates)
     del used
     assert isinstance(store.states(frozen, parts["test"], False, "test"), StoredStates)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EOPNOTSUPP])
+def test_a_full_disk_is_told_before_anything_is_encoded(task_dir, frozen, tmp_path, monkeypatch, code):
+    def refuse(handle, start, size):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=100))
+    monkeypatch.setattr(FrozenEncoder, "encode", None)
+    parts = read_task(task_dir, ["label"]).parts
+    with pytest.raises(UserError, match=r"of test take 0\.0 GB, and the disk of .* has no room .*cache_dir.*cache_gb"):
+        StateStore(tmp_path, 1e9).states(frozen, parts["test"], False, "test")
+    assert not list(tmp_path.iterdir())
+
+
+def test_room_is_taken_where_the_file_system_can_and_else_looked_for(task_dir, frozen, tmp_path, monkeypatch):
+    utterances, taken = read_task(task_dir, ["label"]).parts["test"], []
+    monkeypatch.setattr(os, "posix_fallocate", lambda handle, start, size: taken.append((start, size)))
+    StateStore(tmp_path / "can", 1e9).states(frozen, utterances, False, "test")
+    (file,) = (tmp_path / "can").glob("*/states.npy")
+    assert taken == [(0, file.stat().st_size)]
+
+    def refuse(handle, start, size):
+        raise OSError(errno.EOPNOTSUPP, "not supported")
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    states = StateStore(tmp_path / "cannot", 1e9).states(frozen, utterances, False, "test")
+    assert isinstance(states, StoredStates)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: pytest.fail("no other error is taken for a full disk"))
+    monkeypatch.setattr(os, "posix_fallocate", lambda *given: (_ for _ in ()).throw(PermissionError(errno.EPERM, "no")))
+    with pytest.raises(PermissionError):
+        StateStore(tmp_path / "other", 1e9).states(frozen, utterances, False, "test")
 
 
 def use_in_turn(cache: Path, task: Path, encoder: Path, limit: int, turns: int) -> None:
