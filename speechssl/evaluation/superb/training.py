@@ -157,8 +157,9 @@ class _Run:
         """Learn from one batch."""
         self._head.train()
         self._optimizer.zero_grad()
+        whole = self._problem.weight([self._train.utterances[row] for row in rows])
         for first in range(0, len(rows), self._plan.at_once):
-            self._learn(rows[first : first + self._plan.at_once], len(rows))
+            self._learn(rows[first : first + self._plan.at_once], whole)
         for group in self._optimizer.param_groups:
             group["lr"] = self._plan.rate(self.step)
         norm = torch.nn.utils.clip_grad_norm_(self._head.parameters(), self._plan.clip)
@@ -168,12 +169,12 @@ class _Run:
         else:
             self._skipped += 1
 
-    def _learn(self, rows: Sequence[int], of: int) -> None:
-        """Add the gradient of some utterances of a batch, whose loss is the mean."""
+    def _learn(self, rows: Sequence[int], whole: float) -> None:
+        """Add the gradient of some utterances of a batch that has the weight `whole`."""
         states, lengths = self._train.states.batch(rows)
         utterances = [self._train.utterances[row] for row in rows]
         loss = self._problem.loss(self._head, states.to(self._plan.device), lengths, utterances)
-        (loss * (len(rows) / of)).backward()
+        (loss * (self._problem.weight(utterances) / whole)).backward()
 
     def look(self, valid: Part) -> None:
         """Score the validation part, and keep the head if it is the best so far."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from speechssl.cli.app import main
 from speechssl.errors import UserError
@@ -17,6 +20,7 @@ from speechssl.evaluation.superb.data import TaskData, read_task
 from speechssl.evaluation.superb.problems import diarization
 from speechssl.evaluation.superb.problems.diarization import Chunk, Diarization, RecordingScorer
 from speechssl.evaluation.superb.tasks import TASKS
+from speechssl.evaluation.superb.training import Part, Plan, train_head
 from speechssl.s3prl_patches import guarded_s3prl
 from tests.evaluation.superb.conftest import write_csv
 from tests.evaluation.superb.test_problems import DIM
@@ -157,6 +161,33 @@ def test_a_batch_gives_each_chunk_its_own_loss(data: TaskData):
     torch.testing.assert_close(problem.loss(head, frames, lengths, chunks), expected)
 
 
+class DrawnStates:
+    """States of noise, as many frames as chunks have."""
+
+    def __init__(self, chunks: Sequence[Chunk]) -> None:
+        self.frames = np.array([len(item.targets) for item in chunks])
+        self._states = [torch.randn(len(item.targets), 2, DIM).half() for item in chunks]
+
+    def batch(self, rows: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        return pad_sequence([self._states[row] for row in rows], batch_first=True), torch.tensor(
+            self.frames[list(rows)]
+        )
+
+
+def test_an_update_in_several_passes_has_the_gradient_of_the_whole(data: TaskData, tmp_path: Path):
+    """Chunks of other lengths in each pass; the mean is over frames."""
+    problem = Diarization(data, ())
+    chunks = problem.pieces("train", data.parts["train"], 100.0)
+    train = Part(chunks, DrawnStates(chunks))
+    plan = Plan(1e-3, 1, steps=1, batch_size=8, check_every=1, device=torch.device("cpu"), clip=1e9)
+    whole, parts = (
+        train_head(problem, train, train, (2, DIM), replace(plan, passes=passes), tmp_path / str(passes)).head
+        for passes in (1, 3)
+    )
+    for one, other in zip(whole.parameters(), parts.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
+
+
 def test_the_settings_are_those_of_superb():
     with guarded_s3prl():
         from s3prl.problem import SuperbSD
@@ -169,6 +200,8 @@ def test_the_settings_are_those_of_superb():
     train = theirs["train"]
     assert (train["total_steps"], train["eval_step"], train["gradient_clipping"]) == (30_000, ours.check_every, 1.0)
     assert theirs["build_batch_sampler"]["train"]["batch_size"] * train["gradient_accumulate"] == ours.batch_size
+    at_once = ours.batch_size / ours.passes * diarization._CHUNK
+    assert at_once * 13 * 768 * 2 < 1e9, "bytes of the hidden states of HuBERT Base"
 
 
 def test_errors_by_hand():

@@ -99,6 +99,10 @@ class Diarization(Problem):
         loss: Tensor = pit_loss(pad_sequence(said, batch_first=True), truth, torch.tensor(counts))[0]
         return loss
 
+    def weight(self, utterances: Sequence[Any]) -> float:
+        """Return the frames, whose mean the loss is."""
+        return sum(len(chunk.targets) for chunk in utterances)
+
     def predict(self, head: nn.Module, features: Tensor, lengths: Tensor, utterances: Sequence[Any]) -> list[Tensor]:
         """Return the logits `(frames, 2)` of each chunk."""
         logits, _ = head(features, lengths)

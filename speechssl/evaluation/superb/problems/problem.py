@@ -58,6 +58,10 @@ class Problem(Scorer, Protocol):
         """Return the loss of a batch."""
         ...
 
+    def weight(self, utterances: Sequence[Utterance]) -> float:
+        """Return how much the loss of a part of a batch counts in that of the whole: as many as it is the mean of."""
+        return len(utterances)
+
     def predict(self, head: nn.Module, features: Tensor, lengths: Tensor, utterances: Sequence[Utterance]) -> list[Any]:
         """Return what the head says of each utterance, on the CPU where it is a tensor."""
         ...
