@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,12 +27,14 @@ from speechssl.errors import UserError, few
 from speechssl.evaluation.extract import batches, padded
 from speechssl.evaluation.sources import encoder_identity
 from speechssl.evaluation.superb.data import Utterance
-from speechssl.files import DISK_FULL, read_json, write_json
+from speechssl.files import DISK_FULL, read_json, whole_file, write_json
 from speechssl.models.encoder import Encoder
 from speechssl.progress import progress
 
 _STATES = "states.npy"
 _FRAMES = "frames.npy"
+_ENCODED = "encoded.npy"
+"""Which utterances of a folder that is being filled are in it."""
 _DESCRIPTION = "description.json"
 _NEW = ".new-"
 """Beginning of the name of a folder that is being filled; then its name follows."""
@@ -39,6 +42,8 @@ _NEW = ".new-"
 
 _NOT_SUPPORTED = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 """Of a file system that cannot take room for a file beforehand."""
+_NOTE_SECONDS = 30.0
+"""What a killed process loses at most; to write states out takes time."""
 
 
 class States(Protocol):
@@ -206,8 +211,9 @@ class FrozenEncoder:
 class StateStore:
     """Files of hidden states in one folder, each for one encoder and one list of utterances.
 
-    A file is made whole or not at all, and thrown away whole: the one that was used longest ago goes first when there
-    is no room for another. Processes may share the folder: what one of them reads or fills, no other throws away.
+    A file is read when it is whole, and thrown away whole: the one that was used longest ago goes first when there is
+    no room for another. What a killed process had encoded is gone on with. Processes may share the folder: what one of
+    them reads or fills, no other throws away.
 
     Args:
         folder: of the files.
@@ -256,34 +262,36 @@ class StateStore:
                 _fill(new, frozen, utterances, pooled, frames, what)
             except BaseException:
                 with _Lock(self._folder):
-                    shutil.rmtree(new)
+                    if not (new / _ENCODED).is_file():
+                        shutil.rmtree(new)
                 raise
             with _Lock(self._folder):
+                (new / _ENCODED).unlink()
                 shutil.rmtree(folder, ignore_errors=True)
                 os.replace(new, folder)
                 filling.release()
                 return _stored(folder)
 
     def _begin(self, new: Path, description: dict[str, Any]) -> _Lock | None:
-        """Return the lock of a new folder with a description, for which there is room; None where there is none.
+        """Return the lock of a folder with a description, new or left by a killed process; None where room is lacking.
 
         The caller holds the lock of all folders.
         """
         for left in self._folder.glob(f"{_NEW}*"):
-            if not _in_use(left):
+            if not (left / _DESCRIPTION).is_file() and not _in_use(left):
                 shutil.rmtree(left)
-        if not self._make_room(description["bytes"]):
+        if not self._make_room(description["bytes"], new):
             return None
-        new.mkdir()
+        new.mkdir(exist_ok=True)
         lock = _Lock(new)
         # Written first: another process knows what room is taken.
         write_json(new / _DESCRIPTION, description)
         return lock
 
-    def _make_room(self, size: int) -> bool:
-        """Throw away what was used longest ago until there is room; return whether there is."""
+    def _make_room(self, size: int, new: Path) -> bool:
+        """Throw away what was used longest ago until there is room for a folder, all of it; return whether there is."""
         found = sorted(self._folder.glob(f"*/{_DESCRIPTION}"), key=lambda file: file.parent.stat().st_mtime)
-        entries = {file.parent: int(read_json(file)["bytes"]) for file in found}
+        entries = {file.parent: int(read_json(file)["bytes"]) for file in found if file.parent != new}
         free = self._limit - sum(entries.values())
         removable = [folder for folder in entries if not _in_use(folder)]
         if size > free + sum(entries[folder] for folder in removable):
@@ -306,23 +314,44 @@ def _fill(
     frames: npt.NDArray[np.int64],
     what: str,
 ) -> None:
-    """Encode all utterances into a folder.
+    """Encode into a folder all utterances that are not in it yet.
 
     Raises:
         UserError: the disk has no room for them, or what an utterance or the encoder is refused for.
     """
-    np.save(new / _FRAMES, frames, allow_pickle=False)
-    shape = (int(frames.sum()), frozen.layers, frozen.encoder.dim)
-    states = np.lib.format.open_memmap(new / _STATES, mode="w+", dtype=np.float16, shape=shape)
-    _reserve(new / _STATES, what)
-    starts = dict(zip((utterance.name for utterance in utterances), np.cumsum(frames) - frames, strict=True))
+    if not (new / _ENCODED).is_file():
+        _make_files(new, frames, (frozen.layers, frozen.encoder.dim), what)
+    states, encoded = (np.lib.format.open_memmap(new / name, mode="r+") for name in (_STATES, _ENCODED))
+    left = [utterance for utterance, there in zip(utterances, encoded, strict=True) if not there]
+    rows = {utterance.name: row for row, utterance in enumerate(utterances)}
+    starts = np.cumsum(frames) - frames
+    fresh: list[int] = []
+    noted = time.monotonic()
     with progress(utterances, f"{what}: {frozen.source}", "utterance") as bar:
-        for group in frozen.groups(utterances):
+        bar.update(len(utterances) - len(left))
+        for group in frozen.groups(left) if left else ():
             for utterance, one in zip(group, frozen.encode(group, pooled), strict=True):
-                start = starts[utterance.name]
-                states[start : start + len(one)] = one.half().numpy()
+                row = rows[utterance.name]
+                states[starts[row] : starts[row] + len(one)] = one.half().numpy()
+                fresh.append(row)
+            if time.monotonic() - noted >= _NOTE_SECONDS:
+                # In this order: what is noted is on the disk.
+                states.flush()
+                encoded[fresh] = True
+                encoded.flush()
+                noted = time.monotonic()
             bar.update(len(group))
     states.flush()
+
+
+def _make_files(new: Path, frames: npt.NDArray[np.int64], frame: tuple[int, int], what: str) -> None:
+    """Make the files of a folder, without states; that of what is encoded comes last."""
+    np.save(new / _FRAMES, frames, allow_pickle=False)
+    # Closed at once: nothing is written to it before there is room.
+    np.lib.format.open_memmap(new / _STATES, mode="w+", dtype=np.float16, shape=(int(frames.sum()), *frame))
+    _reserve(new / _STATES, what)
+    with whole_file(new / _ENCODED) as temporary:
+        np.save(temporary, np.zeros(len(frames), dtype=bool), allow_pickle=False)
 
 
 def _reserve(file: Path, what: str) -> None:

@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from speechssl.errors import UserError
+from speechssl.evaluation.superb import states as module
 from speechssl.evaluation.superb.data import read_task
 from speechssl.evaluation.superb.states import FreshStates, FrozenEncoder, StateStore, StoredStates
 from speechssl.models.hubert import HubertEncoder
@@ -32,7 +33,7 @@ def frozen(encoder_dir: Path) -> FrozenEncoder:
 
 
 def entries(folder: Path) -> set[Path]:
-    return {file.parent for file in folder.glob("*/description.json")}
+    return {file.parent for file in folder.glob("[!.]*/description.json")}
 
 
 @pytest.mark.parametrize("pooled", [False, True])
@@ -226,9 +227,59 @@ def test_a_killed_run_leaves_no_half_entry(task_dir, frozen, tmp_path, monkeypat
     monkeypatch.setattr(FrozenEncoder, "encode", stop)
     with pytest.raises(KeyboardInterrupt):
         store.states(frozen, utterances, True, "test")
-    assert not list(tmp_path.iterdir())
+    assert not entries(tmp_path)
     monkeypatch.undo()
     assert isinstance(store.states(frozen, utterances, True, "test"), StoredStates)
+    assert entries(tmp_path) == set(tmp_path.iterdir())
+
+
+def killed_in_the_middle(store: StateStore, frozen: FrozenEncoder, utterances, monkeypatch) -> list[str]:
+    """Encode until the third batch; return the names of what was encoded before it."""
+    encode, names = FrozenEncoder.encode, []
+
+    def stop(self, given, pooled):
+        if len(names) > 3:
+            raise KeyboardInterrupt
+        names.extend(item.name for item in given)
+        return encode(self, given, pooled)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FrozenEncoder, "encode", stop)
+        with pytest.raises(KeyboardInterrupt):
+            store.states(frozen, utterances, False, "test")
+    return names
+
+
+def test_a_killed_run_goes_on_with_the_utterances_that_are_left(task_dir, frozen, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_NOTE_SECONDS", 0.0)
+    utterances = read_task(task_dir, ["label"]).parts["test"]
+    whole = StateStore(tmp_path / "whole", 1e9).states(frozen, utterances, False, "test")
+    # There is room for one, so what is half there does not count beside itself.
+    (file,) = (tmp_path / "whole").glob("*/states.npy")
+    store = StateStore(tmp_path / "killed", file.stat().st_size)
+    before = killed_in_the_middle(store, frozen, utterances, monkeypatch)
+    encode, after = FrozenEncoder.encode, []
+    monkeypatch.setattr(
+        FrozenEncoder,
+        "encode",
+        lambda self, given, pooled: after.extend(item.name for item in given) or encode(self, given, pooled),
+    )
+    again = store.states(frozen, utterances, False, "test")
+    assert len(before) > 3 and sorted(before + after) == sorted(item.name for item in utterances)
+    rows = range(len(utterances))
+    torch.testing.assert_close(again.batch(rows)[0], whole.batch(rows)[0], rtol=1e-3, atol=1e-3)
+    assert {path.name for path in (tmp_path / "killed").rglob("*.npy")} == {"states.npy", "frames.npy"}
+
+
+def test_what_is_half_there_gives_way(task_dir, frozen, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_NOTE_SECONDS", 0.0)
+    parts = read_task(task_dir, ["label"]).parts
+    StateStore(tmp_path / "measure", 1e9).states(frozen, parts["test"], False, "test")
+    (file,) = (tmp_path / "measure").glob("*/states.npy")
+    store = StateStore(tmp_path / "cache", 1.2 * file.stat().st_size)
+    assert killed_in_the_middle(store, frozen, parts["test"], monkeypatch)
+    assert isinstance(store.states(frozen, parts["valid"], False, "valid"), StoredStates)
+    assert entries(tmp_path / "cache") == set((tmp_path / "cache").iterdir())
 
 
 def test_what_a_process_left_that_was_killed_outright_goes_and_what_another_fills_stays(task_dir, frozen, tmp_path):
