@@ -353,7 +353,7 @@ def test_a_file_of_tasks_is_found_from_where_the_user_is(checkout: Any, tmp_path
     (tmp_path / "mine.txt").write_text("one  corpus=folder corpus.audio_dir=. task.name=one\n")
     done = checkout.run(OBJECTIVES, "--tasks", "mine.txt", "--stop-stage", "1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "out=exp/objectives/data/one" in checkout.calls[-1]
+    assert "data_dir=exp/objectives/data/one" in checkout.calls[-1]
     assert "--tasks gone.txt is no file" in checkout.run(OBJECTIVES, "--tasks", "gone.txt").stderr
 
 
