@@ -17,7 +17,7 @@ WORD_KINDS: dict[str, tuple[str, ...]] = {
 PHRASE_JOINTS = "_+-~="
 """Between the two parts that each round of phrases joins. gensim splits a word at its joint again to score it, so a
 round must not have the joint of the round before."""
-LABELLING = ("units", "data", "out", "splits", "topic_model")
+LABELLING = ("units", "data", "label_rate", "out", "splits", "topic_model")
 """Settings of `speechssl topics` that are read where there is a fitted model."""
 
 

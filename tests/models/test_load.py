@@ -52,7 +52,9 @@ def test_clip_encoders_saved_and_loaded(clip_encoder, speechlike, tmp_path, back
     loaded = speechssl.load_encoder(tmp_path)
     assert torch.equal(before, torch.random.get_rng_state())
     assert isinstance(loaded, ClipEncoder) and not loaded.training and loaded.config == encoder.config
-    assert same(encoder, loaded, speechlike)
+    # Weights are compared bit by bit below. Convolutions may round differently with the place of weights in memory.
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(speechlike).hidden_states, encoder(speechlike).hidden_states)
     assert loaded.state_dict().keys() == encoder.state_dict().keys()
     for name, tensor in encoder.state_dict().items():
         assert loaded.state_dict()[name].dtype == tensor.dtype

@@ -205,7 +205,7 @@ def test_bad_input_is_one_line(corpus, tmp_path, capsys):
     assert "data.min_seconds=9.0 or longer" in fails(corpus.settings(steps, out, "data.min_seconds=9"), capsys)
     nowhere = f"out={tmp_path}/nowhere"
     assert "does not exist" in fails(corpus.settings(steps, nowhere, f"data.train={tmp_path}/none.tsv"), capsys)
-    assert "run.device=tpu" in fails(corpus.settings(steps, nowhere, "run.device=tpu"), capsys)
+    assert "device=tpu cannot be used here" in fails(corpus.settings(steps, nowhere, "run.device=tpu"), capsys)
     assert not (tmp_path / "nowhere").exists()
     assert "frame_rate" in fails(corpus.settings(steps, out, "data.label_rate=50"), capsys)
 
