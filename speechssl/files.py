@@ -102,6 +102,11 @@ def checksum(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+def checksum_of(value: Any) -> str:
+    """Return the SHA-256 of a value that can be written as JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
 def changes(paths: Iterable[str | Path]) -> str:
     """Return a checksum of names, sizes and times of change, for files that would take long to read; in any order."""
     digest = hashlib.sha256()

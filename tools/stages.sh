@@ -92,7 +92,8 @@ command_launch() {
   run ${LAUNCHER:-torchrun --standalone --nproc-per-node "$ngpu"} -m speechssl "$1" "${words[@]}"
 }
 
-# Print the overrides of command $1, one a line: the last one given for each key.
+# Print the overrides of command $1, one a line: the last one given for each key. Those that match the pattern $without,
+# if it is set, are left out: two stages may be one command, and one of them lack a setting.
 overrides() {
   local name=$1
   shift
@@ -100,7 +101,7 @@ overrides() {
     conf_lines "$name" "$recipe/conf/default.conf"
     printf '%s\n' "$@"
     if [ -n "$config" ]; then conf_lines "$name" "$config"; fi
-  } | awk '{ key = $0; sub(/=.*/, "", key); if (!(key in last)) order[++n] = key; last[key] = $0 }
+  } | grep -vE "${without:-^$}" | awk '{ key = $0; sub(/=.*/, "", key); if (!(key in last)) order[++n] = key; last[key] = $0 }
     END { for (i = 1; i <= n; i++) print last[order[i]] }'
 }
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from speechssl import __version__
 from speechssl.errors import UserError
-from speechssl.evaluation.encoders import Contestant
-from speechssl.files import read_json
+from speechssl.evaluation.encoders import FBANK, RANDOM, Contestant
+from speechssl.files import as_name, read_json
 from speechssl.models.encoder import Encoder
 
 MAY_DIFFER = {
@@ -37,26 +37,40 @@ class EncoderScores:
         self.scores: dict[str, list[dict[str, Any]]] = {}
         """Row -> a list with one score a source, seed ..."""
 
-    def join(self, file: Path, task: Mapping[str, Any], names: Collection[str]) -> list[str]:
+    def join(self, file: Path, task: Mapping[str, Any], rivals: Sequence[Contestant]) -> list[str]:
         """Keep the rows of an earlier command that this one does not measure anew; return their names.
 
         Args:
             file: the `results.json` that this command is going to replace.
             task: what it will say of the task.
-            names: the rows of this command.
+            rivals: the encoders of this command.
 
         Raises:
-            UserError: there are such rows, measured with other settings or on other data.
+            UserError: there are such rows, and they cannot stand beside this command's: measured with other settings,
+                on other data, or beside other encoders of the same names.
         """
         if not file.is_file():
             return []
         earlier = read_json(file)
+        names = {rival.name for rival in rivals}
         rows = {row["name"]: row for row in earlier["encoders"] if row["name"] not in names}
-        if rows and (changed := self._changed(earlier, task)):
+        if not rows:
+            return []
+        told = f"{file} has {', '.join(rows)} of an earlier command"
+        if changed := self._changed(earlier, task):
             raise UserError(
-                f"{file} has {', '.join(rows)} of an earlier command, and these cannot stand in one table with this "
-                f"one's, since {', '.join(changed)} changed: give another out_dir, or name these encoders as well"
+                f"{told}, and these cannot stand in one table with this one's, since {', '.join(changed)} changed: "
+                "give another out_dir, or name these encoders as well"
             )
+        for row in earlier["encoders"]:
+            if row["name"] in names and not _is_covered(row, [rival for rival in rivals if rival.name == row["name"]]):
+                raise UserError(
+                    f"{told}, measured beside another {row['name']} than this command's: give another out_dir, "
+                    f"or {'other baselines' if row['name'] in (FBANK, RANDOM) else 'another name'}"
+                )
+        alike = {as_name(name) for name in names} & {as_name(name) for name in rows}
+        if alike:
+            raise UserError(f"{told}, whose files would have the name of this command's {', '.join(alike)}: rename it")
         self._encoders |= rows
         self.scores |= {name: earlier["scores"][name] for name in rows}
         return list(rows)
@@ -71,13 +85,7 @@ class EncoderScores:
 
     def add(self, rival: Contestant, encoder: Encoder, score: dict[str, Any]) -> None:
         """Note one score of an encoder."""
-        facts = {
-            "name": rival.name,
-            "frame_rate": encoder.frame_rate,
-            "dim": encoder.dim,
-            "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
-            "sources": [],
-        }
+        facts = {"name": rival.name, **_facts(encoder), "sources": []}
         row = self._encoders.setdefault(rival.name, facts)
         if rival.source not in row["sources"]:
             row["sources"].append(rival.source)
@@ -106,3 +114,19 @@ def _as_read(value: dict[str, Any]) -> dict[str, Any]:
     """Return a value as it is when it has been written as JSON and read again."""
     read: dict[str, Any] = json.loads(json.dumps(value))
     return read
+
+
+def _facts(encoder: Encoder) -> dict[str, Any]:
+    return {
+        "frame_rate": encoder.frame_rate,
+        "dim": encoder.dim,
+        "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
+    }
+
+
+def _is_covered(row: Mapping[str, Any], rivals: Sequence[Contestant]) -> bool:
+    """Return whether the encoders of an earlier row are among these; new baselines must be built alike, too."""
+    if not set(row["sources"]) <= {rival.source for rival in rivals}:
+        return False
+    facts = _facts(rivals[0].build()) if row["name"] in (FBANK, RANDOM) else {}
+    return all(row[key] == value for key, value in facts.items())

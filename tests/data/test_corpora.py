@@ -46,11 +46,13 @@ def test_folder_takes_a_fairseq_manifest_for_no_table_of_labels(tmp_path, write_
 @pytest.mark.parametrize(
     ("name", "header"), [("metadata.csv", "file,kind"), ("metadata.csv", ""), ("metadata.tsv", "file\tkind")]
 )
-def test_folder_says_that_a_table_of_labels_has_no_paths(tmp_path, write_noise, name, header):
+def test_folder_says_that_a_table_of_labels_has_no_paths(tmp_path, write_noise, caplog, name, header):
     write_noise(tmp_path / "a.wav")
     (tmp_path / name).write_text(f"{header}\na.wav,dog\n")
-    with pytest.raises(UserError, match=f"{name} has no column 'path' in its first line"):
-        entries("folder", tmp_path)
+    assert entries("folder", tmp_path)["a.wav"].labels == {}
+    assert f"{name} has no column 'path' in its first line, so no labels are read from it" in caplog.text
+    with pytest.raises(UserError, match="path"):
+        entries("folder", tmp_path, metadata=str(tmp_path / name))
 
 
 def test_folder_takes_labels_with_commas(tmp_path, write_noise):

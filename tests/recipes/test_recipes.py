@@ -150,6 +150,20 @@ def test_unfused_distils_every_seed_on_clusters_of_its_own(clusters: str, k: str
     assert folders == ["pretrained-seed1", "pretrained-seed2", "clusters-seed1", "clusters-seed2"]
 
 
+@pytest.mark.parametrize("recipe", [UNFUSED, OBJECTIVES])
+def test_settings_of_fine_tuning_are_left_out_of_the_linear_stage(recipe: str, checkout: Any, tmp_path: Path) -> None:
+    """Both stages are `speechssl evaluate`, and with frozen encoders it refuses settings of fine-tuning."""
+    (tmp_path / "mine.conf").write_text("evaluate finetune.precision=fp32\nevaluate batch_size=16\n")
+    done = checkout.run(recipe, "--config", str(tmp_path / "mine.conf"))
+    assert done.returncode == 0, done.stderr
+    stages = [call for call in checkout.calls if call[1] == "evaluate"]
+    assert all("batch_size=16" in call for call in stages)
+    for call in stages:
+        assert ("finetune.precision=fp32" in call) == ("mode=finetune" in call)
+        load_settings(command_named("evaluate"), call[2:])
+    assert len(stages) == 2
+
+
 def test_objectives_are_pretrained_once_and_distilled_and_measured_in_every_task(checkout: Any, tmp_path: Path) -> None:
     tasks = tmp_path / "tasks.txt"
     tasks.write_text(

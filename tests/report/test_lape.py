@@ -213,7 +213,7 @@ def evaluated(tmp_path: Path) -> Path:
     settings = LapeSettings(
         task, str(tmp_path), {}, data_dir="data", label_fractions=[0.2, 1.0], seeds=[1, 2], lr=[0.1], epochs=2
     )
-    results = LapeResults(settings, data, [division], tmp_path / "lape/tones", {"ours", "fbank"})
+    results = LapeResults(settings, data, [division], tmp_path / "lape/tones", [])
     hints = functional.one_hot(torch.from_numpy(labels)).float()
     for number, name in enumerate(("ours", "fbank")):
         noise = torch.randn(60, 3, generator=torch.Generator().manual_seed(number))

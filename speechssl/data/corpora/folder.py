@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import posixpath
 import re
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from speechssl.data.tables import as_cell, read_header, read_table
 from speechssl.data.walk import AUDIO_SUFFIXES, walk_audio
 from speechssl.errors import UserError
 from speechssl.files import require_file
+
+logger = logging.getLogger(__name__)
 
 _NOT_LABELS = frozenset({"path", "split", "dur", "duration", "seconds", "samples"})
 """Columns that are no labels: lengths are always measured anew."""
@@ -51,9 +54,10 @@ def _find_table(settings: CorpusSettings, root: Path) -> Path | None:
             return table
         # A fairseq manifest may have the same name; its first line is a folder.
         if len(columns) > 1 or not posixpath.isabs("".join(columns)):
-            raise UserError(
-                f"{table} has no column 'path' in its first line: call the column with the names of the files so, "
-                "or give the table another name if it has no labels"
+            logger.warning(
+                "%s has no column 'path' in its first line, so no labels are read from it: call the column with the "
+                "names of the files so, or make such a table and name it by corpus.metadata",
+                table,
             )
     return None
 

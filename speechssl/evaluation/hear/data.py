@@ -24,7 +24,7 @@ from speechssl.evaluation.hear.events import Event
 from speechssl.evaluation.hear.folders import METADATA
 from speechssl.evaluation.hear.metrics import EVENT_SCORES, SCENE_SCORES
 from speechssl.evaluation.recordings import Recording
-from speechssl.files import read_json, require_file
+from speechssl.files import changes, checksum_of, read_json, require_file
 
 VOCABULARY = "labelvocabulary.csv"
 MIN_FOLDS = 3
@@ -81,6 +81,12 @@ class TaskData:
     divisions: list[Division]
     sample_rate: int
     """Of the folder that the audio was read from."""
+
+    def fingerprint(self) -> str:
+        """Return a checksum of names, splits and labels, and of changes to the recordings."""
+        rows = zip(self.recordings, self.labels, strict=True)
+        facts = [[recording.name, recording.split, str(labels)] for recording, labels in rows]
+        return checksum_of([facts, changes(recording.audio for recording in self.recordings)])
 
 
 POSTPROCESSING = {"median_filter_ms": [250.0], "min_duration": [125.0, 250.0]}

@@ -6,9 +6,9 @@ It holds
 - `protocol`: in words, how the reported networks were chosen
 - `task`: `name`, `folder`, `sample_rate` (of the audio that was read), `kind` (`scene` or `event`), `prediction`
   (`multiclass` or `multilabel`), `scores` (names; the first one decides), `classes` (how many), `recordings`,
-  `seconds`, `chosen_on` (`score` or `loss`), `split_mode`, and `divisions`: of each its `name`, the numbers of
-  recordings in `train`, `valid` and `test`, and for scenes how many classes no recording of its test part has
-  (`absent_classes`)
+  `seconds`, `chosen_on` (`score` or `loss`), `split_mode`, `data` (a checksum), and `divisions`: of each its `name`,
+  the numbers of recordings in `train`, `valid` and `test`, and for scenes how many classes no recording of its test
+  part has (`absent_classes`)
 - `encoders`: a list with one entry a row of the tables: `name`, `frame_rate`, `dim`, `parameters`, `sources`
 - `scores`: row -> a list with one :class:`speechssl.evaluation.hear.scores.Score` a source and seed
 - `summary`: row -> score -> `mean`, `spread` (sample standard deviation over sources and seeds; 0 for one) and `runs`;
@@ -17,7 +17,7 @@ It holds
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,18 +44,18 @@ class HearResults:
         settings: of the command.
         data: of the task.
         folder: the results' own.
-        names: rows of this command.
+        rivals: encoders of this command.
 
     Raises:
         UserError: the folder has rows of other encoders that cannot stay beside these.
     """
 
-    def __init__(self, settings: HearSettings, data: TaskData, folder: Path, names: Collection[str]) -> None:
+    def __init__(self, settings: HearSettings, data: TaskData, folder: Path, rivals: Sequence[Contestant]) -> None:
         self._settings = settings
         self._data = data
         self._file = folder / "results.json"
         self._rows = EncoderScores(BENCHMARK, settings)
-        self._rows.join(self._file, self._task(), names)
+        self._rows.join(self._file, self._task(), rivals)
 
     def add(self, rival: Contestant, encoder: Encoder, score: Score) -> None:
         """Note one score of an encoder."""
@@ -88,6 +88,7 @@ class HearResults:
             "seconds": round(sum(recording.seconds for recording in data.recordings), 1),
             "chosen_on": "loss" if metadata.choose_on_loss else "score",
             "split_mode": metadata.split_mode,
+            "data": data.fingerprint(),
             "divisions": [self._division(division) for division in data.divisions],
         }
 

@@ -36,7 +36,7 @@ def run_hear(settings: HearSettings) -> None:
     require_own_folder(out, BENCHMARK)
     data = read_task(metadata, settings.workers)
     folder = out / settings.task
-    results = HearResults(settings, data, folder, {rival.name for rival in rivals})
+    results = HearResults(settings, data, folder, rivals)
     reader = Reader(data.recordings, settings.batch_seconds, settings.workers)
     for rival in rivals:
         _evaluate(rival, data, reader, settings, results)

@@ -17,6 +17,7 @@ from speechssl.data.tables import read_table
 from speechssl.errors import UserError, nearest
 from speechssl.evaluation.lape.settings import LapeSettings, LapeTask
 from speechssl.evaluation.recordings import Recording, columns_of, read_recordings
+from speechssl.files import changes, checksum_of
 
 FOLDER = "folder"
 """Where the metadata have no column of this name, it is the folder that a recording is in."""
@@ -40,6 +41,12 @@ class TaskData:
     def column(self, name: str) -> list[str]:
         """Return the cells of a metadata column, empty where it is not known."""
         return [recording.labels.get(name, "") for recording in self.recordings]
+
+    def fingerprint(self) -> str:
+        """Return a checksum of names, lengths and classes, and of changes to the recordings."""
+        rows = zip(self.recordings, self.labels.tolist(), strict=True)
+        facts = [[recording.name, recording.samples, self.classes[label]] for recording, label in rows]
+        return checksum_of([facts, changes(recording.audio for recording in self.recordings)])
 
     def lengths(self, seconds: float) -> dict[str, int]:
         """Return how many clips there are, and how many of them are padded or cut to be `seconds` long."""

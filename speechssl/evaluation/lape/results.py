@@ -6,9 +6,9 @@
 - `mode`: `linear` or `finetune`; `protocol`, `chosen`: in words, how the reported epoch was chosen
 - `task`: `name`, `corpus`, `column`, `group_column`, `clip_seconds`, `split`, `note`, `published`, `classes` (their
   names), `clips`, `padded`, `cut`, `chance` (one of the classes), `most_frequent_class` (the share of the class that
-  the test part has most of, a mean over the divisions), and `divisions`: of each its `name`, sizes of `train`, `valid`
-  and `test`, where `valid` comes from, `missing_from_train` (class -> test clips of it), and how many groups (speakers,
-  say) of the test part are in train as well, where they are known
+  the test part has most of, a mean over the divisions), `data` (a checksum), and `divisions`: of each its `name`,
+  sizes of `train`, `valid` and `test`, where `valid` comes from, `missing_from_train` (class -> test clips of it), and
+  how many groups (speakers, say) of the test part are in train as well, where they are known
 - `encoders`: a list with one entry a row of the tables: `name`, `frame_rate`, `dim`, `parameters`, `sources`
 - `scores`: row -> a list with one :class:`speechssl.evaluation.lape.scores.Score` a source, label fraction and seed
 - `summary`: row -> label fraction -> `accuracy` and `balanced_accuracy`: `mean`, `spread` (sample standard deviation
@@ -20,7 +20,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ class LapeResults:
         data: of the task.
         divisions: what is trained and tested on.
         folder: the results' own.
-        names: rows of this command.
+        rivals: encoders of this command.
 
     Raises:
         UserError: the settings name distances that do not fit the task's classes; or the folder has rows of other
@@ -68,7 +68,7 @@ class LapeResults:
         data: TaskData,
         divisions: Sequence[Division],
         folder: Path,
-        names: Collection[str],
+        rivals: Sequence[Contestant],
     ) -> None:
         self._settings = settings
         self._data = data
@@ -77,7 +77,7 @@ class LapeResults:
         self._distances = None if table is None else read_distances(table, data.classes)
         self._folder = folder
         self._rows = EncoderScores(BENCHMARK, settings)
-        self._confusions = self._earlier_confusions(self._rows.join(folder / "results.json", self._task(), names))
+        self._confusions = self._earlier_confusions(self._rows.join(folder / "results.json", self._task(), rivals))
 
     def add(self, rival: Contestant, encoder: Encoder, score: Score) -> None:
         """Note one score of an encoder."""
@@ -136,6 +136,7 @@ class LapeResults:
             **data.lengths(task.clip_seconds),
             "chance": 1 / len(data.classes),
             "most_frequent_class": self._most_frequent_class(),
+            "data": data.fingerprint(),
             "divisions": [division.describe(data, task) for division in self._divisions],
         }
 

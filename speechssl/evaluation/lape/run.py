@@ -43,7 +43,7 @@ def run_lape(settings: LapeSettings) -> None:
     if settings.protocol is Protocol.sound:
         divisions = [with_valid(division, data, task) for division in divisions]
     folder = _results_folder(settings)
-    results = LapeResults(settings, data, divisions, folder, {rival.name for rival in rivals})
+    results = LapeResults(settings, data, divisions, folder, rivals)
     clips = Clips(task.clip_seconds, settings.workers)
     if settings.mode is Mode.linear:
         device = pick_device(settings.device)

@@ -17,6 +17,9 @@ KINDS = {
 }
 """What is told, in words that follow a number of utterances."""
 
+REMARKS = "remarks.json"
+"""File of all of them, beside a task's results."""
+
 Remarks = Mapping[str, Mapping[str, Mapping[str, str]]]
 """Kind -> part -> id -> file of each such utterance; kinds and parts without any are left out."""
 
@@ -41,15 +44,20 @@ def remarks_on(audio: Path, header: AudioHeader, first: int, samples: int) -> tu
     return tuple(kind for kind, there in found.items() if there)
 
 
-def remark_lines(remarks: Remarks) -> Iterator[str]:
+def counts_of(remarks: Remarks) -> dict[str, dict[str, int]]:
+    """Return how many utterances there are of each kind and part."""
+    return {kind: {part: len(files) for part, files in parts.items()} for kind, parts in remarks.items()}
+
+
+def remark_lines(counts: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
     """Yield a line for each kind and part that says how many utterances there are."""
-    for kind, parts in remarks.items():
-        for part, files in parts.items():
-            yield f"{part}: {len(files)} utterances {KINDS[kind]}"
+    for kind, parts in counts.items():
+        for part, count in parts.items():
+            yield f"{part}: {count} utterances {KINDS[kind]}"
 
 
 def remark_warnings(remarks: Remarks) -> Iterator[str]:
     """Yield the same with the names of the first few files."""
     files = [list(dict.fromkeys(of_part.values())) for parts in remarks.values() for of_part in parts.values()]
-    for line, names in zip(remark_lines(remarks), files, strict=True):
+    for line, names in zip(remark_lines(counts_of(remarks)), files, strict=True):
         yield f"{line}: {few(names)}"

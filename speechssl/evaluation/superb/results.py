@@ -7,9 +7,11 @@ It holds
 - `task`: `name`, `title`, `folder`, `metrics` (names; the first one decides), `units` (of those that are no shares),
   `lower_is_better`, `utterances` and `seconds` of each part, and what the task says of its labels; `notes`, e.g. how
   training differs from s3prl's; of heads that are trained `steps`, `batch_size`, `lr` (those to choose from) and
-  `published_lr`; `folds`, the names of those that were tested in turn (the counts are then those of the first)
+  `published_lr`; `folds`, the names of those that were tested in turn (the counts are then those of the first);
+  `data`, a checksum of each division
 - `remarks`: what is unusual about utterances that were scored: `channels` (they have several, the mean was heard),
-  `rate` (another one than 16 kHz, they were resampled), `silent` -> part (`folds` of a task in folds) -> id -> file
+  `rate` (another one than 16 kHz, they were resampled), `silent` -> part (`folds` of a task in folds) -> how many;
+  `remarks.json` beside it has id -> file in place of the number
 - `encoders`: a list with one entry a row of the tables: `name`, `frame_rate`, `dim`, `parameters`, `sources`
 - `scores`: row -> a list with one :class:`speechssl.evaluation.superb.scores.Score` a source, seed and fold, or of a
   search one :class:`speechssl.evaluation.superb.search.run.SearchScore` a source
@@ -27,7 +29,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,6 +38,8 @@ from speechssl.evaluation.encoders import Contestant
 from speechssl.evaluation.spread import mean_and_spread
 from speechssl.evaluation.superb.data import TaskData
 from speechssl.evaluation.superb.figures import LAYER_WEIGHTS, draw_layer_weights
+from speechssl.evaluation.superb.reading import recording_columns
+from speechssl.evaluation.superb.remarks import REMARKS, counts_of
 from speechssl.evaluation.superb.settings import SuperbSettings
 from speechssl.evaluation.superb.submission import submission
 from speechssl.evaluation.superb.tasks import ALL_TASKS
@@ -72,7 +76,7 @@ class SuperbResults:
         divisions: one, or one a fold.
         protocol: in words, how what is reported was chosen.
         facts: of the task: `metrics`, `lower_is_better`, and others that the tables tell.
-        names: rows of this command.
+        rivals: encoders of this command.
 
     Raises:
         UserError: the results' folder has rows of other encoders that cannot stay beside these.
@@ -84,7 +88,7 @@ class SuperbResults:
         divisions: Sequence[TaskData],
         protocol: str,
         facts: Mapping[str, Any],
-        names: Collection[str],
+        rivals: Sequence[Contestant],
     ) -> None:
         self._settings = settings
         self._data = divisions[0]
@@ -94,7 +98,7 @@ class SuperbResults:
         self._facts = facts
         self._folder = Path(settings.out_dir) / settings.task
         self._rows = EncoderScores(BENCHMARK, settings)
-        self._rows.join(self._folder / "results.json", self._task(), names)
+        self._rows.join(self._folder / "results.json", self._task(), rivals)
         self._files: dict[str, str] = {}
 
     def add(self, rival: Contestant, encoder: Encoder, score: Measured) -> None:
@@ -118,7 +122,7 @@ class SuperbResults:
             **self._rows.to_json(),
             "protocol": self._protocol,
             "task": self._task(),
-            "remarks": self._data.remarks(),
+            "remarks": counts_of(self._data.remarks()),
             "summary": {
                 name: {**_summary(scores, "test"), "valid": _summary(scores, "valid")}
                 for name, scores in self._rows.scores.items()
@@ -132,6 +136,7 @@ class SuperbResults:
         for name, text in self._files.items():
             write_text(folder / name, text)
         draw_layer_weights(folder / LAYER_WEIGHTS, [results])
+        write_json(folder / REMARKS, self._data.remarks())
         write_json(folder / "results.json", results)
 
     def _task(self) -> dict[str, Any]:
@@ -141,6 +146,7 @@ class SuperbResults:
             "title": ALL_TASKS[self._settings.task].title,
             "folder": str(self._data.folder),
             "folds": self._folds,
+            "data": [data.fingerprint(recording_columns(self._settings)) for data in self._divisions],
             "units": {name: UNITS[name] for name in self._facts["metrics"] if name in UNITS},
             "utterances": {name: len(part) for name, part in parts.items()},
             "seconds": {name: round(sum(item.samples for item in part) / 16000, 1) for name, part in parts.items()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -27,6 +28,7 @@ from speechssl.evaluation.superb.settings import ALL, SuperbSettings
 from speechssl.evaluation.superb.states import FrozenEncoder, SomeStates, States, StateStore
 from speechssl.evaluation.superb.tasks import PRESETS, SEARCHES, TASKS
 from speechssl.evaluation.superb.training import Part, Plan
+from speechssl.files import as_name
 from speechssl.models.device import pick_device
 from speechssl.progress import progress
 
@@ -49,7 +51,10 @@ def run_superb(settings: SuperbSettings) -> None:
     results = evaluate(settings, divisions)
     folder = out / settings.task
     results.write()
-    shutil.rmtree(folder / "runs", ignore_errors=True)
+    for name in {rival.name for rival in _rivals(settings)}:
+        shutil.rmtree(_runs(settings, name), ignore_errors=True)
+    with contextlib.suppress(OSError):  # those of another command may be in it
+        (folder / "runs").rmdir()
     OVERVIEW.add(out, folder, results.to_json())
 
 
@@ -114,11 +119,16 @@ def _rivals(settings: SuperbSettings) -> list[Contestant]:
     return contestants(settings.encoders, settings.baselines, None)
 
 
+def _runs(settings: SuperbSettings, name: str) -> Path:
+    """Return the folder of a row's heads that are being trained."""
+    return Path(settings.out_dir) / settings.task / "runs" / as_name(name)
+
+
 def _evaluate_search(settings: SuperbSettings, divisions: Sequence[TaskData]) -> SuperbResults:
     """Search with the hidden states of all encoders."""
     search = TermSearch(divisions[0], settings, groups_of(settings, divisions[0], "test_queries"))
     rivals = _rivals(settings)
-    results = SuperbResults(settings, divisions, search.protocol, search.facts(), {rival.name for rival in rivals})
+    results = SuperbResults(settings, divisions, search.protocol, search.facts(), rivals)
     for rival in rivals:
         results.add(rival, *search.score(rival))
     return results
@@ -130,7 +140,7 @@ def _evaluate_heads(settings: SuperbSettings, divisions: Sequence[TaskData]) -> 
     problems = [problem_of(settings, data) for data in divisions]
     plans = [plan_of(settings, seed) for seed in settings.seeds]
     facts, rivals = _facts(settings, problems[0], plans[0]), _rivals(settings)
-    results = SuperbResults(settings, divisions, PROTOCOL, facts, {rival.name for rival in rivals})
+    results = SuperbResults(settings, divisions, PROTOCOL, facts, rivals)
     for rival in rivals:
         _evaluate(rival, list(zip(divisions, problems, strict=True)), settings, groups, plans, results)
     return results
@@ -172,7 +182,7 @@ def _evaluate(
             shape=(frozen.layers, encoder.dim),
             rates=rates_of(settings),
             groups=groups,
-            folder=Path(settings.out_dir) / settings.task / "runs",
+            folder=_runs(settings, rival.name),
             fold=data.fold,
             identity=_identity(settings, data, problem.metrics, frozen),
         )

@@ -18,5 +18,5 @@ def test_chance_is_that_of_the_test_part(tmp_path: Path) -> None:
     labels = torch.tensor([0] * 8 + [1, 1, 0] + [1, 1, 1, 2])
     train, first, second = np.arange(8), np.arange(8, 11), np.arange(11, 15)
     divisions = [Division("one", train, train[:0], first), Division("other", train, train[:0], second)]
-    task = LapeResults(settings(lr=[0.1]), task_data(labels), divisions, tmp_path, {"tiny"}).to_json()["task"]
+    task = LapeResults(settings(lr=[0.1]), task_data(labels), divisions, tmp_path, []).to_json()["task"]
     assert task["most_frequent_class"] == pytest.approx((2 / 3 + 3 / 4) / 2)

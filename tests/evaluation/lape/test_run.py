@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 from matplotlib import image
 
 from speechssl.cli.app import main
+from speechssl.models.hubert import HubertEncoder
+from speechssl.models.hubert_config import HubertConfig
+from speechssl.models.save import save_encoder
 from tests.evaluation.lape.conftest import EACH
 
 FAST = ["epochs=6", "lr=[3e-2]", "workers=1"]
@@ -221,7 +225,8 @@ def test_encoders_of_two_commands_stand_in_one_table(
     tmp_path: Path, tones: Path, encoder_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As if both had been named at once; where that is impossible, nothing is lost."""
-    given = [f"corpus_dir={tones}", "seeds=[1]"]
+    audio = shutil.copytree(tones, tmp_path / "audio")
+    given = [f"corpus_dir={audio}", "seeds=[1]"]
     both = lape(tmp_path / "both", encoder_dir, *given)
     lape(tmp_path / "apart", encoder_dir, *given, "encoders={}", "baselines=[fbank]")
     apart = lape(tmp_path / "apart", encoder_dir, *given, "baselines=[random]", "batch_seconds=30")
@@ -236,6 +241,14 @@ def test_encoders_of_two_commands_stand_in_one_table(
         assert main(["evaluate", *other, *changed]) == 1
         message = capsys.readouterr().err
         assert "has fbank, random, tiny of an earlier command" in message and f"since {what} changed" in message
+    wide = HubertEncoder(HubertConfig(front_end="fbank", num_layers=1, dim=32, ffn_dim=32, num_heads=2))
+    save_encoder(tmp_path / "wide", wide)
+    wider = [word.replace(str(encoder_dir), f"{tmp_path}/wide") for word in other]
+    assert main(["evaluate", *wider, "baselines=[random]"]) == 1
+    assert "measured beside another random than this command's: give another out_dir" in capsys.readouterr().err
+    os.utime(next(audio.rglob("*.wav")), (1, 1))
+    assert main(["evaluate", *other]) == 1
+    assert "since the data changed" in capsys.readouterr().err
     again = json.loads((tmp_path / "apart/tones/results.json").read_text())
     assert again["scores"] == both["scores"]
     assert lape(tmp_path / "apart", encoder_dir, *given, "protocol=paper")["protocol"] == "paper"

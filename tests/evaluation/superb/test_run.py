@@ -89,7 +89,9 @@ def test_what_is_unusual_is_scored_and_told(tmp_path: Path, encoder_dir: Path, c
     named = "; ".join(map(str, files[:3]))
     for kind, words in (("rate", "have another rate than 16 kHz and are resampled"), ("silent", "are silent")):
         assert f"superb: ks test: 4 utterances {words}: {named} and 1 more\n" in told
-        assert results["remarks"][kind] == {"test": {f"test{number}": str(file) for number, file in enumerate(files)}}
+        assert results["remarks"][kind] == {"test": 4}
+        listed = json.loads((tmp_path / "out" / "ks" / "remarks.json").read_text())[kind]
+        assert listed == {"test": {f"test{number}": str(file) for number, file in enumerate(files)}}
         assert f"- test: 4 utterances {words}\n" in (tmp_path / "out" / "results.md").read_text()
 
 

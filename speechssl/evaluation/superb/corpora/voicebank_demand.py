@@ -55,6 +55,8 @@ def _noises(root: Path, part: str) -> dict[str, tuple[str, str]]:
         return {}
     heard = {}
     for number, line in enumerate(log.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
         try:
             name, noise, snr = line.split()
         except ValueError as error:
