@@ -15,6 +15,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 recipe=$(realpath --relative-to="$root" "$(dirname "$0")")
 default_exp=$exp
 exp=
+without=
 # shellcheck source=tools/parse_options.sh
 source "$root/tools/parse_options.sh" "$@"
 
@@ -93,7 +94,7 @@ command_launch() {
 }
 
 # Print the overrides of command $1, one a line: the last one given for each key. Those that match the pattern $without,
-# if it is set, are left out: two stages may be one command, and one of them lack a setting.
+# if it is set, are left out and told: two stages may be one command, and one of them lack a setting.
 overrides() {
   local name=$1
   shift
@@ -101,7 +102,9 @@ overrides() {
     conf_lines "$name" "$recipe/conf/default.conf"
     printf '%s\n' "$@"
     if [ -n "$config" ]; then conf_lines "$name" "$config"; fi
-  } | grep -vE "${without:-^$}" | awk '{ key = $0; sub(/=.*/, "", key); if (!(key in last)) order[++n] = key; last[key] = $0 }
+  } | awk -v name="$name" -v without="$without" '
+    without != "" && $0 ~ without { print "left out of " name " here: " $0 >"/dev/stderr"; next }
+    { key = $0; sub(/=.*/, "", key); if (!(key in last)) order[++n] = key; last[key] = $0 }
     END { for (i = 1; i <= n; i++) print last[order[i]] }'
 }
 

@@ -29,15 +29,9 @@ readonly needs="1:corpus_root 2:corpus_root 2:encoders"
 source "$(dirname "${BASH_SOURCE[0]}")/../../tools/stages.sh" "$@"
 
 superb=(benchmark=superb "task=$task" "corpus_dir=$corpus_root")
-chosen=("encoders={$encoders}" "out_dir=$exp")
-if [ "$task" != qbe ]; then
-  chosen+=("seeds=[$(seq -s, 1 "$seeds")]")
-elif [ -n "$config" ]; then
-  # A file for all tasks has settings of training, which qbe refuses.
-  training='^evaluate[[:space:]]+(labels|preset|steps|check_every|batch_size|lr|seeds)='
-  echo "qbe trains nothing, left out of --config $config: $(grep -E "$training" "$config" | tr -s ' \n' ' ')"
-  grep -vE "$training" "$config" >"$exp/qbe.conf" || true # nothing may be left
-  config=$exp/qbe.conf
+if [ "$task" = qbe ]; then
+  # It trains nothing, and refuses settings of training.
+  without='^(labels|preset|steps|check_every|batch_size|lr|seeds)='
 fi
 
 if stage 1 check "$corpus_root" "nothing"; then
@@ -45,7 +39,7 @@ if stage 1 check "$corpus_root" "nothing"; then
 fi
 
 if stage 2 evaluate "$corpus_root" "$exp/results.md"; then
-  command_run evaluate "${superb[@]}" "${chosen[@]}"
+  command_run evaluate "${superb[@]}" "encoders={$encoders}" "seeds=[$(seq -s, 1 "$seeds")]" "out_dir=$exp"
 fi
 
 finish

@@ -116,7 +116,7 @@ measure() {
 }
 
 if stage 4 evaluate "$exp/data $exp/<OBJECTIVE>-seed<S> $exp/unfused" "$exp/lape"; then
-  for task in $names; do extra=$encoders without='^finetune\.' measure command_run "$task" "$objectives,unfused" "lr=[1e-3,1e-2,1e-1]"; done
+  for task in $names; do extra=$encoders without='^finetune[.]' measure command_run "$task" "$objectives,unfused" "lr=[1e-3,1e-2,1e-1]"; done
 fi
 
 if stage 5 finetune "$exp/data $exp/<OBJECTIVE>-seed<S> $exp/unfused" "$exp/lape"; then

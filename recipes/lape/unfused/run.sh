@@ -81,7 +81,7 @@ done
 lape=(benchmark=lape "task=$task" "data_dir=$target" "encoders={$rows}" "out_dir=$exp/lape")
 
 if stage 5 evaluate "$target $exp/pretrained-seed<S> $exp/unfused-seed<S>" "$exp/lape"; then
-  without='^finetune\.' command_run evaluate "${lape[@]}" "lr=[1e-3,1e-2,1e-1]"
+  without='^finetune[.]' command_run evaluate "${lape[@]}" "lr=[1e-3,1e-2,1e-1]"
 fi
 
 if stage 6 finetune "$target $exp/pretrained-seed<S> $exp/unfused-seed<S>" "$exp/lape"; then

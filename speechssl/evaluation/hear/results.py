@@ -54,8 +54,9 @@ class HearResults:
         self._settings = settings
         self._data = data
         self._file = folder / "results.json"
+        self._task = self._describe()
         self._rows = EncoderScores(BENCHMARK, settings)
-        self._rows.join(self._file, self._task(), rivals)
+        self._rows.join(self._file, self._task, rivals)
 
     def add(self, rival: Contestant, encoder: Encoder, score: Score) -> None:
         """Note one score of an encoder."""
@@ -66,7 +67,7 @@ class HearResults:
         return {
             **self._rows.to_json(),
             "protocol": PROTOCOL,
-            "task": self._task(),
+            "task": self._task,
             "summary": {name: _summary(scores) for name, scores in self._rows.scores.items()},
         }
 
@@ -74,7 +75,7 @@ class HearResults:
         """Write the results of the task into its folder."""
         write_json(self._file, self.to_json())
 
-    def _task(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, Any]:
         data, metadata = self._data, self._data.metadata
         return {
             "name": self._settings.task,

@@ -76,8 +76,9 @@ class LapeResults:
         table = settings.task.distances
         self._distances = None if table is None else read_distances(table, data.classes)
         self._folder = folder
+        self._task = self._describe()
         self._rows = EncoderScores(BENCHMARK, settings)
-        self._confusions = self._earlier_confusions(self._rows.join(folder / "results.json", self._task(), rivals))
+        self._confusions = self._earlier_confusions(self._rows.join(folder / "results.json", self._task, rivals))
 
     def add(self, rival: Contestant, encoder: Encoder, score: Score) -> None:
         """Note one score of an encoder."""
@@ -93,7 +94,7 @@ class LapeResults:
             "mode": self._settings.mode,
             "protocol": self._settings.protocol,
             "chosen": CHOSEN[self._settings.protocol],
-            "task": self._task(),
+            "task": self._task,
             "summary": {name: _summary(scores) for name, scores in self._rows.scores.items()},
             "left_out": self._data.left_out,
         }
@@ -121,7 +122,7 @@ class LapeResults:
             for name in names
         }
 
-    def _task(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, Any]:
         task, data = self._settings.task, self._data
         return {
             "name": task.name,

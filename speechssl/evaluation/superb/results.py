@@ -97,8 +97,9 @@ class SuperbResults:
         self._protocol = protocol
         self._facts = facts
         self._folder = Path(settings.out_dir) / settings.task
+        self._task = self._describe()
         self._rows = EncoderScores(BENCHMARK, settings)
-        self._rows.join(self._folder / "results.json", self._task(), rivals)
+        self._rows.join(self._folder / "results.json", self._task, rivals)
         self._files: dict[str, str] = {}
 
     def add(self, rival: Contestant, encoder: Encoder, score: Measured) -> None:
@@ -121,7 +122,7 @@ class SuperbResults:
         return {
             **self._rows.to_json(),
             "protocol": self._protocol,
-            "task": self._task(),
+            "task": self._task,
             "remarks": counts_of(self._data.remarks()),
             "summary": {
                 name: {**_summary(scores, "test"), "valid": _summary(scores, "valid")}
@@ -139,7 +140,7 @@ class SuperbResults:
         write_json(folder / REMARKS, self._data.remarks())
         write_json(folder / "results.json", results)
 
-    def _task(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, Any]:
         parts = self._data.parts
         return {
             "name": self._settings.task,

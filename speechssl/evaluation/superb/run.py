@@ -25,7 +25,8 @@ from speechssl.evaluation.superb.results import BENCHMARK, SuperbResults
 from speechssl.evaluation.superb.scores import Race, score_seeds
 from speechssl.evaluation.superb.search.run import TermSearch
 from speechssl.evaluation.superb.settings import ALL, SuperbSettings
-from speechssl.evaluation.superb.states import FrozenEncoder, SomeStates, States, StateStore
+from speechssl.evaluation.superb.states import FrozenEncoder, SomeStates, States
+from speechssl.evaluation.superb.store import StateStore
 from speechssl.evaluation.superb.tasks import PRESETS, SEARCHES, TASKS
 from speechssl.evaluation.superb.training import Part, Plan
 from speechssl.files import as_name

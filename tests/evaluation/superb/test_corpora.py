@@ -49,6 +49,23 @@ with guarded_s3prl():
     from s3prl.problem.diarization.util import kaldi_dir_to_csv
 
 
+WRITERS = [
+    ("asr", write_librispeech),
+    ("ks", write_speech_commands),
+    ("sid", write_voxceleb1),
+    ("asv", write_trials),
+    ("sd", write_libri2mix),
+    ("ss", write_libri2mix_sources),
+    ("ic", write_fluent),
+    ("sf", write_snips),
+    ("er", write_iemocap),
+    ("se", write_voicebank),
+    ("st", write_covost),
+    ("qbe", write_quesst14),
+]
+"""Of each task, what writes a small corpus as it is unpacked."""
+
+
 def rows_of(task: str, folder: Path, lexicon: Iterable[str] = ()) -> Parts:
     corpus = CORPORA[task]
     place = corpus.place(str(folder), tuple(lexicon))
@@ -78,23 +95,7 @@ def their_paths(points: Mapping, name: str = "wav_path") -> dict[str, Path]:
     return {key: Path(point[name]).resolve() for key, point in points.items()}
 
 
-@pytest.mark.parametrize(
-    ("task", "write"),
-    [
-        ("asr", write_librispeech),
-        ("ks", write_speech_commands),
-        ("sid", write_voxceleb1),
-        ("asv", write_trials),
-        ("sd", write_libri2mix),
-        ("ss", write_libri2mix_sources),
-        ("ic", write_fluent),
-        ("sf", write_snips),
-        ("er", write_iemocap),
-        ("se", write_voicebank),
-        ("st", write_covost),
-        ("qbe", write_quesst14),
-    ],
-)
+@pytest.mark.parametrize(("task", "write"), WRITERS)
 def test_a_corpus_has_the_metadata_that_it_names(tmp_path: Path, task: str, write: Callable[[Path], object]):
     corpus = CORPORA[task]
     write(tmp_path / corpus.folders[0] if task != "ks" else tmp_path)
@@ -348,23 +349,7 @@ def test_the_corpus_is_found_by_what_is_in_it(tmp_path: Path):
     assert corpus.place(str(above)).root == above
 
 
-@pytest.mark.parametrize(
-    ("task", "write"),
-    [
-        ("asr", write_librispeech),
-        ("ks", write_speech_commands),
-        ("sid", write_voxceleb1),
-        ("asv", write_trials),
-        ("sd", write_libri2mix),
-        ("ic", write_fluent),
-        ("sf", write_snips),
-        ("er", write_iemocap),
-        ("qbe", write_quesst14),
-        ("st", write_covost),
-        ("se", write_voicebank),
-        ("ss", write_libri2mix_sources),
-    ],
-)
+@pytest.mark.parametrize(("task", "write"), WRITERS)
 def test_the_folder_may_be_relative(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, write: Callable[[Path], object]
 ):

@@ -17,7 +17,8 @@ from speechssl.evaluation.superb.data import TaskData
 from speechssl.evaluation.superb.search.layers import MIN_FRAMES, search_layers
 from speechssl.evaluation.superb.search.terms import Terms, read_terms
 from speechssl.evaluation.superb.settings import SuperbSettings
-from speechssl.evaluation.superb.states import FrozenEncoder, States, StateStore
+from speechssl.evaluation.superb.states import FrozenEncoder, States
+from speechssl.evaluation.superb.store import StateStore
 from speechssl.evaluation.superb.tasks import SEARCHES
 from speechssl.models.device import pick_device
 from speechssl.models.encoder import Encoder

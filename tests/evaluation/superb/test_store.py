@@ -17,9 +17,10 @@ import pytest
 import torch
 
 from speechssl.errors import UserError
-from speechssl.evaluation.superb import states as module
+from speechssl.evaluation.superb import store as module
 from speechssl.evaluation.superb.data import read_task
-from speechssl.evaluation.superb.states import FreshStates, FrozenEncoder, StateStore, StoredStates
+from speechssl.evaluation.superb.states import FreshStates, FrozenEncoder
+from speechssl.evaluation.superb.store import StateStore, StoredStates
 from speechssl.models.hubert import HubertEncoder
 from speechssl.models.load import load_encoder
 from tests.evaluation.superb.conftest import write_task
