@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -46,8 +47,9 @@ class BarlowTwins(ViewObjective):
 
     def forward(self, backbone: Backbone, batch: ViewBatch) -> ObjectiveOutput:
         """Return the loss of the batch; metric: `barlow_loss`."""
-        first, second = (self.projector(backbone(view).pooled) for view in batch.pair)
-        loss = barlow_loss(cross_correlation(first, second), self.off_diagonal)
+        projected = [self.projector(backbone(view).pooled) for view in batch.views]
+        pairs = itertools.combinations(projected, 2)
+        loss = torch.stack([barlow_loss(cross_correlation(*pair), self.off_diagonal) for pair in pairs]).mean()
         count = len(batch.clips)
         return ObjectiveOutput(loss, {"barlow_loss": (loss.detach() * count, count)})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -50,12 +51,14 @@ class Byol(ViewObjective):
         """Return the mean loss; metric: `byol_loss`."""
         if self.training:
             self.slow.follow(backbone, self.projector)
-        predicted = [self.predictor(self.projector(backbone(view).pooled)).float() for view in batch.pair]
+        predicted = [self.predictor(self.projector(backbone(view).pooled)).float() for view in batch.views]
         with torch.no_grad():
             slow_backbone, slow_projector = self.slow.copies
-            targets = [slow_projector(slow_backbone(view).pooled).float() for view in batch.pair]
+            targets = [slow_projector(slow_backbone(view).pooled).float() for view in batch.views]
+        pairs = itertools.combinations(zip(predicted, targets, strict=True), 2)
         with full_precision(predicted[0]):
-            loss = (_distance(predicted[0], targets[1]) + _distance(predicted[1], targets[0])).mean()
+            losses = [_distance(mine, their) + _distance(other, its) for (mine, its), (other, their) in pairs]
+            loss = torch.stack(losses).mean()
         count = len(batch.clips)
         return ObjectiveOutput(loss, {"byol_loss": (loss.detach() * count, count)})
 

@@ -37,7 +37,7 @@ class DecarSettings:
 
 
 class Decar(ViewObjective):
-    """Cross-entropy between the second view's similarities to the prototypes and the cluster of the first view.
+    """Cross-entropy between the other views' similarities to the prototypes and the cluster of the first view.
 
     A memory bank holds one projection of every clip: of its first view, as of the last time it was read, with length 1.
     At the first batch of an epoch spherical k-means clusters the bank. The centroids become the prototypes, which no
@@ -94,19 +94,20 @@ class Decar(ViewObjective):
 
     def forward(self, backbone: Backbone, batch: ViewBatch) -> ObjectiveOutput:
         """Return the mean over the clips that have a cluster; metrics: `cluster_loss`, `cluster_accuracy`."""
-        clustered, predicting = batch.pair
+        clustered, *predicting = batch.views
         if self.training:
             self._begin(batch.epoch)
-        # First the view that is trained: autocast keeps the weights that it casts, and those cast without gradients
+        # First the views that are trained: autocast keeps the weights that it casts, and those cast without gradients
         # would be used again here.
-        projected = self._project(backbone, predicting)
+        projected = torch.cat([self._project(backbone, view) for view in predicting])
         with torch.no_grad():
             remembered = self._project(backbone, clustered)
         expected = self.clusters[batch.clips] if self.training else self._nearest_prototypes(remembered)
         if self.training:
             self._remember(batch.clips, remembered)
         with full_precision(projected):
-            return self._compare(projected @ self.prototypes.T / self.temperature, expected)
+            scores = projected @ self.prototypes.T / self.temperature
+            return self._compare(scores, expected.repeat(len(predicting)))
 
     def _project(self, backbone: Backbone, view: Tensor) -> Tensor:
         """Return `(batch, projection)`, each of length 1, in float32."""

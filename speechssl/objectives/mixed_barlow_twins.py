@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -49,20 +50,26 @@ class MixedBarlowTwins(ViewObjective):
 
     def forward(self, backbone: Backbone, batch: ViewBatch) -> ObjectiveOutput:
         """Return the loss of the batch; metrics: `barlow_loss`, and `mix_loss` before it is weighted."""
-        first, second = batch.pair
-        share, partners = self._drawn(len(first))
-        mixture = share * first + (1 - share) * second[partners.to(second.device)]
-        projected = [self.projector(backbone(view).pooled) for view in (first, second, mixture)]
-        with full_precision(first):
-            one, two, mixed = (standardize(features) for features in projected)
-            barlow = barlow_loss(one.T @ two / len(one), self.settings.off_diagonal)
-            expected = share * one + (1 - share) * two[partners.to(two.device)]
-            errors = [(mixed - expected).T @ view / len(view) for view in (one, two)]
-            mix = torch.stack(errors).square().sum()
-            loss = barlow + self.settings.mix_weight * self.settings.off_diagonal * mix
+        projected = [self.projector(backbone(view).pooled) for view in batch.views]
+        pairs = itertools.combinations(zip(batch.views, projected, strict=True), 2)
+        losses = [self._compare(backbone, *one, *two) for one, two in pairs]
+        barlow, mix = torch.stack(losses).mean(dim=0)
+        loss = barlow + self.settings.mix_weight * self.settings.off_diagonal * mix
         count = len(batch.clips)
         metrics = {"barlow_loss": (barlow.detach() * count, count), "mix_loss": (mix.detach() * count, count)}
         return ObjectiveOutput(loss, metrics)
+
+    def _compare(self, backbone: Backbone, first: Tensor, one: Tensor, second: Tensor, two: Tensor) -> Tensor:
+        """Return the two losses of a pair of views with their projections, `(2,)`."""
+        share, partners = self._drawn(len(first))
+        partners = partners.to(first.device)
+        mixed = self.projector(backbone(share * first + (1 - share) * second[partners]).pooled)
+        with full_precision(first):
+            one, two, mixed = standardize(one), standardize(two), standardize(mixed)
+            barlow = barlow_loss(one.T @ two / len(one), self.settings.off_diagonal)
+            expected = share * one + (1 - share) * two[partners]
+            errors = [(mixed - expected).T @ view / len(view) for view in (one, two)]
+            return torch.stack([barlow, torch.stack(errors).square().sum()])
 
     def _drawn(self, clips: int) -> tuple[float, Tensor]:
         """Return the share of the first view, and which clip each one is mixed with."""

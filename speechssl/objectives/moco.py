@@ -51,7 +51,7 @@ class MoCoSettings:
 
 
 class MoCo(ViewObjective):
-    """The first view is the query, the second the key, which a slowly following copy of the encoder makes.
+    """The last view is the key, which a slowly following copy of the encoder makes; the others are its queries.
 
     The published code shuffles the keys over several GPUs, so that statistics of BatchNorm cannot tell which key is
     of the same batch. Here they are not shuffled.
@@ -82,23 +82,23 @@ class MoCo(ViewObjective):
 
     def forward(self, backbone: Backbone, batch: ViewBatch) -> ObjectiveOutput:
         """Return the loss; metrics: `contrast_loss`, `contrast_accuracy`, and `barlow_loss` of the taps."""
-        first, second = batch.pair
+        *others, last = batch.views
         if self.training:
             self.slow.follow(backbone, self.head)
-        output = backbone(first)
-        queries = unit_vectors(self.head(output.pooled))
+        outputs = [backbone(view) for view in others]
+        queries = torch.cat([unit_vectors(self.head(output.pooled)) for output in outputs])
         with torch.no_grad():
             slow_backbone, slow_head = self.slow.copies
-            key_output = slow_backbone(second)
+            key_output = slow_backbone(last)
             keys = unit_vectors(slow_head(key_output.pooled))
         # A copy: the queue moves on before the backward pass.
-        loss, correct = self.contrast(queries, keys, self.queue.keys.clone(), batch)
+        loss, correct = self.contrast(queries, keys.repeat(len(others), 1), self.queue.keys.clone(), batch)
         if self.training:
             self.queue.push(keys)
-        count = len(batch.clips)
+        count = len(queries)
         metrics = {"contrast_loss": (loss.detach() * count, count), "contrast_accuracy": (correct, count)}
         if self.settings.barlow_taps:
-            barlow = self._barlow(output.taps, key_output.taps)
+            barlow = torch.stack([self._barlow(output.taps, key_output.taps) for output in outputs]).mean()
             loss = loss + self.settings.barlow_weight * barlow
             metrics["barlow_loss"] = (barlow.detach() * count, count)
         return ObjectiveOutput(loss, metrics)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 import torch
@@ -12,12 +13,12 @@ from speechssl.models.backbone import Backbone
 from speechssl.objectives.contrastive import Contrast, HardNegativeSettings, TemperatureSettings
 from speechssl.objectives.heads import full_precision, projection, unit_vectors
 from speechssl.objectives.objective import ObjectiveOutput
-from speechssl.objectives.views import ViewBatch, ViewObjective, refuse_unless_positive
+from speechssl.objectives.views import ViewBatch, ViewObjective, all_orders, refuse_unless_positive
 
 
 @dataclass
 class SimClrSettings:
-    """Tell the other view of a clip from both views of all other clips of the batch."""
+    """Tell the other view of a clip from the views of all other clips of the batch."""
 
     projection: int = 128
     """Width of the space in which views are compared (128 as published)."""
@@ -36,7 +37,9 @@ class SimClrSettings:
 
 
 class SimClr(ViewObjective):
-    """NT-Xent: every view is a query whose key is the clip's other view; with several processes, each on its own batch.
+    """NT-Xent: every view is a query whose key is another view of the clip.
+
+    With several processes each contrasts its own batch.
 
     Args:
         backbone: the encoder; only its width is read.
@@ -56,13 +59,14 @@ class SimClr(ViewObjective):
         self.contrast.check_epochs(epochs)
 
     def forward(self, backbone: Backbone, batch: ViewBatch) -> ObjectiveOutput:
-        """Return the loss, a mean over both views; metrics: `contrast_loss`, `contrast_accuracy`."""
-        first, second = (unit_vectors(self.head(backbone(view).pooled)) for view in batch.pair)
-        views = torch.cat([first, second])
+        """Return the loss, a mean over the views; metrics: `contrast_loss`, `contrast_accuracy`."""
+        views = [unit_vectors(self.head(backbone(view).pooled)) for view in batch.views]
+        queries, keys = all_orders(views)
         # A view is no negative of its own clip.
-        others = ~torch.eye(len(first), dtype=torch.bool, device=views.device).repeat(2, 2)
-        loss, correct = self.contrast(views, torch.cat([second, first]), views, batch, others)
-        return _output(loss, correct, len(views))
+        clips = torch.eye(len(batch.clips), dtype=torch.bool, device=queries.device)
+        others = ~clips.repeat(len(queries) // len(clips), len(views))
+        loss, correct = self.contrast(queries, keys, torch.cat(views), batch, others)
+        return _output(loss, correct, len(queries))
 
 
 @dataclass
@@ -93,11 +97,12 @@ class Cola(ViewObjective):
 
     def forward(self, backbone: Backbone, batch: ViewBatch) -> ObjectiveOutput:
         """Return the mean loss; metrics: `contrast_loss`, `contrast_accuracy`."""
-        first, second = (self.head(backbone(view).pooled).float() for view in batch.pair)
-        with full_precision(first):
-            similar = first @ self.bilinear(second).T
-            own = torch.arange(len(first), device=first.device)
-            return _output(F.cross_entropy(similar, own), (similar.argmax(dim=1) == own).sum(), len(first))
+        views = [self.head(backbone(view).pooled).float() for view in batch.views]
+        with full_precision(views[0]):
+            pairs = itertools.combinations(views, 2)
+            similar = torch.cat([first @ self.bilinear(second).T for first, second in pairs])
+            own = torch.arange(len(batch.clips), device=similar.device).repeat(len(similar) // len(batch.clips))
+            return _output(F.cross_entropy(similar, own), (similar.argmax(dim=1) == own).sum(), len(own))
 
 
 def _output(loss: Tensor, correct: Tensor, count: int) -> ObjectiveOutput:

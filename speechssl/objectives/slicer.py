@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, field
 
@@ -15,7 +16,13 @@ from speechssl.objectives.heads import MomentumCopy, full_precision, projection,
 from speechssl.objectives.k_mix import KMixSettings
 from speechssl.objectives.memory import KeyQueue
 from speechssl.objectives.objective import ObjectiveOutput
-from speechssl.objectives.views import ViewBatch, ViewObjective, refuse_momentum, refuse_unless_positive
+from speechssl.objectives.views import (
+    ViewBatch,
+    ViewObjective,
+    all_orders,
+    refuse_momentum,
+    refuse_unless_positive,
+)
 
 
 @dataclass
@@ -83,25 +90,27 @@ class Slicer(ViewObjective):
 
     def forward(self, backbone: Backbone, batch: ViewBatch) -> ObjectiveOutput:
         """Return the loss; metrics: `contrast_loss` (a mean), `contrast_accuracy`, `cluster_contrast_loss`."""
-        views = batch.pair
+        views = batch.views
         if self.training:
             self.slow.follow(backbone, self.head)
         pooled = [backbone(view).pooled for view in views]
-        queries = torch.cat([unit_vectors(self.head(one)) for one in pooled])
+        queries = [unit_vectors(self.head(one)) for one in pooled]
         with torch.no_grad():
             slow_backbone, slow_head = self.slow.copies
-            keys = torch.cat([unit_vectors(slow_head(slow_backbone(view).pooled)) for view in reversed(views)])
+            keys = [unit_vectors(slow_head(slow_backbone(view).pooled)) for view in views]
+        asked, belonging = all_orders(queries)[0], all_orders(keys)[1]
         # A copy: the queue moves on before the backward pass.
-        loss, correct = self.contrast(queries, keys, self.queue.keys.clone(), batch)
+        loss, correct = self.contrast(asked, belonging, self.queue.keys.clone(), batch)
         if self.training:
-            self.queue.push(keys)
-        first, second = (self.cluster_head(one).float().softmax(dim=1) for one in pooled)
-        clusters = cluster_contrast(first, second, self.settings.cluster_temperature)
-        penalty = self.settings.entropy_weight * (inequality(first) + inequality(second))
-        count = len(batch.clips)
+            self.queue.push(torch.cat(keys))
+        assigned = [self.cluster_head(one).float().softmax(dim=1) for one in pooled]
+        pairs = itertools.combinations(assigned, 2)
+        clusters = torch.stack([cluster_contrast(*pair, self.settings.cluster_temperature) for pair in pairs]).mean()
+        penalty = self.settings.entropy_weight * 2 * torch.stack([inequality(one) for one in assigned]).mean()
+        count, queried = len(batch.clips), len(asked)
         metrics = {
-            "contrast_loss": (loss.detach() * 2 * count, 2 * count),
-            "contrast_accuracy": (correct, 2 * count),
+            "contrast_loss": (loss.detach() * queried, queried),
+            "contrast_accuracy": (correct, queried),
             "cluster_contrast_loss": (clusters.detach() * count, count),
         }
         return ObjectiveOutput(2 * loss + clusters + penalty, metrics)

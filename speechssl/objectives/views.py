@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from speechssl.errors import UserError
@@ -15,7 +16,10 @@ from speechssl.objectives.objective import ObjectiveOutput
 
 @dataclass
 class ViewBatch:
-    """A batch of clips, each seen in two ways or more."""
+    """A batch of clips, each seen in two ways or more.
+
+    What an objective does with two, it does with every pair of more: its loss is the mean over them.
+    """
 
     views: list[Tensor]
     """Two log-mel spectrograms or more, `(batch, mels, frames)`, normalised and augmented; the first dimension is the
@@ -25,16 +29,9 @@ class ViewBatch:
     epoch: int
     """Epoch that the batch is of, from 0."""
 
-    @property
-    def pair(self) -> tuple[Tensor, Tensor]:
-        """The views, for an objective that compares two.
-
-        Raises:
-            UserError: there are more or fewer.
-        """
-        if len(self.views) != 2:
-            raise UserError(f"this objective compares 2 views of a clip and was given {len(self.views)}")
-        return self.views[0], self.views[1]
+    def __post_init__(self) -> None:
+        if len(self.views) < 2:
+            raise ValueError(f"objectives over views compare 2 of a clip or more, and here are {len(self.views)}")
 
 
 class ViewObjective(nn.Module):
@@ -59,6 +56,18 @@ class ViewObjective(nn.Module):
 
         In training mode the state of the objective (momentum copy, queue, memory bank) moves on by one update.
         """
+
+
+def all_orders(views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return every view of `(batch, dim)` beside every other one of the same clips.
+
+    Returns:
+        Two tensors `(views * (views - 1) * batch, dim)`: the views one after the other, as often as there are others,
+        and their partners. Of two views a and b: `[a, b]` and `[b, a]`.
+    """
+    count = len(views)
+    partners = [views[(place + turn) % count] for turn in range(1, count) for place in range(count)]
+    return torch.cat([*views] * (count - 1)), torch.cat(partners)
 
 
 def refuse_unless_positive(objective: str, **values: float) -> None:

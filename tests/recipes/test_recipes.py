@@ -151,6 +151,15 @@ def test_unfused_distils_every_seed_on_clusters_of_its_own(clusters: str, k: str
 
 
 @pytest.mark.parametrize("recipe", [UNFUSED, OBJECTIVES])
+def test_neighbours_are_watched_where_the_held_out_audio_has_classes(recipe: str, checkout: Any) -> None:
+    for options, watched in (([], True), (["--audio-dir", "."], False)):
+        checkout.calls.clear()
+        assert checkout.run(recipe, *options).returncode == 0
+        pretrained = [call for call in checkout.calls if call[1] == "pretrain_clips"]
+        assert pretrained and all(("watch_column=language" in call) == watched for call in pretrained)
+
+
+@pytest.mark.parametrize("recipe", [UNFUSED, OBJECTIVES])
 def test_settings_of_fine_tuning_are_left_out_of_the_linear_stage(recipe: str, checkout: Any, tmp_path: Path) -> None:
     """Both stages are `speechssl evaluate`, and with frozen encoders it refuses settings of fine-tuning."""
     (tmp_path / "mine.conf").write_text("evaluate finetune.precision=fp32\nevaluate batch_size=16\n")

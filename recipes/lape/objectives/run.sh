@@ -82,6 +82,8 @@ if stage 2 pretrain "$unlabelled" "$exp/<OBJECTIVE>-seed<S>"; then
   for seed in $(seq 1 "$seeds"); do
     for objective in ${objectives//,/ }; do
       words=("objective=$objective" "schedule.epochs=$epochs")
+      # Held-out prompts have a language, by which neighbours are watched; no training looks at it.
+      [ -n "$audio_dir" ] || words+=(watch_column=language)
       case $objective in
         cola) words+=(crops=different) ;;
         decar*) words+=("schedule.epochs=$((epochs + 1))") ;;

@@ -52,9 +52,13 @@ if stage 1 manifest "${corpus_root:-$corpus} $audio_dir" "$exp/data"; then
   [ -z "$audio_dir" ] || command_run manifest corpus=folder "corpus.audio_dir=$audio_dir" "out=$unlabelled"
 fi
 
+# Held-out prompts have a language, by which neighbours are watched; no training looks at it.
+watched=()
+[ "$unlabelled $task" != "$heard asterisk_languages" ] || watched=(watch_column=language)
+
 if stage 2 pretrain "$unlabelled" "$exp/pretrained-seed<S>"; then
   for seed in $(seq 1 "$seeds"); do
-    command_launch pretrain_clips "data.train=$unlabelled/train.tsv" "data.valid=$unlabelled/valid.tsv" \
+    command_launch pretrain_clips "data.train=$unlabelled/train.tsv" "data.valid=$unlabelled/valid.tsv" "${watched[@]}" \
       "objective=$objective" "schedule.minutes=$minutes" "seed=$seed" "out=$exp/pretrained-seed$seed"
   done
 fi

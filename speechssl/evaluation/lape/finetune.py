@@ -5,7 +5,8 @@ Every encoder, seed, label fraction and division is a run of its own, as `speech
 
 - `<encoder>-<id>/start/`: the encoder that its runs start from; the id is a checksum, so another one has other runs
 - `<encoder>-<id>/seed<S>-labels<F>-<division>/data/`: what is trained on (`train.tsv`) and what decides on the epoch
-  (`valid.tsv`: validation, and the test part in the protocol `paper` only)
+  (`valid.tsv`: validation, and the test part in the protocol `paper` only); for pseudo-labels `train.tsv` has the rest
+  of the training part, too, without classes
 - `<encoder>-<id>/seed<S>-labels<F>-<division>/run-lr<R>/`: the run folder, without checkpoints once it is finished
 """
 
@@ -25,6 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from speechssl.data.manifest import read_manifest
 from speechssl.errors import UserError
 from speechssl.evaluation.encoders import Contestant
 from speechssl.evaluation.lape.clips import Clips
@@ -43,11 +45,11 @@ from speechssl.models.hubert import HubertEncoder
 from speechssl.models.load import load_encoder
 from speechssl.models.save import save_encoder
 from speechssl.progress import progress
-from speechssl.training.clips.finetune import BEST, Finetuning, load_classifier, require_tunable
+from speechssl.training.clips.classifier import BEST, load_classifier, require_tunable
+from speechssl.training.clips.finetune import finetune
 from speechssl.training.clips.reader import epoch_updates
 from speechssl.training.clips.settings import ClipDataSettings, FinetuneSettings
 from speechssl.training.device import Joined, compute_type, joined_gang
-from speechssl.training.run import run_training
 from speechssl.training.settings import OptimSettings, RunSettings, ScheduleKind, ScheduleSettings
 
 logger = logging.getLogger(__name__)
@@ -95,6 +97,13 @@ class Tuning:
     def train(self) -> Rows:
         """Rows that are learnt from."""
         return labelled_rows(self.division.train, self.plan.data, self.label_fraction, self.seed)
+
+    @property
+    def unlabelled(self) -> Rows:
+        """Rows whose class is not known: the rest of the training part, where pseudo-labels are asked for."""
+        if self.plan.settings.finetune.pseudo_labels.confidence is None:
+            return self.division.train[:0]
+        return np.setdiff1d(self.division.train, self.train)
 
     @property
     def held_out(self) -> Rows:
@@ -167,18 +176,19 @@ def _tunings(plan: Plan, start: Path) -> Iterator[Tuning]:
 def _train(tuning: Tuning, rival: Contestant, joined: Joined) -> None:
     """Train with every learning rate."""
     if joined.rank == 0:
-        parts = {"train": tuning.train, "valid": tuning.judge}
-        if not write_data(tuning.folder / "data", tuning.plan.data, parts, tuning.plan.audio):
+        parts = {"train": np.union1d(tuning.train, tuning.unlabelled), "valid": tuning.judge}
+        if not write_data(tuning.folder / "data", tuning.plan.data, parts, tuning.unlabelled, tuning.plan.audio):
             raise UserError(
                 f"{tuning.folder} has a run on other data than the task's are now: "
                 f"delete {tuning.plan.folder}, or give another out_dir"
             )
     joined.barrier()
     for lr in tuning.plan.settings.lr:
-        run_training(_run_settings(tuning, lr), Finetuning, joined)
+        finetune(_run_settings(tuning, lr), joined)
     if joined.rank == 0:
         for lr in tuning.plan.settings.lr:
-            shutil.rmtree(tuning.run(lr) / "checkpoints", ignore_errors=True)
+            for checkpoints in list(tuning.run(lr).rglob("checkpoints")):
+                shutil.rmtree(checkpoints, ignore_errors=True)
         _, best = _best(tuning)
         logger.info(
             "%s (%s), seed %d, %g of the labels, %s: accuracy %.3f on what decides, after epoch %d",
@@ -197,6 +207,7 @@ def _run_settings(tuning: Tuning, lr: float) -> FinetuneSettings:
         init_from=str(tuning.start),
         column=COLUMN,
         sla=settings.finetune.sla,
+        pseudo_labels=settings.finetune.pseudo_labels,
         clips=settings.batch_size,
         data=ClipDataSettings(
             train=str(data / "train.tsv"),
@@ -239,7 +250,14 @@ def _score(tuning: Tuning) -> PartScore:
         valid_accuracy = best["accuracy"] * len(tuning.judge) / len(tuning.held_out)
     logits = _logits(plan, tuning.run(lr) / BEST, test)
     outcome = Outcome(tuning.seed, lr, best["step"] // tuning.epoch_updates, logits, valid_accuracy)
-    return PartScore(tuning.division.name, len(tuning.train), outcome, plan.data.labels[test])
+    pseudo_labels = _pseudo_labels(tuning, lr) if len(tuning.unlabelled) else None
+    return PartScore(tuning.division.name, len(tuning.train), outcome, plan.data.labels[test], pseudo_labels)
+
+
+def _pseudo_labels(tuning: Tuning, lr: float) -> int:
+    """Return how many were learnt."""
+    learnt = read_manifest(tuning.run(lr) / "pseudo_labels" / "train.tsv")
+    return len(learnt.paths) - len(tuning.train)
 
 
 @torch.no_grad()

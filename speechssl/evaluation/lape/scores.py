@@ -38,6 +38,8 @@ class PartScore:
     """Predictions, and what was chosen."""
     truth: Rows
     """`(test clips,)` classes of the test part."""
+    pseudo_labels: int | None = None
+    """Clips whose pseudo-label was learnt before; None where there was no such step."""
 
     @property
     def confusion(self) -> Confusion:
@@ -53,6 +55,7 @@ class PartScore:
         numbers: dict[str, Any] = {
             "name": self.division,
             "train": self.train,
+            "pseudo_labels": self.pseudo_labels,
             "lr": self.outcome.lr,
             "epoch": self.outcome.epoch,
             "valid_accuracy": self.outcome.valid_accuracy,

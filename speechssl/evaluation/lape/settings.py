@@ -13,6 +13,7 @@ from speechssl.errors import UserError
 from speechssl.evaluation.settings import require_list
 from speechssl.objectives.label_augmentation import LabelAugmentationSettings
 from speechssl.settings import changed_fields
+from speechssl.training.clips.settings import PredictionPretrainingSettings
 from speechssl.training.settings import Precision
 
 RESERVED_NAMES = ("manifests",)
@@ -100,6 +101,9 @@ class LapeFinetuneSettings:
     """Epochs between checkpoints, from which an interrupted run goes on. They are removed when it is finished."""
     sla: LabelAugmentationSettings = field(default_factory=LabelAugmentationSettings)
     """Self-supervised label augmentation with self-distillation, as in `speechssl finetune`."""
+    pseudo_labels: PredictionPretrainingSettings = field(default_factory=PredictionPretrainingSettings)
+    """Prediction pre-training, as in `speechssl finetune`: the training clips that a label fraction leaves out get
+    pseudo-labels, which are learnt before the real ones."""
 
     def __post_init__(self) -> None:
         if self.checkpoint_every < 1:
@@ -185,6 +189,12 @@ class LapeSettings:
         require_list("label_fractions", fractions, all(0 < part <= 1 for part in fractions), "above 0 and at most 1")
         if self.protocol is Protocol.paper and len(self.lr) > 1:
             raise UserError("protocol=paper has no validation to choose a learning rate on; give one lr")
+        confidence = self.finetune.pseudo_labels.confidence
+        if confidence is not None and 1 in fractions:
+            raise UserError(
+                f"finetune.pseudo_labels.confidence={confidence:g} is set, but with all labels no clip is unlabelled: "
+                f"leave 1 out of label_fractions={fractions}"
+            )
         if self.mode is Mode.finetune and self.standardise is not None:
             raise UserError("standardise is for mode=linear: fine-tuned encoders have no fixed features")
         changed = changed_fields(self.finetune)

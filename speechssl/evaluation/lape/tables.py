@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from speechssl.evaluation.lape.settings import Mode, Protocol
@@ -65,6 +65,7 @@ def captions(tasks: Sequence[TaskResults]) -> list[str]:
     """Return what must be said of the numbers, a sentence each: above all, how the epoch was chosen."""
     lines = ["Test accuracy in per cent: mean ± sample standard deviation over seeds (and encoders of one name)."]
     lines += [words for mode, words in _LEARNT.items() if any(results["mode"] == mode for results in tasks)]
+    lines += sorted({words for results in tasks for words in _extras(results)})
     for protocol in Protocol:
         chosen = {results["chosen"] for results in tasks if results["protocol"] == protocol}
         lines += [f"Protocol {protocol.value}: {words}." for words in sorted(chosen)]
@@ -73,6 +74,19 @@ def captions(tasks: Sequence[TaskResults]) -> list[str]:
     if any(results["task"]["published"] for results in tasks):
         lines.append("Published scores are maxima of the test accuracy over the epochs.")
     return lines
+
+
+def _extras(results: TaskResults) -> Iterator[str]:
+    """Yield what fine-tuning did beside learning the labels."""
+    extras = results["settings"]["finetune"]
+    if extras["sla"]["transformations"]:
+        yield f"Fine-tuned with augmented labels: {', '.join(extras['sla']['transformations'])} (arXiv 1910.05872)."
+    # Results of an earlier version have none.
+    if extras.get("pseudo_labels", {}).get("confidence") is not None:
+        yield (
+            "Fine-tuned after pseudo-labels of the training clips that the fraction leaves out, those above a "
+            f"confidence of {extras['pseudo_labels']['confidence']:g} (arXiv 2011.09031)."
+        )
 
 
 def _fractions(summaries: Iterable[Mapping[str, Any]]) -> list[str]:

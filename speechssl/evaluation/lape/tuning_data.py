@@ -20,13 +20,14 @@ TABLE = "metadata.tsv"
 Cells = list[dict[str, str]]
 
 
-def write_data(folder: Path, data: TaskData, parts: Mapping[str, Rows], audio: Path) -> bool:
+def write_data(folder: Path, data: TaskData, parts: Mapping[str, Rows], unlabelled: Rows, audio: Path) -> bool:
     """Write `<part>.tsv` of each part, and `metadata.tsv` with the class of each recording; leave what is there.
 
     Args:
         folder: written into.
         data: the task's clips.
         parts: rows of them by the part's name.
+        unlabelled: rows that stand there without their class.
         audio: `audio.json` beside the task's own manifests, where there is one: it is copied, so that a run notices
             when recordings have changed.
 
@@ -34,7 +35,8 @@ def write_data(folder: Path, data: TaskData, parts: Mapping[str, Rows], audio: P
         False where the folder holds other data already.
     """
     root = Path(os.path.commonpath([recording.audio.parent for recording in data.recordings])).absolute()
-    table = [_cells(data, row, part, root) for part, rows in parts.items() for row in rows.tolist()]
+    hidden = set(unlabelled.tolist())
+    table = [_cells(data, row, part, root, row in hidden) for part, rows in parts.items() for row in rows.tolist()]
     if (folder / TABLE).is_file():
         return _holds(folder, table, root, audio)
     for part, rows in parts.items():
@@ -48,13 +50,13 @@ def write_data(folder: Path, data: TaskData, parts: Mapping[str, Rows], audio: P
     return True
 
 
-def _cells(data: TaskData, row: int, part: str, root: Path) -> dict[str, str]:
+def _cells(data: TaskData, row: int, part: str, root: Path, hidden: bool) -> dict[str, str]:
     recording = data.recordings[row]
     return {
         "path": recording.audio.absolute().relative_to(root).as_posix(),
         "split": part,
         "seconds": f"{recording.samples / SAMPLE_RATE:.3f}",
-        COLUMN: data.classes[data.labels[row]],
+        COLUMN: "" if hidden else data.classes[data.labels[row]],
     }
 
 

@@ -1,115 +1,116 @@
-"""Supervised fine-tuning: an encoder and a linear classifier on its pooled output (LAPE's protocol)."""
+"""Supervised fine-tuning: an encoder and a linear classifier on its pooled output (LAPE's protocol).
+
+With pseudo-labels a run has three steps (prediction pre-training, Guo, arXiv 2011.09031): a classifier learns the real
+labels, its pseudo-labels of the other recordings are learnt, and from there the real labels alone again. Below
+`settings.out`, whose own run is the last step, there is
+
+- `classifier/`: the run of the first step
+- `pseudo_labels/`: as `speechssl pseudo_label` writes it
+- `pretraining/`: the run of the second step, whose last weights the third one starts from
+"""
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import dataclasses
 import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from fairseq2.gang import Gangs
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
+from speechssl.data.manifest import read_manifest
 from speechssl.errors import UserError
 from speechssl.files import checksum, read_json, write_json
+from speechssl.models.clip_config import ClipConfig
 from speechssl.models.clip_encoder import ClipEncoder
-from speechssl.models.encoder import Encoder
+from speechssl.models.device import pick_device
 from speechssl.models.hubert import HubertEncoder
-from speechssl.models.load import load_encoder, read_tensors
+from speechssl.models.load import load_encoder
 from speechssl.models.save import save_encoder, save_tensors
 from speechssl.objectives.label_augmentation import LabelAugmentation
 from speechssl.training.clips.classes import metadata_file, read_classes
+from speechssl.training.clips.classifier import BEST, Classifier, require_tunable
 from speechssl.training.clips.dataset import ClipDataset
-from speechssl.training.clips.reader import ClipBatch, HeldOutReader
-from speechssl.training.clips.settings import FinetuneSettings
+from speechssl.training.clips.pseudo_labels import TABLE, find_pseudo_labels
+from speechssl.training.clips.reader import HeldOutReader
+from speechssl.training.clips.settings import FinetuneSettings, PredictionPretrainingSettings, PseudoLabelSettings
 from speechssl.training.clips.trainable import ClipTraining, Labels
+from speechssl.training.device import Joined, joined_gang
 from speechssl.training.run import run_training
-from speechssl.training.trainable import Metrics, RunReader, TrainBatch
+from speechssl.training.trainable import RunReader, TrainBatch
 
 log = logging.getLogger(__name__)
 
-BEST = "best"
-"""Folder of the encoder and classifier of the validation with the highest accuracy."""
 
-
-def finetune(settings: FinetuneSettings) -> None:
+def finetune(settings: FinetuneSettings, joined: Joined | None = None) -> None:
     """Train, or go on with, the run in `settings.out`: see :func:`speechssl.training.run.run_training`.
 
     Besides `encoder/` of the last update it leaves `best/`: encoder, classifier (`classifier.safetensors`) and
     `best.json` (step, accuracy, loss; classes, their column, seconds of a clip) of the validation with the highest
     accuracy.
     """
-    run_training(settings, Finetuning)
+    if settings.pseudo_labels.confidence is None:
+        run_training(settings, Finetuning, joined)
+        return
+    with contextlib.ExitStack() as stack:
+        joined = joined or stack.enter_context(joined_gang(pick_device(settings.run.device)))
+        start = _learn_pseudo_labels(settings, settings.pseudo_labels.confidence, joined)
+        # What `model` says is in the weights by now.
+        last = dataclasses.replace(settings, init_from=str(start), model=ClipConfig())
+        run_training(last, Finetuning, joined)
 
 
-class Classifier(nn.Module):
-    """An encoder with a linear classifier.
-
-    Args:
-        encoder: learns too.
-        classes: number of classes.
-        augmentation: of the labels, in training; the classifier alone predicts.
-    """
-
-    def __init__(
-        self, encoder: HubertEncoder | ClipEncoder, classes: int, augmentation: LabelAugmentation | None = None
-    ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.classifier = nn.Linear(encoder.dim, classes)
-        self.augmentation = augmentation
-
-    def forward(self, batch: ClipBatch) -> tuple[Tensor, Metrics]:
-        """Return the mean loss: cross-entropy, or in training with augmented labels theirs.
-
-        The metrics are `loss` and `accuracy` of the classifier, and those of the augmentation.
-        """
-        assert batch.labels is not None
-        waveforms, count = batch.waveforms[0], len(batch.labels)
-        augmented: Metrics = {}
-        if self.augmentation is not None and self.training:
-            pooled = self.pooled(self.augmentation.see(waveforms))
-            logits = self.classify(pooled[:count])
-            loss, augmented = self.augmentation(pooled, logits, batch.labels)
-        else:
-            logits = self.logits(waveforms)
-            loss = F.cross_entropy(logits, batch.labels)
-        correct = (logits.argmax(dim=1) == batch.labels).sum()
-        return loss, {"loss": (loss.detach() * count, count), "accuracy": (correct, count), **augmented}
-
-    def pooled(self, waveforms: Tensor) -> Tensor:
-        """Return `(batch, dim)`: what the encoder makes of clips `(batch, samples)`."""
-        return self.encoder.pool(self.encoder(waveforms))
-
-    def classify(self, pooled: Tensor) -> Tensor:
-        """Return `(batch, classes)` logits in float32 of what the encoder pooled."""
-        logits: Tensor = self.classifier(pooled)
-        return logits.float()
-
-    def logits(self, waveforms: Tensor) -> Tensor:
-        """Return `(batch, classes)` logits in float32 of clips `(batch, samples)`."""
-        return self.classify(self.pooled(waveforms))
+def _learn_pseudo_labels(settings: FinetuneSettings, confidence: float, joined: Joined) -> Path:
+    """Take the first two steps of prediction pre-training; return the encoder folder that the third one starts from."""
+    out, train = Path(settings.out), Path(settings.data.train)
+    if "" not in read_classes(read_manifest(train), settings.column):
+        raise UserError(
+            f"pseudo_labels.confidence={confidence:g} is set, but every recording of {train} has a {settings.column}: "
+            "there is none to give a pseudo-label"
+        )
+    step = settings.pseudo_labels
+    alone = dataclasses.replace(settings, pseudo_labels=PredictionPretrainingSettings())
+    first = dataclasses.replace(alone, out=str(out / "classifier"))
+    run_training(first, Finetuning, joined)
+    labelled = PseudoLabelSettings(
+        classifier=first.out,
+        manifest=str(train),
+        out=str(out / "pseudo_labels"),
+        confidence=confidence,
+        neighbours=step.neighbours,
+        workers=settings.data.workers,
+        device=settings.run.device,
+    )
+    if joined.rank == 0:
+        _write_pseudo_labels(labelled)
+    joined.barrier()
+    second = dataclasses.replace(
+        alone,
+        out=str(out / "pretraining"),
+        data=dataclasses.replace(settings.data, train=str(Path(labelled.out) / train.name)),
+        schedule=dataclasses.replace(settings.schedule, steps=None, minutes=None, epochs=step.epochs),
+        # Its last weights are taken, so validations on the way decide nothing.
+        run=dataclasses.replace(settings.run, validate_every=settings.run.checkpoint_every),
+    )
+    run_training(second, Finetuning, joined)
+    return Path(second.out) / "encoder"
 
 
-def load_classifier(folder: Path) -> tuple[Classifier, list[str]]:
-    """Return the model of a run's `best/`, in evaluation mode on the CPU, and the names of its classes.
-
-    Raises:
-        UserError: they are not there, or not whole.
-    """
-    classes = read_json(folder / "best.json")["classes"]
-    model = Classifier(require_tunable(load_encoder(folder), str(folder)), len(classes))
-    model.classifier.load_state_dict(read_tensors(folder / "classifier.safetensors"))
-    return model.eval(), classes
-
-
-def require_tunable(encoder: Encoder, name: str) -> HubertEncoder | ClipEncoder:
-    """Return `encoder` if it is of a kind that can be trained, else raise a `UserError` with its name."""
-    if not isinstance(encoder, HubertEncoder | ClipEncoder):
-        raise UserError(f"{name} cannot be fine-tuned: it is a {type(encoder).__name__}")
-    return encoder
+def _write_pseudo_labels(settings: PseudoLabelSettings) -> None:
+    """Write what the second step learns, unless it is there; without a pseudo-label it is the real labels."""
+    out = Path(settings.out)
+    if (out / "metadata.tsv").is_file():
+        return
+    found = find_pseudo_labels(settings)
+    found.write(out)
+    for line in found.summary():
+        log.info("%s", line)
+    if not found.kept:
+        log.warning("none of %d pseudo-labels is kept, %s says why", len(found.judged.rows), out / TABLE)
 
 
 class Finetuning(ClipTraining):

@@ -36,17 +36,21 @@ def pretrain_clips(settings: PretrainClipsSettings) -> None:
 
 
 class ViewModel(ClipModel):
-    """An encoder of clips that learns from two views of each.
+    """An encoder of clips that learns from several views of each.
 
     Args:
         encoder: its backbone learns.
         objective: the loss.
         augmentation: makes a view of a batch.
+        views: number of views, of one clip each or all of the same one.
         piece: clips that are encoded at once in evaluation mode.
     """
 
-    def __init__(self, encoder: ClipEncoder, objective: ViewObjective, augmentation: Augmentation, piece: int) -> None:
+    def __init__(
+        self, encoder: ClipEncoder, objective: ViewObjective, augmentation: Augmentation, views: int, piece: int
+    ) -> None:
         super().__init__()
+        self.views = views
         self.piece = piece
         self.encoder = encoder
         self.objective = objective
@@ -58,7 +62,7 @@ class ViewModel(ClipModel):
             return self._watch(batch)
         generator = torch.Generator().manual_seed(batch.seed)
         spectrograms = [self.encoder.log_mel(clip) for clip in batch.waveforms]
-        sources = (spectrograms[0], spectrograms[-1])
+        sources = spectrograms * (self.views // len(spectrograms))
         views = [self.augmentation(spectrogram, generator) for spectrogram in sources]
         loss, metrics = self.objective(self.encoder.backbone, ViewBatch(views, batch.clips, batch.epoch))
         return loss, metrics
@@ -78,14 +82,14 @@ class ViewModel(ClipModel):
 
 
 class ViewPretraining(ClipTraining):
-    """An encoder that learns from two views of each clip."""
+    """An encoder that learns from several views of each clip."""
 
     settings: PretrainClipsSettings
     watched_together = True
 
     def __init__(self, settings: PretrainClipsSettings) -> None:
         super().__init__(settings)
-        self.crops = 2 if settings.crops is Crops.different else 1
+        self.crops = settings.views if settings.crops is Crops.different else 1
         if settings.clusters is not None:
             self.apart, _ = read_clusters(cluster_file(settings.clusters, self.train), self.train.manifest)
         if settings.watch_column is not None:
@@ -104,6 +108,7 @@ class ViewPretraining(ClipTraining):
             encoder,
             build_view_objective(settings.objective, encoder.backbone, clips=len(self.train)),
             build_augmentation(settings.augment, settings.model.log_mel.num_mels, frames, self._partners()),
+            settings.views,
             settings.clips,
         )
 

@@ -29,8 +29,8 @@ from speechssl.files import read_json, write_text
 from speechssl.models.device import pick_device
 from speechssl.progress import progress
 from speechssl.training.clips.classes import metadata_file, read_classes
+from speechssl.training.clips.classifier import BEST, Classifier, load_classifier
 from speechssl.training.clips.dataset import ClipDataset
-from speechssl.training.clips.finetune import BEST, Classifier, load_classifier
 from speechssl.training.clips.reader import HeldOutReader, Rows
 from speechssl.training.clips.settings import ClipDataSettings, PseudoLabelSettings
 from speechssl.training.dataset import AudioCache
@@ -84,6 +84,47 @@ def judge(vectors: Floats, posteriors: Floats, labels: Rows, neighbours: int, co
     return Judged(rows, predicted, voted, certainty, outcomes.tolist())
 
 
+@dataclass(frozen=True)
+class PseudoLabels:
+    """Pseudo-labels of a manifest's recordings, and the labels that were there."""
+
+    manifest: Manifest
+    """The recordings."""
+    column: str
+    """Of the classes."""
+    classes: list[str]
+    """Their names."""
+    cells: list[str]
+    """The class of each recording, empty where it is not known."""
+    judged: Judged
+    """Those not known."""
+
+    @property
+    def kept(self) -> dict[int, str]:
+        """Row -> pseudo-label that is kept."""
+        judged = self.judged
+        each = zip(judged.rows.tolist(), judged.predicted.tolist(), judged.outcomes, strict=True)
+        return {row: self.classes[predicted] for row, predicted, outcome in each if outcome == KEPT}
+
+    def write(self, out: Path) -> None:
+        """Write `pseudo_labels.tsv`, and manifest and metadata of the recordings with a label, real or kept."""
+        self.write_table(out / TABLE)
+        cells = [self.kept.get(row, cell) for row, cell in enumerate(self.cells)]
+        _write_training_part(out, self.manifest, self.column, cells)
+
+    def write_table(self, path: Path) -> None:
+        """Write what became of every recording without a class."""
+        _write_table(path, self.judged, self.manifest, self.classes)
+
+    def summary(self) -> list[str]:
+        """Return lines that count what was kept, and name the classes of which there is nothing."""
+        counts, kept = Counter(self.judged.outcomes), self.kept
+        others = ", ".join(f"{counts[outcome]} {outcome}" for outcome in (OUTVOTED, DOUBTFUL))
+        lines = [f"pseudo-labels: {len(kept)} of {len(self.judged.rows)} recordings kept ({others})"]
+        without = sorted(set(self.classes) - set(kept.values()))
+        return [*lines, f"pseudo-labels: classes without any: {', '.join(without)}"] if without else lines
+
+
 def pseudo_label(settings: PseudoLabelSettings) -> None:
     """Label the unlabelled recordings of a manifest, and write what to train on.
 
@@ -94,27 +135,35 @@ def pseudo_label(settings: PseudoLabelSettings) -> None:
         UserError: there is nothing to label or nothing to vote, labels that the classifier does not know, or nothing
             is kept (`pseudo_labels.tsv` is written then, and says why).
     """
+    out = Path(settings.out)
+    if out.resolve() == Path(settings.manifest).parent.resolve():
+        raise UserError(f"out={out} holds {settings.manifest} itself, which would be written over: give another folder")
+    found = find_pseudo_labels(settings)
+    if not found.kept:
+        found.write_table(out / TABLE)
+        raise UserError(
+            f"none of {len(found.judged.rows)} pseudo-labels is kept, {out / TABLE} says why: "
+            f"lower confidence={settings.confidence:g}, or fine-tune for longer"
+        )
+    found.write(out)
+    print("\n".join(found.summary()))
+    print(f"pseudo-labels: all are listed in {out / TABLE}")
+
+
+def find_pseudo_labels(settings: PseudoLabelSettings) -> PseudoLabels:
+    """Return the pseudo-labels of the unlabelled recordings of a manifest.
+
+    Raises:
+        UserError: there is nothing to label or nothing to vote, or labels that the classifier does not know.
+    """
     best = best_folder(settings.classifier)
     model, classes = load_classifier(best)
     run = _described(best / "best.json")
     data = ClipDataset(settings.manifest, ClipDataSettings(seconds=run["seconds"]), 0, AudioCache(0.0))
-    out, manifest = Path(settings.out), data.manifest
-    if out.resolve() == manifest.file.parent.resolve():
-        raise UserError(f"out={out} holds {manifest.file} itself, which would be written over: give another folder")
-    cells = read_classes(manifest, run["column"])
-    labels = _labels(cells, classes, manifest, run["column"])
-    found = judge(*_predict(model, data, settings), labels, settings.neighbours, settings.confidence)
-    _write_table(out / TABLE, found, manifest, classes)
-    kept = [number for number, outcome in enumerate(found.outcomes) if outcome == KEPT]
-    if not kept:
-        raise UserError(
-            f"none of {len(found.rows)} pseudo-labels is kept, {out / TABLE} says why: "
-            f"lower confidence={settings.confidence:g}, or fine-tune for longer"
-        )
-    for number in kept:
-        cells[found.rows[number]] = classes[found.predicted[number]]
-    _write_training_part(out, manifest, run["column"], cells)
-    _print(found, classes, out)
+    cells = read_classes(data.manifest, run["column"])
+    labels = _labels(cells, classes, data.manifest, run["column"])
+    judged = judge(*_predict(model, data, settings), labels, settings.neighbours, settings.confidence)
+    return PseudoLabels(data.manifest, run["column"], classes, cells, judged)
 
 
 def pseudo_label_inputs(settings: PseudoLabelSettings) -> Iterable[Path]:
@@ -122,7 +171,8 @@ def pseudo_label_inputs(settings: PseudoLabelSettings) -> Iterable[Path]:
     manifest = Path(settings.manifest)
     yield from (manifest, manifest.with_name(AUDIO), manifest.with_name("metadata.tsv"))
     best = best_folder(settings.classifier)
-    yield from (best / name for name in ("best.json", "encoder.safetensors", "classifier.safetensors"))
+    names = ("best.json", "encoder.json", "encoder.safetensors", "classifier.safetensors")
+    yield from (best / name for name in names)
 
 
 def pseudo_label_outputs(settings: PseudoLabelSettings) -> Iterable[Path]:
@@ -201,13 +251,3 @@ def _write_training_part(out: Path, manifest: Manifest, column: str, cells: list
         for row, path, length in zip(rows, paths, samples, strict=True)
     ]
     write_metadata(out / "metadata.tsv", [column], table)
-
-
-def _print(found: Judged, classes: list[str], out: Path) -> None:
-    counts = Counter(found.outcomes)
-    others = ", ".join(f"{counts[outcome]} {outcome}" for outcome in (OUTVOTED, DOUBTFUL))
-    print(f"pseudo-labels: {counts[KEPT]} of {len(found.rows)} recordings kept ({others}), listed in {out / TABLE}")
-    labelled = {place for place, outcome in zip(found.predicted, found.outcomes, strict=True) if outcome == KEPT}
-    without = [name for place, name in enumerate(classes) if place not in labelled]
-    if without:
-        print(f"pseudo-labels: classes without any: {', '.join(without)}")

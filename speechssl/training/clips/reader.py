@@ -24,7 +24,7 @@ class ClipBatch(TrainBatch):
     """One batch on one device."""
 
     waveforms: list[Tensor]
-    """One or two clips of each recording, each `(batch, samples)`."""
+    """One clip or more of each recording, each `(batch, samples)`."""
     clips: Tensor
     """`(batch,)` int64: rows of the manifest."""
     labels: Tensor | None
@@ -40,7 +40,7 @@ class ClipBatch(TrainBatch):
 
     @property
     def seconds(self) -> float:
-        """Audio in the batch; two clips of a recording count once."""
+        """Audio in the batch; several clips of a recording count once."""
         return self.waveforms[0].numel() / SAMPLE_RATE
 
     def to(self, device: Any, *, non_blocking: bool = False) -> None:

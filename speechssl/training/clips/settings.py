@@ -19,7 +19,7 @@ from speechssl.training.settings import Parallel, TrainSettings, require_positiv
 
 
 class Crops(Enum):
-    """Where the two views of a clip come from."""
+    """Where the views of a clip come from."""
 
     same = "same"
     different = "different"
@@ -87,7 +87,11 @@ class PretrainClipsSettings(ClipSettings):
     """Everything that `speechssl pretrain_clips` reads."""
 
     crops: Crops = Crops.same
-    """The two views of a recording are one clip augmented twice (`same`), or clips of two places (`different`)."""
+    """The views of a recording are one clip augmented again and again (`same`), or clips of as many places
+    (`different`)."""
+    views: int = 2
+    """Views of each recording in an update (2 as published). Of more, every pair is compared and the loss is the mean;
+    MoCo compares all others with the last, and DECAR with the first. Time and memory grow with the number."""
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     """Augmentation of log-mel spectrograms."""
     objective: ViewObjectiveSettings = field(default_factory=ViewObjectiveSettings)
@@ -99,6 +103,8 @@ class PretrainClipsSettings(ClipSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.views < 2:
+            raise UserError(f"views={self.views}: objectives compare 2 views of a recording or more")
         if self.objective.name is ViewObjectiveName.cola and self.crops is Crops.same:
             raise UserError("objective=cola compares two places of a recording: set crops=different")
         if self.k_mix and not self.augment.mixup_exp.enabled:
@@ -126,6 +132,31 @@ class DistillSettings(ClipSettings):
 
 
 @dataclass
+class PredictionPretrainingSettings:
+    """Pseudo-labels of the recordings without a class are learnt before the real labels; off without `confidence`."""
+
+    confidence: float | None = None
+    """A pseudo-label is kept where the classifier gives it a higher probability than this and the nearest labelled
+    recordings vote for it, as in `speechssl pseudo_label`; e.g. 0.9. Null: off."""
+    neighbours: int = 5
+    """Labelled recordings that vote on each recording: the nearest by cosine. All vote where there are fewer."""
+    epochs: float = 5.0
+    """Passes over the pseudo-labels that are kept, and the real labels beside them."""
+
+    def __post_init__(self) -> None:
+        require_positive({"pseudo_labels.neighbours": self.neighbours, "pseudo_labels.epochs": self.epochs})
+        if self.confidence is None:
+            changed = changed_fields(self)
+            if changed:
+                raise UserError(
+                    f"pseudo_labels.{changed[0]} is given and pseudo_labels.confidence is not, so it is not read: "
+                    "set pseudo_labels.confidence=0.9, or leave it out"
+                )
+        elif not 0 <= self.confidence < 1:
+            raise UserError(f"pseudo_labels.confidence={self.confidence:g} must be 0 or more and below 1")
+
+
+@dataclass
 class FinetuneSettings(ClipSettings):
     """Everything that `speechssl finetune` reads.
 
@@ -138,6 +169,8 @@ class FinetuneSettings(ClipSettings):
     counted."""
     sla: LabelAugmentationSettings = field(default_factory=LabelAugmentationSettings)
     """Self-supervised label augmentation with self-distillation (arXiv 1910.05872)."""
+    pseudo_labels: PredictionPretrainingSettings = field(default_factory=PredictionPretrainingSettings)
+    """Prediction pre-training on the recordings without a class (arXiv 2011.09031)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -25,7 +26,8 @@ from speechssl.models.clip_encoder import ClipEncoder
 from speechssl.models.hubert import HubertEncoder
 from speechssl.models.hubert_config import HubertConfig
 from speechssl.models.save import save_encoder
-from speechssl.training.clips.finetune import Classifier, Finetuning
+from speechssl.training.clips.classifier import Classifier
+from speechssl.training.clips.finetune import Finetuning
 from tests.evaluation.lape.conftest import PITCHES, write_manifests, write_tones
 
 FAST = ["epochs=5", "lr=[3e-3]", "batch_size=12", "seeds=[1]", "workers=1", "finetune.precision=fp32"]
@@ -103,6 +105,23 @@ def test_labels_are_augmented_where_the_settings_say_so(tmp_path: Path, tones: P
     assert train[-1]["joint_loss"] < train[0]["joint_loss"]
     assert results["settings"]["finetune"]["sla"]["transformations"] == ["faster"]
     assert results["summary"]["tiny"]["1"]["accuracy"]["mean"] > 0.8
+
+
+def test_pseudo_labels_are_those_of_the_training_clips_that_the_fraction_leaves_out(
+    tmp_path: Path, tones: Path, clip_dir: Path
+) -> None:
+    given = [f"corpus_dir={tones}", "label_fractions=[0.2]", "finetune.pseudo_labels.confidence=0.5", "baselines=[]"]
+    results = finetune(tmp_path, clip_dir, *given)
+    (part,), run = results["scores"]["tiny"][0]["parts"], the_run(tmp_path)
+    division = results["task"]["divisions"][0]
+    listed = list(csv.DictReader((run.parent / "data/metadata.tsv").open(), delimiter="\t"))
+    train = [row for row in listed if row["split"] == "train"]
+    assert len(train) == division["train"] and sum(row["class"] != "" for row in train) == part["train"] == 9
+    found = list(csv.DictReader((run / "pseudo_labels/pseudo_labels.tsv").open(), delimiter="\t"))
+    assert {row["path"] for row in found} == {row["path"] for row in train if not row["class"]}
+    assert part["pseudo_labels"] == sum(row["outcome"] == "kept" for row in found) > 0
+    assert not list(run.rglob("checkpoints"))
+    assert "those above a confidence of 0.5" in (tmp_path / "results.md").read_text()
 
 
 def test_the_score_is_that_of_the_best_epoch_on_clips_padded_or_cut_in_the_middle(
@@ -310,6 +329,7 @@ def test_a_class_that_train_lacks_is_never_right(tmp_path: Path, data_dir: Path,
         (["standardise=true"], "standardise is for mode=linear"),
         (["finetune.checkpoint_every=0"], "finetune.checkpoint_every=0 must be 1 or more"),
         (["device=tpu"], "device=tpu cannot be used here"),
+        (["finetune.pseudo_labels.confidence=0.9"], "with all labels no clip is unlabelled: leave 1 out of"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(

@@ -19,6 +19,7 @@ def results(name: str, protocol: str, values: dict[str, dict[str, float]], **pub
         "mode": "finetune" if protocol == "paper" else "linear",
         "protocol": protocol,
         "chosen": f"as {protocol} does",
+        "settings": {"finetune": {"sla": {"transformations": []}, "pseudo_labels": {"confidence": None}}},
         "task": {"name": name, "published": published},
         "encoders": [{"name": encoder, "parameters": 5321856, "dim": 2048} for encoder in values],
         "summary": {encoder: {key: cell(mean) for key, mean in means.items()} for encoder, means in values.items()},
@@ -45,6 +46,13 @@ def test_the_table_of_a_task_has_a_column_for_each_fraction() -> None:
     assert fbank == ["fbank", "-", "25.0 ± 1.2", "25.0 ± 1.2", "5 321 856", "2048"]
     assert ours[1:3] == ["40.0 ± 1.2", "75.5 ± 1.2"]
     assert [len(row) for row in task_table(BIRDS)] == [5, 5, 5]
+
+
+def test_what_fine_tuning_did_besides_is_said() -> None:
+    extras = {"sla": {"transformations": ["slower", "faster"]}, "pseudo_labels": {"confidence": 0.9}}
+    said = " ".join(captions([ESC, {**BIRDS, "settings": {"finetune": extras}}]))
+    assert "with augmented labels: slower, faster (arXiv" in said and "above a confidence of 0.9 (arXiv" in said
+    assert "arXiv" not in " ".join(captions([ESC, BIRDS]))
 
 
 def test_distances_have_columns_where_the_classes_have_them() -> None:

@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 
 from speechssl.cli.app import main
 from speechssl.models.clip_config import ClipConfig
+from speechssl.training.clips.classifier import load_classifier
 from speechssl.training.clips.dataset import ClipDataset
-from speechssl.training.clips.finetune import Finetuning, load_classifier
+from speechssl.training.clips.finetune import Finetuning
 from speechssl.training.clips.pseudo_labels import DOUBTFUL, KEPT, OUTVOTED, judge
 from speechssl.training.clips.settings import ClipDataSettings, FinetuneSettings
 from speechssl.training.dataset import AudioCache
@@ -146,6 +147,36 @@ def test_pseudo_labels_are_learnt_before_the_real_ones(
     assert best(tmp_path / "third")["accuracy"] > 0.8
 
 
+def test_the_switch_of_pseudo_labels_is_the_three_commands(few: Path, tmp_path: Path) -> None:
+    common = [*SETTINGS, "schedule.epochs=8"]
+    assert main(["finetune", *data_of(few), *common, f"out={tmp_path}/first"]) == 0
+    assert label(tmp_path / "first", few, tmp_path / "pseudo", "confidence=0.6") == 0
+    learnt = [f"data.train={tmp_path}/pseudo/train.tsv", f"data.valid={few}/valid.tsv", *SETTINGS, "schedule.epochs=3"]
+    assert main(["finetune", *learnt, f"out={tmp_path}/second"]) == 0
+    given = [setting for setting in common if not setting.startswith("model")]
+    assert main(["finetune", *data_of(few), *given, f"init_from={tmp_path}/second", f"out={tmp_path}/third"]) == 0
+
+    switch = ["pseudo_labels.confidence=0.6", "pseudo_labels.epochs=3", f"out={tmp_path}/one"]
+    assert main(["finetune", *data_of(few), *common, *switch]) == 0
+    tables = [(tmp_path / name / "pseudo_labels.tsv").read_text() for name in ("pseudo", "one/pseudo_labels")]
+    assert tables[0] == tables[1] and KEPT in tables[0]
+    for name in ("encoder", "classifier"):
+        one, other = (load_file(tmp_path / run / f"best/{name}.safetensors") for run in ("one", "third"))
+        assert all(torch.equal(weight, other[key]) for key, weight in one.items())
+    before = (tmp_path / "one/pseudo_labels/metadata.tsv").stat().st_mtime_ns
+    assert main(["finetune", *data_of(few), *common, *switch]) == 0, "called again, nothing is done again"
+    assert (tmp_path / "one/pseudo_labels/metadata.tsv").stat().st_mtime_ns == before
+
+
+def test_without_a_pseudo_label_that_is_kept_the_real_ones_are_learnt(
+    few: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = [*SETTINGS, "schedule.epochs=1", "pseudo_labels.confidence=0.999", "pseudo_labels.epochs=1"]
+    assert main(["finetune", *data_of(few), *given, f"out={tmp_path}"]) == 0
+    assert f"none of 24 pseudo-labels is kept, {tmp_path}/pseudo_labels/pseudo_labels.tsv says why" in caplog.text
+    assert len((tmp_path / "pseudo_labels/train.tsv").read_text().splitlines()) == 1 + 12
+
+
 def test_a_pseudo_label_needs_neighbours_and_confidence_both() -> None:
     degrees = [0, 90, 10, 80, 20, 85]
     lengths = np.array([1.0, 5.0, 0.1, 3.0, 7.0, 1.0])
@@ -221,6 +252,12 @@ def test_a_class_that_the_classifier_has_not_learned_is_named(
     ("settings", "message"),
     [
         (["init_from=exp/some"], "model.norm_updates is set, but init_from=exp/some brings an encoder of its own"),
+        (
+            ["pseudo_labels.confidence=0.9"],
+            "every recording of {train} has a kind: there is none",
+        ),
+        (["pseudo_labels.confidence=1"], "pseudo_labels.confidence=1 must be 0 or more and below 1"),
+        (["pseudo_labels.epochs=2"], "pseudo_labels.epochs is given and pseudo_labels.confidence is not"),
         (["sla.beta=0"], "sla.beta=0 is given and sla.transformations is not"),
         (["sla.transformations=[forwards]"], "setting not accepted: "),
     ],
@@ -229,7 +266,8 @@ def test_settings_that_contradict_each_other_are_refused(
     data: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], settings: list[str], message: str
 ) -> None:
     assert main(["finetune", *data, *SETTINGS, "schedule.epochs=1", f"out={tmp_path}", *settings]) == 1
-    assert message in capsys.readouterr().err and not list(tmp_path.iterdir())
+    train = data[0].partition("=")[2]
+    assert message.format(train=train) in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 def test_no_recording_with_a_class_is_an_error(few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

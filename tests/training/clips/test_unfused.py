@@ -21,9 +21,10 @@ from speechssl import load_encoder
 from speechssl.cli.app import main
 from speechssl.models.clip_config import ClipConfig
 from speechssl.models.clip_encoder import ClipEncoder
+from speechssl.objectives.barlow_twins import BarlowTwins
 from speechssl.objectives.choose import ViewObjectiveName
+from speechssl.training.clips.classifier import Classifier
 from speechssl.training.clips.dataset import ClipDataset
-from speechssl.training.clips.finetune import Classifier
 from speechssl.training.clips.settings import ClipDataSettings
 from speechssl.training.dataset import AudioCache
 from tests.training.clips.conftest import KINDS, SMALL
@@ -71,6 +72,25 @@ def test_pretrained_clustered_and_distilled(data, sounds, tmp_path, capsys):
     assert not torch.equal(weights(out)[first], weights(pretrained)[first]), "it starts from fresh weights"
 
 
+@pytest.mark.parametrize("crops", ["same", "different"])
+def test_more_views_than_two(data, tmp_path, monkeypatch, crops):
+    """Without augmentation, views of one clip are alike, and views of different places are not."""
+    seen = []
+    forward = BarlowTwins.forward
+
+    def watch(self, backbone, batch):
+        seen.append(batch.views)
+        return forward(self, backbone, batch)
+
+    monkeypatch.setattr(BarlowTwins, "forward", watch)
+    off = [f"augment.{kind}.enabled=false" for kind in ("mixup_exp", "random_resize_crop")]
+    settings = ["objective=barlow_twins", f"crops={crops}", "views=3", "schedule.steps=1", "data.seconds=0.5", *off]
+    assert main(["pretrain_clips", *data, *SMALL, *settings, f"out={tmp_path}"]) == 0
+    first, second, third = seen[0]
+    alike = [torch.equal(one, other) for one, other in ((first, second), (first, third), (second, third))]
+    assert alike == [crops == "same"] * 3
+
+
 @pytest.mark.parametrize("objective", ["decar", "moco"])
 def test_killed_and_resumed_is_as_never_killed(data, tmp_path, objective):
     """Memory banks, queues and the memory of the augmentation are part of a checkpoint."""
@@ -107,6 +127,7 @@ def test_bad_input_is_one_line(data, tmp_path, capsys):
         return error
 
     assert "did you mean 'barlow_twins'" in fails("pretrain_clips", "objective=barlow_twin")
+    assert "views=1: objectives compare 2 views" in fails("pretrain_clips", "views=1")
     assert "no such column" in fails("pretrain_clips", "watch_column=kinds")
     assert "does not exist" in fails("distill", f"clusters={tmp_path}/none", "schedule.epochs=null")
     assert "schedule.steps=2 and schedule.epochs=50 contradict" in fails("distill", f"clusters={tmp_path}/none")
