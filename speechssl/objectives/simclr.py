@@ -71,7 +71,10 @@ class SimClr(ViewObjective):
 
 @dataclass
 class ColaSettings:
-    """Tell the other view of a clip from the second views of the batch, by a similarity that is learnt."""
+    """Tell the other view of a clip from the second views of the batch, by a similarity that is learnt.
+
+    It has no temperature and its vectors no length of 1, so neither MoCHi nor iSogCLR goes with it.
+    """
 
     projection: int = 512
     """Width of the space in which views are compared (512 as published)."""

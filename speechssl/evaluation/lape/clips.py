@@ -22,14 +22,14 @@ class Clips:
     Args:
         seconds: length of a clip.
         workers: threads that decode; 0 is one a core.
-        limit: seconds of audio kept at most (16 kHz float32: an hour is 230 MB).
+        cache_gb: gigabytes of clips kept at most (an hour is 0.23).
     """
 
-    def __init__(self, seconds: float, workers: int = 0, limit: float = 7200.0) -> None:
+    def __init__(self, seconds: float, workers: int = 0, cache_gb: float = 2.0) -> None:
         self.seconds = seconds
         self.samples = round(seconds * SAMPLE_RATE)
         self._workers = workers or len(os.sched_getaffinity(0))
-        self._free = int(limit / seconds)
+        self._free = int(cache_gb * 1e9 / (torch.float32.itemsize * self.samples))
         self._kept: dict[Path, Tensor] = {}
 
     def batches(self, recordings: Sequence[Recording], size: int) -> Iterator[Tensor]:

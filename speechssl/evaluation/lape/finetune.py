@@ -214,6 +214,7 @@ def _run_settings(tuning: Tuning, lr: float) -> FinetuneSettings:
             valid=str(data / "valid.tsv"),
             seconds=settings.task.clip_seconds,
             workers=settings.workers or len(os.sched_getaffinity(0)),
+            cache_gb=settings.cache_gb,
         ),
         optim=OptimSettings(lr=lr, beta2=0.999, eps=1e-8, weight_decay=0.0),
         schedule=ScheduleSettings(ScheduleKind.constant, epochs=settings.passes, warmup=0.0, cooldown=0.0, anneal=0.0),

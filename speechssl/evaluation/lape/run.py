@@ -44,7 +44,7 @@ def run_lape(settings: LapeSettings) -> None:
         divisions = [with_valid(division, data, task) for division in divisions]
     folder = _results_folder(settings)
     results = LapeResults(settings, data, divisions, folder, rivals)
-    clips = Clips(task.clip_seconds, settings.workers)
+    clips = Clips(task.clip_seconds, settings.workers, settings.cache_gb)
     if settings.mode is Mode.linear:
         device = pick_device(settings.device)
         for rival in rivals:

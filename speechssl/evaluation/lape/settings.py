@@ -159,6 +159,8 @@ class LapeSettings:
     """`linear`: seconds of audio in a batch of the encoder. Changes no result beyond rounding."""
     workers: int = 0
     """Threads that decode; 0 is one a core. Changes no result."""
+    cache_gb: float = 2.0
+    """Decoded audio kept in memory between encoders, in gigabytes. Changes no result."""
     finetune: LapeFinetuneSettings = field(default_factory=LapeFinetuneSettings)
     """Of `mode=finetune` only."""
 
@@ -181,8 +183,10 @@ class LapeSettings:
             raise UserError(
                 "give either data_dir (a folder of `speechssl manifest`) or corpus_dir (the data set's own)"
             )
-        if self.passes < 1 or self.batch_size < 1 or self.batch_seconds <= 0 or self.workers < 0:
-            raise UserError("epochs, batch_size and batch_seconds must be more than 0, and workers 0 or more")
+        if self.passes < 1 or self.batch_size < 1 or self.batch_seconds <= 0:
+            raise UserError("epochs, batch_size and batch_seconds must be more than 0")
+        if self.workers < 0 or self.cache_gb < 0:
+            raise UserError("workers and cache_gb must be 0 or more")
         require_list("lr", self.lr, all(lr > 0 for lr in self.lr), "above 0")
         require_list("seeds", self.seeds, all(seed >= 0 for seed in self.seeds), "0 or more")
         fractions = self.label_fractions

@@ -53,7 +53,7 @@ def test_clips_come_in_order_whatever_the_threads_and_are_read_once(tmp_path: Pa
 
 def test_what_does_not_fit_into_memory_is_read_again(tmp_path: Path) -> None:
     found = [write(tmp_path / f"{number}.wav", 16000, 0.2) for number in range(3)]
-    clips = Clips(0.2, workers=1, limit=0.4)
+    clips = Clips(0.2, workers=1, cache_gb=2 * 3200 * 4e-9)
     list(clips.batches(found, size=3))
     found[2].audio.unlink()
     with pytest.raises(UserError, match=r"2\.wav cannot be read \(no such file\); run `speechssl manifest` again"):
