@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
 import hashlib
 import json
@@ -72,11 +73,19 @@ def read_json(path: str | Path) -> Any:
 
 @contextlib.contextmanager
 def require_utf8(path: str | Path) -> Iterator[None]:
-    """Raise a :class:`UserError` that names `path` if what the block reads of it is not UTF-8."""
+    """Raise a :class:`UserError` that names `path` if what the block reads of it is not UTF-8, or no table of cells."""
     try:
         yield
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text ({error.reason}); convert it") from error
+    except csv.Error as error:
+        raise UserError(f"{path} is not a table of cells ({error}); make it again") from error
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """Return the lines of a text file; a missing one, or one that is not UTF-8, is a :class:`UserError`."""
+    with require_utf8(path):
+        return require_file(path).read_text(encoding="utf-8-sig").splitlines()
 
 
 def require_file(path: str | Path, made_by: str = "") -> Path:

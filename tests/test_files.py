@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import os
 import signal
@@ -17,7 +18,17 @@ import torch
 from safetensors import SafetensorError
 
 from speechssl.errors import UserError, nearest
-from speechssl.files import as_name, checksum, read_json, require_file, whole_file, write_json, write_text
+from speechssl.files import (
+    as_name,
+    checksum,
+    read_json,
+    read_lines,
+    require_file,
+    require_utf8,
+    whole_file,
+    write_json,
+    write_text,
+)
 
 
 def test_a_new_file_has_its_text_and_the_usual_permissions(tmp_path: Path) -> None:
@@ -105,6 +116,25 @@ def test_broken_or_missing_json_is_one_clear_line(tmp_path: Path) -> None:
 def test_a_missing_file_names_the_command_that_makes_it(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="run `speechssl manifest` first"):
         require_file(tmp_path / "train.tsv", made_by="speechssl manifest")
+
+
+def test_lines_are_utf8_or_one_clear_line_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "list.txt"
+    file.write_text("m\u00fcde\r\nzwei\n", encoding="utf-8-sig", newline="")
+    assert read_lines(file) == ["m\u00fcde", "zwei"]
+    file.write_text("m\u00fcde\n", encoding="latin-1")
+    with pytest.raises(UserError, match=rf"^{file} is not UTF-8 text"):
+        read_lines(file)
+    with pytest.raises(UserError, match="does not exist"):
+        read_lines(tmp_path / "none.txt")
+
+
+def test_a_table_that_csv_cannot_read_is_one_clear_line(tmp_path: Path) -> None:
+    file = tmp_path / "table.csv"
+    file.write_text("id,path\n1," + "x" * 200_000 + "\n")
+    with pytest.raises(UserError, match=rf"^{file} is not a table of cells \(field larger"):  # noqa: SIM117
+        with open(file, newline="") as stream, require_utf8(file):
+            list(csv.reader(stream))
 
 
 def test_checksum_agrees_with_sha256sum(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -35,7 +36,7 @@ def read_alignments(path: str | Path) -> dict[str, list[Segment]]:
             segment = Segment(float(row["start"]), float(row["end"]), row["phone"])
         except ValueError as error:
             raise UserError(f"{path} line {number}: start and end must be seconds") from error
-        if not 0 <= segment.start <= segment.end:
+        if not 0 <= segment.start <= segment.end < math.inf:
             raise UserError(f"{path} line {number}: the phone must start at 0 or later and end after its start")
         segments.setdefault(row["path"], []).append(segment)
     for phones in segments.values():

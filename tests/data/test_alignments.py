@@ -15,7 +15,9 @@ def test_written_and_read_in_order_of_time(tmp_path):
     assert read_alignments(path) == {"x.wav": [early, late], "y.wav": [early]}
 
 
-@pytest.mark.parametrize("row", ["x.wav\tzero\t1\ta", "x.wav\t1\t0.5\ta", "x.wav\t-1\t1\ta", "x.wav\tnan\t1\ta"])
+@pytest.mark.parametrize(
+    "row", ["x.wav\tzero\t1\ta", "x.wav\t1\t0.5\ta", "x.wav\t-1\t1\ta", "x.wav\tnan\t1\ta", "x.wav\t1\tinf\ta"]
+)
 def test_impossible_times_name_the_line(tmp_path, row):
     path = tmp_path / "alignments.tsv"
     path.write_text(f"path\tstart\tend\tphone\n{row}\n")

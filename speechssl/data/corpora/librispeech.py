@@ -15,7 +15,7 @@ from speechssl.data.corpora.corpus import Corpus, CorpusSettings, Entry, require
 from speechssl.data.corpora.kaldi import read_kaldi_map
 from speechssl.data.walk import AUDIO_SUFFIXES
 from speechssl.errors import UserError, nearest
-from speechssl.files import DISK_FULL, checksum, require_file
+from speechssl.files import DISK_FULL, checksum, read_lines
 from speechssl.progress import progress_stream
 
 URL = "https://www.openslr.org/resources/12"
@@ -86,11 +86,10 @@ def _utterances(chapter: Path) -> Iterator[tuple[str, str]]:
 def _genders(path: Path) -> dict[str, str]:
     """Read SPEAKERS.TXT: `id | sex | part | minutes | name`, comments behind a semicolon."""
     genders: dict[str, str] = {}
-    with open(require_file(path), encoding="utf-8") as file:
-        for line in file:
-            cells = [cell.strip() for cell in line.split("|")]
-            if len(cells) > 1 and not line.startswith(";"):
-                genders[cells[0]] = cells[1].lower()
+    for line in read_lines(path):
+        cells = [cell.strip() for cell in line.split("|")]
+        if len(cells) > 1 and not line.startswith(";"):
+            genders[cells[0]] = cells[1].lower()
     return genders
 
 

@@ -16,6 +16,7 @@ from speechssl.data.corpora.corpus import Corpus, CorpusSettings, Entry, require
 from speechssl.data.splits import draw
 from speechssl.data.walk import walk_audio
 from speechssl.errors import UserError
+from speechssl.files import read_lines
 
 TEN_WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 OTHER_WORDS = (
@@ -112,7 +113,7 @@ def _unknown(words: dict[str, str], test_set: Iterable[str]) -> set[str]:
 
 
 def _read_list(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").split()
+    return [name for line in read_lines(path) for name in line.split()]
 
 
 def _with_silence(folder: Path, downloads: Path) -> Path:

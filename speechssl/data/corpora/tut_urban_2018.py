@@ -9,6 +9,7 @@ from speechssl.data.corpora.corpus import Corpus, CorpusSettings, Entry, require
 from speechssl.data.corpora.listed import listed_entries
 from speechssl.data.tables import read_table
 from speechssl.errors import UserError
+from speechssl.files import read_lines
 
 _TABLE = "meta.csv"
 _FOLDS = {"train": "evaluation_setup/fold1_train.txt", "test": "evaluation_setup/fold1_evaluate.txt"}
@@ -44,7 +45,6 @@ def _listed(root: Path) -> Iterator[Entry]:
 
 def _read_fold(path: Path) -> Iterator[str]:
     """Yield the recordings of a list without header: path, tab, scene."""
-    with open(path, encoding="utf-8") as file:
-        for line in file:
-            if line.strip():
-                yield line.split("\t")[0].strip()
+    for line in read_lines(path):
+        if line.strip():
+            yield line.split("\t")[0].strip()

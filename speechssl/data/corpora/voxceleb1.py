@@ -9,6 +9,7 @@ from speechssl.data.corpora.corpus import Corpus, CorpusSettings, Entry, require
 from speechssl.data.corpora.listed import listed_entries
 from speechssl.data.tables import read_table
 from speechssl.errors import UserError
+from speechssl.files import read_lines
 
 _LIST = "iden_split.txt"
 _SPEAKERS = "vox1_meta.csv"
@@ -38,18 +39,17 @@ def voxceleb1(settings: CorpusSettings) -> Corpus:
 def _listed(root: Path, folders: list[str]) -> Iterator[Entry]:
     genders = _genders(root / _SPEAKERS)
     homes = {speaker.name: folder for folder in folders for speaker in (root / folder).iterdir()}
-    with open(root / _LIST, encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                code, path = line.split()
-                speaker, video, _ = path.split("/")
-                split = _SPLITS[code]
-            except (ValueError, KeyError) as error:
-                raise UserError(
-                    f"{root / _LIST} line {number} is not `1|2|3 speaker/video/utterance.wav`; download it again"
-                ) from error
-            labels = {"speaker": speaker, "gender": genders.get(speaker, ""), "video": video}
-            yield Entry(f"{homes.get(speaker, folders[0])}/{path}", labels, split)
+    for number, line in enumerate(read_lines(root / _LIST), start=1):
+        try:
+            code, path = line.split()
+            speaker, video, _ = path.split("/")
+            split = _SPLITS[code]
+        except (ValueError, KeyError) as error:
+            raise UserError(
+                f"{root / _LIST} line {number} is not `1|2|3 speaker/video/utterance.wav`; download it again"
+            ) from error
+        labels = {"speaker": speaker, "gender": genders.get(speaker, ""), "video": video}
+        yield Entry(f"{homes.get(speaker, folders[0])}/{path}", labels, split)
 
 
 def _genders(path: Path) -> dict[str, str]:

@@ -24,7 +24,7 @@ from speechssl.evaluation.hear.events import Event
 from speechssl.evaluation.hear.folders import METADATA
 from speechssl.evaluation.hear.metrics import EVENT_SCORES, SCENE_SCORES
 from speechssl.evaluation.recordings import Recording
-from speechssl.files import changes, checksum_of, read_json, require_file
+from speechssl.files import changes, checksum_of, read_json, require_file, require_utf8
 
 VOCABULARY = "labelvocabulary.csv"
 MIN_FOLDS = 3
@@ -231,7 +231,7 @@ def _index(label: Any, index: dict[str, int], file: Path, name: str) -> int:
 
 
 def _read_vocabulary(file: Path) -> list[str]:
-    with open(require_file(file), encoding="utf-8", newline="") as lines:
+    with open(require_file(file), encoding="utf-8", newline="") as lines, require_utf8(file):
         rows = list(csv.DictReader(lines))
     try:
         names = {int(row["idx"]): row["label"] for row in rows}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speechssl.errors import UserError, nearest
-from speechssl.files import require_utf8
+from speechssl.files import read_lines, require_utf8
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def _csv_lines(file: Path, columns: Sequence[str]) -> Iterator[Line]:
 
 def _rttm_lines(file: Path) -> Iterator[Line]:
     """Yield the lines of NIST's format that say who speaks; it has other kinds of lines too."""
-    for number, text in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, text in enumerate(read_lines(file), start=1):
         fields = text.split()
         if fields[:1] != ["SPEAKER"]:
             continue

@@ -8,6 +8,7 @@ from pathlib import Path
 from speechssl.errors import UserError
 from speechssl.evaluation.superb.corpora.layout import CorpusTask, Need, Parts, Place
 from speechssl.evaluation.superb.data import Row, Unsearched
+from speechssl.files import read_lines
 
 _URL = "https://speech.fit.vutbr.cz/files/quesst14Database.tgz"
 _LANGUAGE = "nnenglish"
@@ -54,7 +55,7 @@ def _unsearched(place: Place) -> Mapping[str, Unsearched]:
 def _listed(root: Path, name: str) -> Iterator[tuple[Path, str]]:
     """Yield path and language of each line of `language_key_<name>.lst`; its paths begin with the corpus's folder."""
     file = root / f"scoring/language_key_{name}.lst"
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_lines(file), start=1):
         try:
             path, language = line.split()
         except ValueError as error:
@@ -69,7 +70,7 @@ def _truth_file(root: Path, name: str) -> Path:
 def _truth(root: Path, name: str) -> Iterator[tuple[str, str]]:
     """Yield query and document of each match: `LEXEME document channel start duration query ...` in NIST's format."""
     file = _truth_file(root, name)
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_lines(file), start=1):
         fields = line.split()
         if fields[:1] != ["LEXEME"]:
             continue

@@ -9,6 +9,7 @@ from speechssl.data.walk import walk_audio
 from speechssl.errors import UserError
 from speechssl.evaluation.superb.corpora.layout import CorpusTask, Need, Parts, Place
 from speechssl.evaluation.superb.data import Row
+from speechssl.files import read_lines
 
 _URL = "https://datashare.ed.ac.uk/handle/10283/2791"
 _LOGS = ("log_{part}.txt", "logfiles/log_{part}.txt")
@@ -54,7 +55,7 @@ def _noises(root: Path, part: str) -> dict[str, tuple[str, str]]:
     if log is None:
         return {}
     heard = {}
-    for number, line in enumerate(log.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_lines(log), start=1):
         if not line.strip():
             continue
         try:

@@ -11,6 +11,7 @@ from speechssl.data.splits import draw
 from speechssl.errors import UserError
 from speechssl.evaluation.superb.corpora.layout import CorpusTask, Need, Parts, Place
 from speechssl.evaluation.superb.data import Row
+from speechssl.files import read_lines
 
 _URL = "https://www.robots.ox.ac.uk/~vgg/data/voxceleb/vox1.html"
 _SPLIT = Need(("iden_split.txt",), f"{_URL[: _URL.rindex('/')]}/meta/iden_split.txt")
@@ -60,7 +61,7 @@ def _test_trials(place: Place) -> Sequence[Row]:
     """Read the official list: `1 speaker/video/utterance.wav speaker/video/utterance.wav` a line."""
     file = _TRIALS.require(place.root)
     trials = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_lines(file), start=1):
         try:
             label, first, second = line.split()
         except ValueError as error:
