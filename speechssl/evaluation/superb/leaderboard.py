@@ -9,7 +9,7 @@ from speechssl.evaluation.overview import TaskResults, encoder_names
 from speechssl.evaluation.superb.official import lacking
 from speechssl.evaluation.superb.published import PUBLISHED, SUMMED, Metric, superb_score
 
-_AS_PUBLISHED = {"preset": "full", "steps": None, "batch_size": None, "labels": None}
+_AS_PUBLISHED = {"preset": "full", "steps": None, "batch_size": None, "labels": None, "head_width": None}
 """Settings of a run that trains as published; the learning rate may be chosen."""
 
 
@@ -20,7 +20,7 @@ def difference(results: TaskResults) -> str:
         return "stand-in"
     if any(lacking(task["name"], task["utterances"])):
         return "part of the corpus"
-    if "steps" in task and any(settings[name] != value for name, value in _AS_PUBLISHED.items()):
+    if "steps" in task and any(settings.get(name) != value for name, value in _AS_PUBLISHED.items()):
         return "other training"
     return ""
 

@@ -87,8 +87,9 @@ def problem_of(settings: SuperbSettings, data: TaskData) -> Problem:
     Raises:
         UserError: the task cannot be made of its labels, e.g. training lacks one of them.
     """
-    options = {"lm": settings.lm_file} if settings.lm_file else {}
-    return TASKS[settings.task].problem(data, columns_of(settings), **options)
+    options = {"lm": settings.lm_file, "width": settings.head_width}
+    given = {name: value for name, value in options.items() if value is not None}
+    return TASKS[settings.task].problem(data, columns_of(settings), **given)
 
 
 def plan_of(settings: SuperbSettings, seed: int) -> Plan:
@@ -220,5 +221,6 @@ def _part(
 
 def _identity(settings: SuperbSettings, data: TaskData, metrics: Sequence[str], frozen: FrozenEncoder) -> str:
     learnt_from = data.fingerprint(recording_columns(settings))
-    facts = [settings.task, list(columns_of(settings)), list(metrics), frozen.source, frozen.identity, learnt_from]
+    task = [settings.task, list(columns_of(settings)), list(metrics), settings.head_width]
+    facts = [task, frozen.source, frozen.identity, learnt_from]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

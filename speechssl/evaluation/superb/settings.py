@@ -10,7 +10,7 @@ from omegaconf import MISSING
 
 from speechssl.errors import UserError, nearest
 from speechssl.evaluation.settings import require_list
-from speechssl.evaluation.superb.tasks import ALL_TASKS, PRESETS, SEARCHES
+from speechssl.evaluation.superb.tasks import ALL_TASKS, PRESETS, RECURRENT, SEARCHES
 
 ALL = "all"
 """As a task: every one whose official corpus is there."""
@@ -42,6 +42,9 @@ class SuperbSettings:
     lm: str | None = None
     """`asr`: an n-gram language model of words, `FILE.arpa` or `FILE.arpa.gz`. The test part is then also decoded with
     it (`wer_lm`)."""
+    head_width: int | None = None
+    """`asr`, `sf`, `se`, `ss`: numbers of each direction of the head's BLSTMs, e.g. 128. The published ones (1024, and
+    896 of `se` and `ss`) are much for a processor and a small data set. Null: as published."""
     check: bool = False
     """Only say what is found of the data, what is missing and where to get it, and what is wrong."""
     out_dir: str = ""
@@ -95,7 +98,8 @@ class SuperbSettings:
         """Return the settings of one of all tasks."""
         lexicon, lm = self.lexicon if task == "pr" else None, self.lm if task == "asr" else None
         untrained = _UNTRAINED if task in SEARCHES else {}
-        return replace(self, task=task, lexicon=lexicon, lm=lm, **untrained)
+        width = self.head_width if task in RECURRENT else None
+        return replace(self, task=task, lexicon=lexicon, lm=lm, head_width=width, **untrained)
 
     def __post_init__(self) -> None:
         known = [*ALL_TASKS, ALL]
@@ -104,7 +108,11 @@ class SuperbSettings:
         self._check_data()
         if self.preset not in PRESETS:
             raise UserError(f"preset={self.preset} is not one of {', '.join(PRESETS)}")
-        for name in ("steps", "check_every", "batch_size", "batch_seconds"):
+        if self.head_width is not None and self.task not in (*RECURRENT, ALL):
+            raise UserError(
+                f"head_width is for {', '.join(RECURRENT)}, whose heads are large: leave it out of task={self.task}"
+            )
+        for name in ("steps", "check_every", "batch_size", "head_width", "batch_seconds"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise UserError(f"{name}={value} must be more than 0")

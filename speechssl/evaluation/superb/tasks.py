@@ -183,6 +183,9 @@ SEARCHES = {
 ALL_TASKS: dict[str, Task | Search] = {**TASKS, **SEARCHES}
 """Those that train heads, and those that do not."""
 
+RECURRENT = ("asr", "sf", "se", "ss")
+"""Tasks whose head is several BLSTMs, of a width that may be set."""
+
 PRESETS = {"full": 1.0, "quick": 0.1}
 """Part of the published updates. A tenth ranks encoders as all do (MiniSUPERB, arXiv 2305.19011)."""
 

@@ -151,7 +151,7 @@ def test_both_ways_to_decode_are_scored(task_dir: Path, tmp_path: Path):
 
 def test_the_command(task_dir: Path, tmp_path: Path, encoder_dir: Path, arpa: Path, capsys):
     arpa.write_text(ARPA.lstrip().replace("cat", "aa").replace("cot", "bb"), encoding="utf-8")
-    fast = ["baselines=[]", "steps=2", "lr=[1e-3]"]
+    fast = ["baselines=[]", "steps=2", "lr=[1e-3]", "head_width=16"]
     results = superb("asr", task_dir, tmp_path / "out", encoder_dir, *fast, f"lm={arpa}")
     assert results["task"]["metrics"] == ["wer", "cer", "wer_lm"]
     assert "wer_lm" in results["summary"]["tiny"] and "wer_lm" not in results["summary"]["tiny"]["valid"]

@@ -90,6 +90,10 @@ def test_all_folds_count_together():
     assert list(lacking("er", {"folds": 50})) == ["folds: 50 of the 5531 utterances of the official corpus"]
 
 
+def test_another_head_is_another_training():
+    assert difference(task_results("asr", {"tiny": {"wer": 0.5, "cer": 0.25}}, head_width=128)) == "other training"
+
+
 def test_a_search_has_no_training_to_differ_in():
     search = task_results("qbe", {"tiny": {"mtwv": 0.05}}, preset="quick")
     assert difference(search) == "other training"

@@ -19,7 +19,7 @@ from speechssl.cli.app import main
 from speechssl.errors import UserError
 from speechssl.evaluation.superb import training
 from speechssl.evaluation.superb.data import TaskData, Utterance, read_task
-from speechssl.evaluation.superb.problems import quality, separation
+from speechssl.evaluation.superb.problems import quality
 from speechssl.evaluation.superb.problems.mixtures import Mixture
 from speechssl.evaluation.superb.problems.separation import SourceSeparation, SpeechEnhancement
 from speechssl.evaluation.superb.problems.spectra import matched, signals, spectrum, without_click
@@ -35,6 +35,8 @@ DIM = 6
 SIZES = {"train": 6, "valid": 2, "test": 2}
 COLUMNS = {"se": ("clean",), "ss": ("source1", "source2")}
 MAKE = {"se": SpeechEnhancement, "ss": SourceSeparation}
+WIDTH = 8
+"""Of heads here; the published ones have 45 million weights."""
 
 
 def voice(pitch: float, seconds: float, seed: int) -> np.ndarray:
@@ -73,12 +75,6 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return write_mixtures(tmp_path, "se")
-
-
-@pytest.fixture(autouse=True)
-def small_heads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The published one has 45 million weights."""
-    monkeypatch.setattr(separation, "_WIDTH", 8)
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +152,7 @@ def test_hops_are_those_of_the_encoder_and_never_leave_gaps():
 
 @pytest.mark.parametrize("task", ["se", "ss"])
 def test_the_loss_is_s3prl_s(folders: dict[str, Path], task: str, theirs):
-    problem = MAKE[task](read(folders[task], task), COLUMNS[task])
+    problem = MAKE[task](read(folders[task], task), COLUMNS[task], WIDTH)
     mixtures = problem.pieces("train", read(folders[task], task).parts["train"][:4], 50.0)
     head = problem.head(DIM).eval()
     lengths = torch.tensor([mixture.samples // 320 - 1 for mixture in mixtures])
@@ -296,20 +292,22 @@ def test_columns_are_as_many_as_sources(folders: dict[str, Path]):
         SourceSeparation(read(folders["ss"], "ss"), ["source1"])
 
 
-def test_the_head_and_the_plan_are_published():
+def test_the_head_and_the_plan_are_published(folders: dict[str, Path]):
     """Three layers of 896; 150 000 updates of eight (SUPERB-SG, arXiv 2203.06849)."""
     assert [(TASKS[task].steps, TASKS[task].batch_size, TASKS[task].published_lr) for task in COLUMNS] == [
         (150_000, 8, 1e-4)
     ] * 2
-    problem = object.__new__(SourceSeparation)
-    network = problem.head(DIM).network
+    data = read(folders["ss"], "ss")
+    network = SourceSeparation(data, COLUMNS["ss"]).head(DIM).network
+    assert network.rnn.hidden_size == 896
+    assert SourceSeparation(data, COLUMNS["ss"], width=48).head(DIM).network.rnn.hidden_size == 48
     assert (network.rnn.num_layers, network.rnn.dropout, network.rnn.bidirectional) == (3, 0.5, True)
     assert len(network.linear) == 2 and network.linear[0].out_features == 257 and network.drops.p == 0.5
 
 
 @pytest.mark.parametrize("task", ["se", "ss"])
 def test_the_command_and_a_killed_run(folders: dict[str, Path], task: str, tmp_path, encoder_dir, monkeypatch, capsys):
-    given = ["baselines=[]", "steps=12", "check_every=6", "batch_size=3", "lr=[1e-2]"]
+    given = ["baselines=[]", "steps=12", "check_every=6", "batch_size=3", "lr=[1e-2]", f"head_width={WIDTH}"]
     whole = superb(task, folders[task], tmp_path / "whole", encoder_dir, *given)
     score = whole["scores"]["tiny"][0]
     first = whole["task"]["metrics"][0]
@@ -339,7 +337,8 @@ def test_the_command_and_a_killed_run(folders: dict[str, Path], task: str, tmp_p
 
 def test_without_pesq_the_results_say_so(folders: dict[str, Path], tmp_path, encoder_dir, monkeypatch):
     monkeypatch.setattr(quality, "has_pesq", lambda: False)
-    found = superb("se", folders["se"], tmp_path / "out", encoder_dir, "baselines=[]", "steps=2", "lr=[1e-2]")
+    given = ["baselines=[]", "steps=2", "lr=[1e-2]", f"head_width={WIDTH}"]
+    found = superb("se", folders["se"], tmp_path / "out", encoder_dir, *given)
     assert found["task"]["metrics"] == ["stoi", "si_sdr"] and "pesq" not in found["summary"]["tiny"]
     assert "PESQ is missing" in (tmp_path / "out" / "results.md").read_text()
 

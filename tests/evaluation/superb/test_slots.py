@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from speechssl.errors import UserError
 from speechssl.evaluation.superb.data import Utterance, read_task
@@ -95,13 +96,23 @@ def test_wrong_slots_are_named_with_their_file(tmp_path: Path, change: dict[str,
     assert all(f"test-{number}.wav" in str(error.value) for number in (4, 5, 6)) and "and 2 more" in str(error.value)
 
 
+def test_the_head_is_as_wide_as_it_is_said(task_dir: Path, problem: SlotFilling):
+    def widths(one: SlotFilling) -> set[int]:
+        return {module.hidden_size for module in one.head(5).modules() if isinstance(module, nn.LSTM)}
+
+    assert widths(problem) == {1024}
+    assert widths(SlotFilling(read_task(task_dir, COLUMNS), COLUMNS, width=16)) == {16}
+
+
 def test_it_reads_two_columns(task_dir: Path):
     with pytest.raises(UserError, match="reads two columns"):
         SlotFilling(read_task(task_dir, ["label"]), ["label"])
 
 
 def test_the_command(task_dir: Path, tmp_path: Path, encoder_dir: Path):
-    results = superb("sf", task_dir, tmp_path / "out", encoder_dir, "baselines=[]", "steps=2", "lr=[1e-3]")
+    results = superb(
+        "sf", task_dir, tmp_path / "out", encoder_dir, "baselines=[]", "steps=2", "lr=[1e-3]", "head_width=16"
+    )
     assert results["task"]["metrics"] == ["slot_type_f1", "slot_value_cer"]
     assert not results["task"]["lower_is_better"]
     assert set(results["summary"]["tiny"]) == {"slot_type_f1", "slot_value_cer", "valid"}

@@ -24,7 +24,7 @@ from speechssl.progress import progress
 from speechssl.s3prl_patches import guarded_s3prl
 
 _WIDTH = 896
-"""Of each direction of an LSTM."""
+"""Of each direction of an LSTM, as published."""
 _LONGEST_HOP = 320
 """Most samples from one spectrum to the next, those of an encoder of 50 frames a second."""
 
@@ -57,6 +57,11 @@ class Separation(Problem):
 
     An encoder with fewer than 50 frames a second has them repeated: s3prl would leave samples between the spectra.
     Hidden states are stored; recordings are read whenever they are needed.
+
+    Args:
+        data: of the task.
+        columns: the recordings of the sources.
+        width: of each direction of an LSTM.
     """
 
     pooled = False
@@ -64,11 +69,12 @@ class Separation(Problem):
     sources: int
     """Of a mixture."""
 
-    def __init__(self, data: TaskData, columns: Sequence[str]) -> None:
+    def __init__(self, data: TaskData, columns: Sequence[str], width: int = _WIDTH) -> None:
         if len(columns) != self.sources:
             raise UserError(
                 f"labels={list(columns)}: this task reads {self.sources} column(s), the recordings of the sources"
             )
+        self._width = width
         self._threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
         self._mixtures = {part: mixtures_of(data, part, columns) for part in PARTS}
         # What cannot be scored is found here, before anything is trained.
@@ -82,7 +88,7 @@ class Separation(Problem):
         """Return s3prl's head."""
         with guarded_s3prl():
             from s3prl.downstream.separation_stft.model import SepRNN
-        return MaskHead(SepRNN(dim, BINS, num_spks=self.sources, num_layers=3, hidden_size=_WIDTH, dropout=0.5))
+        return MaskHead(SepRNN(dim, BINS, num_spks=self.sources, num_layers=3, hidden_size=self._width, dropout=0.5))
 
     def loss(self, head: nn.Module, features: Tensor, lengths: Tensor, utterances: Sequence[Any]) -> Tensor:
         """Return the squared difference to the phase-sensitive targets, in the better order of sources."""

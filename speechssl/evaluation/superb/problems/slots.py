@@ -8,7 +8,7 @@ from torch import nn
 
 from speechssl.errors import UserError, few
 from speechssl.evaluation.superb.data import PARTS, TaskData, Utterance
-from speechssl.evaluation.superb.problems.transcription import Transcription, recurrent_head
+from speechssl.evaluation.superb.problems.transcription import ASR_WIDTH, Transcription, recurrent_head
 from speechssl.s3prl_patches import guarded_s3prl
 
 _OUTSIDE = "O"
@@ -22,16 +22,22 @@ class SlotFilling(Transcription):
 
     The transcript has a slot for each of its words, `O` for none: "play some jazz" has "O O genre". A slot is told as
     `B-genre jazz E-genre`. Characters and slots are those of the training part; s3prl takes slots of the others too.
+
+    Args:
+        data: of the task.
+        columns: the transcript and its slots.
+        width: of the head.
     """
 
     metrics = ("slot_type_f1", "slot_value_cer")
     lower_is_better = False
 
-    def __init__(self, data: TaskData, columns: Sequence[str]) -> None:
+    def __init__(self, data: TaskData, columns: Sequence[str], width: int = ASR_WIDTH) -> None:
         if len(columns) != 2:
             raise UserError(f"labels={list(columns)}: this task reads two columns, the transcript and its slots")
         with guarded_s3prl():
             from s3prl.dataio.encoder.tokenizer import CharacterSlotTokenizer
+        self._width = width
         transcript, slots = columns
         train = data.parts["train"]
         names = sorted({name for item in train for name in item.labels[slots].split()} - {_OUTSIDE})
@@ -43,7 +49,7 @@ class SlotFilling(Transcription):
 
     def head(self, dim: int) -> nn.Module:
         """Return s3prl's head, which augments in training."""
-        return recurrent_head(dim, self._tokenizer.vocab_size)
+        return recurrent_head(dim, self._tokenizer.vocab_size, self._width)
 
     def scores(self, predictions: Sequence[str], utterances: Sequence[Utterance]) -> dict[str, float]:
         """Return s3prl's scores; without any slot there are no values to compare."""

@@ -17,6 +17,9 @@ from speechssl.evaluation.superb.problems.language_model import WordBeamSearch
 from speechssl.evaluation.superb.problems.problem import Problem, Scorer
 from speechssl.s3prl_patches import guarded_s3prl
 
+ASR_WIDTH = 1024
+"""Of the head of ASR and SF, as published."""
+
 
 class Transcription(Problem):
     """CTC on s3prl's tokens: what phone and speech recognition and slot filling share.
@@ -124,23 +127,25 @@ class SpeechRecognition(Transcription):
         columns: the one of the transcripts.
         lm: a language model in ARPA's format. The test part is decoded with it too, and has the word error rate of
             that as `wer_lm`.
+        width: of the head (:func:`recurrent_head`).
     """
 
     metrics: Sequence[str] = ("wer", "cer")
 
-    def __init__(self, data: TaskData, columns: Sequence[str], lm: Path | None = None) -> None:
+    def __init__(self, data: TaskData, columns: Sequence[str], lm: Path | None = None, width: int = ASR_WIDTH) -> None:
         with guarded_s3prl():
             from s3prl.dataio.encoder.tokenizer import CharacterTokenizer
         column = only_column(columns)
         characters = sorted({letter for item in data.parts["train"] for letter in item.labels[column]})
         super().__init__(data, [column], CharacterTokenizer(characters))
+        self._width = width
         self._search = None if lm is None else WordBeamSearch(lm, self._tokenizer)
         if self._search:
             self.metrics = (*self.metrics, "wer_lm")
 
     def head(self, dim: int) -> nn.Module:
         """Return s3prl's head, which augments in training."""
-        return recurrent_head(dim, self._tokenizer.vocab_size)
+        return recurrent_head(dim, self._tokenizer.vocab_size, self._width)
 
     def scores(self, predictions: Sequence[str], utterances: Sequence[Utterance]) -> dict[str, float]:
         """Return s3prl's word and character error rates, without a language model."""
@@ -206,8 +211,14 @@ def only_column(columns: Sequence[str]) -> str:
     return columns[0]
 
 
-def recurrent_head(dim: int, tokens: int) -> nn.Module:
-    """Return the head of ASR and SF, with the settings of `s3prl.problem.SuperbASR`."""
+def recurrent_head(dim: int, tokens: int, width: int) -> nn.Module:
+    """Return the head of ASR and SF, with the settings of `s3prl.problem.SuperbASR`.
+
+    Args:
+        dim: of the features.
+        tokens: what it tells apart.
+        width: of the projection, and of each direction of the two BLSTMs.
+    """
     with guarded_s3prl():
         from s3prl.nn.rnn import RNNEncoder
         from s3prl.nn.specaug import ModelWithSpecaug
@@ -215,8 +226,8 @@ def recurrent_head(dim: int, tokens: int) -> nn.Module:
         dim,
         tokens,
         module="LSTM",
-        proj_size=1024,
-        hidden_size=[1024, 1024],
+        proj_size=width,
+        hidden_size=[width, width],
         dropout=[0.2, 0.2],
         layer_norm=[False, False],
         proj=[False, False],
