@@ -17,6 +17,7 @@ ALL = "all"
 
 _UNTRAINED: dict[str, Any] = {
     "labels": None, "preset": "full", "steps": None, "check_every": None, "batch_size": None, "lr": None, "seeds": [1],
+    "head_width": None,
 }  # fmt: skip
 """The settings of training, as they stay where nothing is trained."""
 
@@ -97,9 +98,9 @@ class SuperbSettings:
     def of_task(self, task: str) -> SuperbSettings:
         """Return the settings of one of all tasks."""
         lexicon, lm = self.lexicon if task == "pr" else None, self.lm if task == "asr" else None
-        untrained = _UNTRAINED if task in SEARCHES else {}
         width = self.head_width if task in RECURRENT else None
-        return replace(self, task=task, lexicon=lexicon, lm=lm, head_width=width, **untrained)
+        untrained = _UNTRAINED if task in SEARCHES else {}
+        return replace(self, **{"task": task, "lexicon": lexicon, "lm": lm, "head_width": width, **untrained})
 
     def __post_init__(self) -> None:
         known = [*ALL_TASKS, ALL]
