@@ -1,8 +1,10 @@
-"""What of a dataclass of settings was changed: a setting that nothing reads is refused, not ignored."""
+"""What of a dataclass of settings was changed: against its defaults, and against what an earlier run had."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator, Mapping
+from enum import Enum
 from typing import Any
 
 
@@ -11,5 +13,56 @@ def changed_fields(settings: Any) -> list[str]:
     return [field.name for field in dataclasses.fields(settings) if getattr(settings, field.name) != _default(field)]
 
 
+def plain(settings: Any) -> dict[str, Any]:
+    """Return a dataclass of settings as plain values, as they are when they have been written and read again."""
+    result: dict[str, Any] = _plain_value(dataclasses.asdict(settings))
+    return result
+
+
+def differences(settings: Any, earlier: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Yield each setting that an earlier run had otherwise: its name with dots, the value then and the value now.
+
+    A setting that the earlier version did not know had its default.
+
+    Args:
+        settings: a dataclass.
+        earlier: what :func:`plain` gave then.
+    """
+    then, now = _flat(earlier), _flat(plain(settings))
+    for name in sorted(then.keys() | now.keys()):
+        before = then[name] if name in then else _default_of(settings, name)
+        if before != now.get(name):
+            yield name, before, now.get(name)
+
+
 def _default(field: dataclasses.Field[Any]) -> Any:
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
+def _default_of(settings: Any, name: str) -> Any:
+    """Return the default of a setting by its name with dots; None where a dictionary holds it."""
+    first, *others = name.split(".")
+    default = next((_default(field) for field in dataclasses.fields(settings) if field.name == first), None)
+    for part in others:
+        default = getattr(default, part, None)
+    return _plain_value(default)
+
+
+def _plain_value(item: Any) -> Any:
+    if isinstance(item, Enum):
+        return item.value
+    if isinstance(item, dict):
+        return {name: _plain_value(inner) for name, inner in item.items()}
+    if isinstance(item, (list, tuple)):
+        return [_plain_value(inner) for inner in item]
+    return item
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, item in values.items():
+        if isinstance(item, dict):
+            flat.update(_flat(item, f"{prefix}{name}."))
+        else:
+            flat[f"{prefix}{name}"] = item
+    return flat

@@ -13,5 +13,6 @@ COMMAND = Command(
     examples=(
         "data.train=data/esc50/train.tsv data.valid=data/esc50/valid.tsv column=category data.seconds=5 "
         "init_from=exp/unfused out=exp/esc50",
+        "... column=species pseudo_labels.confidence=0.9 init_from=exp/unfused out=exp/birds",
     ),
 )

@@ -14,6 +14,7 @@ from speechssl.errors import UserError
 from speechssl.evaluation.encoders import FBANK, RANDOM, Contestant
 from speechssl.files import as_name, read_json
 from speechssl.models.encoder import Encoder
+from speechssl.settings import differences
 
 MAY_DIFFER = {
     "encoders", "baselines", "out_dir", "device", "batch_seconds", "workers", "cache_dir", "cache_gb", "check",
@@ -77,9 +78,8 @@ class EncoderScores:
 
     def _changed(self, earlier: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
         """Return what differs from an earlier command and decides its numbers."""
-        ours, theirs = _as_read(dataclasses.asdict(self._settings)), earlier["settings"]
-        changed = [name for name in sorted(ours.keys() | theirs) if ours.get(name) != theirs.get(name)]
-        changed = [name for name in changed if name not in MAY_DIFFER]
+        names = [name for name, _, _ in differences(self._settings, earlier["settings"])]
+        changed = [name for name in names if name.partition(".")[0] not in MAY_DIFFER]
         facts, known = _as_read(dict(task)), earlier["task"]
         return changed or (["the data"] if facts != known else [])
 

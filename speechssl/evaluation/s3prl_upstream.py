@@ -57,8 +57,8 @@ def speechssl(ckpt: str, refresh: bool = False, **unknown: Any) -> Upstream:
 class Upstream(nn.Module):
     """An encoder as s3prl's tasks call one.
 
-    s3prl counts a frame for each `stride` samples begun, one or two more than an encoder has. They repeat the last
-    frame that the utterance has, so that no hidden state depends on the utterances beside it.
+    There is a frame for each `stride` samples begun, as s3prl counts them. An encoder often has a few less of an
+    utterance: its last one is then repeated, so that no hidden state depends on the utterances beside it.
 
     Args:
         encoder: any of ours; its weights learn where s3prl's training lets them.
@@ -75,8 +75,10 @@ class Upstream(nn.Module):
         Raises:
             UserError: a waveform is too short for a frame.
         """
-        output = self.encoder(*padded(waveforms, waveforms[0].device))
-        states = [_repeat_last(state, output.lengths) for state in output.hidden_states]
+        batch, lengths = padded(waveforms, waveforms[0].device)
+        output = self.encoder(batch, lengths)
+        frames = -(-batch.size(1) // self.stride)
+        states = [_fitted(state, output.lengths, frames) for state in output.hidden_states]
         return {"hidden_states": states, "last_hidden_state": states[-1]}
 
     def get_downsample_rates(self, key: str) -> int:
@@ -84,7 +86,7 @@ class Upstream(nn.Module):
         return self.stride
 
 
-def _repeat_last(state: Tensor, lengths: Tensor) -> Tensor:
-    """Return `(batch, frames, dim)` with each utterance's last valid frame in those after it."""
-    places = torch.arange(state.size(1), device=state.device).minimum(lengths[:, None].to(state.device) - 1)
-    return state.gather(1, places[:, :, None].expand_as(state))
+def _fitted(state: Tensor, lengths: Tensor, frames: int) -> Tensor:
+    """Return `(batch, frames, dim)` of a hidden state, with each utterance's last valid frame in those after it."""
+    places = torch.arange(frames, device=state.device).minimum(lengths[:, None].to(state.device) - 1)
+    return state.gather(1, places[:, :, None].expand(-1, -1, state.size(2)))

@@ -18,7 +18,7 @@ from speechssl.objectives.objective import ObjectiveOutput
 class ViewBatch:
     """A batch of clips, each seen in two ways or more.
 
-    What an objective does with two, it does with every pair of more: its loss is the mean over them.
+    Of more than two, an objective compares every pair, or all with one of them, and its loss is the mean.
     """
 
     views: list[Tensor]

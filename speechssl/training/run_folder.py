@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import fcntl
 import logging
 import os
 from collections.abc import Iterator
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import yaml
 
 from speechssl.errors import UserError
 from speechssl.files import read_json, write_json, write_text
+from speechssl.settings import differences, plain
 from speechssl.training.settings import Parallel, TrainSettings
 
 
@@ -35,13 +34,11 @@ class RunFolder:
         file = self.path / "config.yaml"
         if not file.is_file():
             return
-        before = _flat(yaml.safe_load(file.read_text(encoding="utf-8")))
-        now = _flat(plain(self._settings))
         may_change = self._settings.may_change()
-        for name in sorted(before.keys() | now.keys()):
-            if name not in may_change and before.get(name) != now.get(name):
+        for name, before, now in differences(self._settings, yaml.safe_load(file.read_text(encoding="utf-8"))):
+            if name not in may_change:
                 raise UserError(
-                    f"{self.path} holds a run with {name}={before.get(name)}, not {now.get(name)}: "
+                    f"{self.path} holds a run with {name}={before}, not {now}: "
                     "use the same settings, another out=, or delete the folder"
                 )
 
@@ -130,29 +127,3 @@ class RunFolder:
 def _is_no_false_alarm(record: logging.LogRecord) -> bool:
     """torcheval takes a mean of exactly 0 (no topic guessed right) for a mean of nothing."""
     return "No calls to update()" not in record.getMessage()
-
-
-def plain(settings: TrainSettings) -> dict[str, Any]:
-    """Return the settings as plain values."""
-
-    def value(item: Any) -> Any:
-        if isinstance(item, Enum):
-            return item.value
-        if isinstance(item, dict):
-            return {name: value(inner) for name, inner in item.items()}
-        if isinstance(item, (list, tuple)):
-            return [value(inner) for inner in item]
-        return item
-
-    result: dict[str, Any] = value(dataclasses.asdict(settings))
-    return result
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, item in values.items():
-        if isinstance(item, dict):
-            flat.update(_flat(item, f"{prefix}{name}."))
-        else:
-            flat[f"{prefix}{name}"] = item
-    return flat

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from speechssl.errors import UserError
-from speechssl.evaluation.s3prl_upstream import register
+from speechssl.evaluation.s3prl_upstream import Upstream, register
 from speechssl.export import s3prl
-from speechssl.models.clip_config import ClipConfig
+from speechssl.models.clip_config import BackboneName, ClipConfig
 from speechssl.models.clip_encoder import ClipEncoder
 from speechssl.models.save import save_encoder
 from speechssl.s3prl_patches import guarded_s3prl
@@ -69,6 +69,17 @@ def test_a_featurizer_learns_on_it(tmp_path: Path) -> None:
     assert states.shape == (3, -(-16_000 // 1280), 64) and lengths.tolist() == [13, 8, 13]
     states.mean().backward()
     assert model.upstream.encoder.backbone.fc[0].weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("backbone", BackboneName)
+@pytest.mark.parametrize("samples", [1_500, 5_120, 16_000])
+def test_frames_are_as_many_as_s3prl_counts(backbone: BackboneName, samples: int) -> None:
+    """Of short utterances an encoder of clips has half of them, or more."""
+    encoder = ClipEncoder(ClipConfig(backbone=backbone)).eval()
+    model = Upstream(encoder)
+    with torch.no_grad():
+        (state,) = model([torch.randn(samples), torch.randn(samples // 2)])["hidden_states"]
+    assert state.shape[1] == len(range(0, samples, model.get_downsample_rates("hidden_states")))
 
 
 def test_s3prl_lists_it_among_its_upstreams() -> None:

@@ -50,7 +50,8 @@ def test_head_is_as_published(through):
     assert head[-1].weight.shape == (128, 2048)
 
 
-def test_options_go_with_it(tiny, views):
+@pytest.mark.parametrize("more", [0, 2])
+def test_options_go_with_it(tiny, views, more):
     torch.manual_seed(0)
     plain = SimClrSettings(hidden=5, projection=3)
     options = SimClrSettings(
@@ -61,7 +62,9 @@ def test_options_go_with_it(tiny, views):
     )
     mixed = SimClr(tiny, options, clips=8)
     mixed.load_state_dict(SimClr(tiny, plain).state_dict(), strict=False)
-    result = mixed(tiny, views())
+    batch = views()
+    batch.views += [torch.randn(8, 4, 3) for _ in range(more)]
+    result = mixed(tiny, batch)
     result.loss.backward()
     assert tiny.lower.weight.grad.isfinite().all() and tiny.lower.weight.grad.any()
     assert (mixed.contrast.temperatures != 0.1).all()

@@ -48,7 +48,7 @@ from speechssl.progress import progress
 from speechssl.training.clips.classifier import BEST, load_classifier, require_tunable
 from speechssl.training.clips.finetune import finetune
 from speechssl.training.clips.reader import epoch_updates
-from speechssl.training.clips.settings import ClipDataSettings, FinetuneSettings
+from speechssl.training.clips.settings import ClipDataSettings, FinetuneSettings, PredictionPretrainingSettings
 from speechssl.training.device import Joined, compute_type, joined_gang
 from speechssl.training.settings import OptimSettings, RunSettings, ScheduleKind, ScheduleSettings
 
@@ -179,7 +179,7 @@ def _train(tuning: Tuning, rival: Contestant, joined: Joined) -> None:
         parts = {"train": np.union1d(tuning.train, tuning.unlabelled), "valid": tuning.judge}
         if not write_data(tuning.folder / "data", tuning.plan.data, parts, tuning.unlabelled, tuning.plan.audio):
             raise UserError(
-                f"{tuning.folder} has a run on other data than the task's are now: "
+                f"{tuning.folder} has a run on other data than the task's are now, or with other pseudo-labels: "
                 f"delete {tuning.plan.folder}, or give another out_dir"
             )
     joined.barrier()
@@ -207,7 +207,7 @@ def _run_settings(tuning: Tuning, lr: float) -> FinetuneSettings:
         init_from=str(tuning.start),
         column=COLUMN,
         sla=settings.finetune.sla,
-        pseudo_labels=settings.finetune.pseudo_labels,
+        pseudo_labels=settings.finetune.pseudo_labels if len(tuning.unlabelled) else PredictionPretrainingSettings(),
         clips=settings.batch_size,
         data=ClipDataSettings(
             train=str(data / "train.tsv"),

@@ -160,7 +160,8 @@ class LapeSettings:
     workers: int = 0
     """Threads that decode; 0 is one a core. Changes no result."""
     cache_gb: float = 2.0
-    """Decoded audio kept in memory between encoders, in gigabytes. Changes no result."""
+    """Decoded audio kept in memory between encoders, in gigabytes; in fine-tuning each run keeps as much of its own.
+    Changes no result."""
     finetune: LapeFinetuneSettings = field(default_factory=LapeFinetuneSettings)
     """Of `mode=finetune` only."""
 
@@ -193,17 +194,17 @@ class LapeSettings:
         require_list("label_fractions", fractions, all(0 < part <= 1 for part in fractions), "above 0 and at most 1")
         if self.protocol is Protocol.paper and len(self.lr) > 1:
             raise UserError("protocol=paper has no validation to choose a learning rate on; give one lr")
+        if self.mode is Mode.finetune and self.standardise is not None:
+            raise UserError("standardise is for mode=linear: fine-tuned encoders have no fixed features")
+        changed = changed_fields(self.finetune)
+        if self.mode is Mode.linear and changed:
+            raise UserError(f"finetune.{changed[0]} is set, but mode=linear does not read it: leave one of them out")
         confidence = self.finetune.pseudo_labels.confidence
         if confidence is not None and 1 in fractions:
             raise UserError(
                 f"finetune.pseudo_labels.confidence={confidence:g} is set, but with all labels no clip is unlabelled: "
                 f"leave 1 out of label_fractions={fractions}"
             )
-        if self.mode is Mode.finetune and self.standardise is not None:
-            raise UserError("standardise is for mode=linear: fine-tuned encoders have no fixed features")
-        changed = changed_fields(self.finetune)
-        if self.mode is Mode.linear and changed:
-            raise UserError(f"finetune.{changed[0]} is set, but mode=linear does not read it: leave one of them out")
         if self.task.metadata and self.data_dir is not None:
             raise UserError(
                 f"task.metadata={self.task.metadata} is read where manifests are made, and data_dir has them already: "

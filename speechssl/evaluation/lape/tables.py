@@ -79,9 +79,9 @@ def captions(tasks: Sequence[TaskResults]) -> list[str]:
 def _extras(results: TaskResults) -> Iterator[str]:
     """Yield what fine-tuning did beside learning the labels."""
     extras = results["settings"]["finetune"]
-    if extras["sla"]["transformations"]:
-        yield f"Fine-tuned with augmented labels: {', '.join(extras['sla']['transformations'])} (arXiv 1910.05872)."
-    # Results of an earlier version have none.
+    # Results of earlier versions have not all of them.
+    if transformations := extras.get("sla", {}).get("transformations"):
+        yield f"Fine-tuned with augmented labels: {', '.join(transformations)} (arXiv 1910.05872)."
     if extras.get("pseudo_labels", {}).get("confidence") is not None:
         yield (
             "Fine-tuned after pseudo-labels of the training clips that the fraction leaves out, those above a "

@@ -32,15 +32,17 @@ from speechssl.models.hubert import HubertEncoder
 from speechssl.models.load import load_encoder
 from speechssl.models.save import save_encoder, save_tensors
 from speechssl.objectives.label_augmentation import LabelAugmentation
+from speechssl.settings import plain
 from speechssl.training.clips.classes import metadata_file, read_classes
 from speechssl.training.clips.classifier import BEST, Classifier, require_tunable
 from speechssl.training.clips.dataset import ClipDataset
-from speechssl.training.clips.pseudo_labels import TABLE, find_pseudo_labels
+from speechssl.training.clips.pseudo_labels import TABLE, find_pseudo_labels, pseudo_label_inputs
 from speechssl.training.clips.reader import HeldOutReader
 from speechssl.training.clips.settings import FinetuneSettings, PredictionPretrainingSettings, PseudoLabelSettings
 from speechssl.training.clips.trainable import ClipTraining, Labels
 from speechssl.training.device import Joined, joined_gang
 from speechssl.training.run import run_training
+from speechssl.training.run_folder import RunFolder
 from speechssl.training.trainable import RunReader, TrainBatch
 
 log = logging.getLogger(__name__)
@@ -56,16 +58,25 @@ def finetune(settings: FinetuneSettings, joined: Joined | None = None) -> None:
     if settings.pseudo_labels.confidence is None:
         run_training(settings, Finetuning, joined)
         return
+    learnt = Path(settings.out) / "pretraining"
+    # What `model` says is in the weights by then.
+    last = dataclasses.replace(settings, init_from=str(learnt / "encoder"), model=ClipConfig())
+    RunFolder(last).check_same_settings()
     with contextlib.ExitStack() as stack:
         joined = joined or stack.enter_context(joined_gang(pick_device(settings.run.device)))
-        start = _learn_pseudo_labels(settings, settings.pseudo_labels.confidence, joined)
-        # What `model` says is in the weights by now.
-        last = dataclasses.replace(settings, init_from=str(start), model=ClipConfig())
+        _learn_pseudo_labels(settings, settings.pseudo_labels.confidence, joined, learnt)
         run_training(last, Finetuning, joined)
 
 
-def _learn_pseudo_labels(settings: FinetuneSettings, confidence: float, joined: Joined) -> Path:
-    """Take the first two steps of prediction pre-training; return the encoder folder that the third one starts from."""
+def _learn_pseudo_labels(settings: FinetuneSettings, confidence: float, joined: Joined, learnt: Path) -> None:
+    """Take the first two steps of prediction pre-training.
+
+    Args:
+        settings: of all three.
+        confidence: see :class:`PredictionPretrainingSettings`.
+        joined: the processes.
+        learnt: run folder of the second step.
+    """
     out, train = Path(settings.out), Path(settings.data.train)
     if "" not in read_classes(read_manifest(train), settings.column):
         raise UserError(
@@ -90,20 +101,25 @@ def _learn_pseudo_labels(settings: FinetuneSettings, confidence: float, joined: 
     joined.barrier()
     second = dataclasses.replace(
         alone,
-        out=str(out / "pretraining"),
+        out=str(learnt),
         data=dataclasses.replace(settings.data, train=str(Path(labelled.out) / train.name)),
         schedule=dataclasses.replace(settings.schedule, steps=None, minutes=None, epochs=step.epochs),
         # Its last weights are taken, so validations on the way decide nothing.
         run=dataclasses.replace(settings.run, validate_every=settings.run.checkpoint_every),
     )
     run_training(second, Finetuning, joined)
-    return Path(second.out) / "encoder"
+    # The first process writes the encoder after the others have left the run.
+    joined.barrier()
 
 
 def _write_pseudo_labels(settings: PseudoLabelSettings) -> None:
     """Write what the second step learns, unless it is there; without a pseudo-label it is the real labels."""
-    out = Path(settings.out)
-    if (out / "metadata.tsv").is_file():
+    out, done = Path(settings.out), Path(settings.out) / "made_of.json"
+    made_of = {
+        **plain(settings),
+        "inputs": [checksum(file) for file in pseudo_label_inputs(settings) if file.is_file()],
+    }
+    if done.is_file() and read_json(done) == made_of:
         return
     found = find_pseudo_labels(settings)
     found.write(out)
@@ -111,6 +127,7 @@ def _write_pseudo_labels(settings: PseudoLabelSettings) -> None:
         log.info("%s", line)
     if not found.kept:
         log.warning("none of %d pseudo-labels is kept, %s says why", len(found.judged.rows), out / TABLE)
+    write_json(done, made_of)
 
 
 class Finetuning(ClipTraining):

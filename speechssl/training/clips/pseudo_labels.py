@@ -109,7 +109,8 @@ class PseudoLabels:
     def write(self, out: Path) -> None:
         """Write `pseudo_labels.tsv`, and manifest and metadata of the recordings with a label, real or kept."""
         self.write_table(out / TABLE)
-        cells = [self.kept.get(row, cell) for row, cell in enumerate(self.cells)]
+        kept = self.kept
+        cells = [kept.get(row, cell) for row, cell in enumerate(self.cells)]
         _write_training_part(out, self.manifest, self.column, cells)
 
     def write_table(self, path: Path) -> None:

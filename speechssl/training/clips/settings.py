@@ -91,7 +91,8 @@ class PretrainClipsSettings(ClipSettings):
     (`different`)."""
     views: int = 2
     """Views of each recording in an update (2 as published). Of more, every pair is compared and the loss is the mean;
-    MoCo compares all others with the last, and DECAR with the first. Time and memory grow with the number."""
+    MoCo compares all others with the last, and DECAR with the first. Time and memory grow with the number; the
+    similarities of `simclr` and `slicer` with its square."""
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     """Augmentation of log-mel spectrograms."""
     objective: ViewObjectiveSettings = field(default_factory=ViewObjectiveSettings)
@@ -112,6 +113,10 @@ class PretrainClipsSettings(ClipSettings):
                 "k-mix of objective=slicer is a kind of mixup_exp, which is off: set augment.mixup_exp.enabled=true, "
                 "or objective.slicer.kmix.enabled=false"
             )
+
+    def may_change(self) -> tuple[str, ...]:
+        """Return the settings that do not change what is learned."""
+        return (*super().may_change(), "watch_column")
 
     @property
     def k_mix(self) -> bool:
@@ -144,16 +149,16 @@ class PredictionPretrainingSettings:
     """Passes over the pseudo-labels that are kept, and the real labels beside them."""
 
     def __post_init__(self) -> None:
-        require_positive({"pseudo_labels.neighbours": self.neighbours, "pseudo_labels.epochs": self.epochs})
+        require_positive({"pseudo_labels: neighbours": self.neighbours, "pseudo_labels: epochs": self.epochs})
         if self.confidence is None:
             changed = changed_fields(self)
             if changed:
                 raise UserError(
-                    f"pseudo_labels.{changed[0]} is given and pseudo_labels.confidence is not, so it is not read: "
-                    "set pseudo_labels.confidence=0.9, or leave it out"
+                    f"pseudo_labels: {changed[0]} is given and confidence is not, so it is not read: "
+                    "give confidence=0.9 there too, or leave it out"
                 )
         elif not 0 <= self.confidence < 1:
-            raise UserError(f"pseudo_labels.confidence={self.confidence:g} must be 0 or more and below 1")
+            raise UserError(f"pseudo_labels: confidence={self.confidence:g} must be 0 or more and below 1")
 
 
 @dataclass
@@ -170,7 +175,8 @@ class FinetuneSettings(ClipSettings):
     sla: LabelAugmentationSettings = field(default_factory=LabelAugmentationSettings)
     """Self-supervised label augmentation with self-distillation (arXiv 1910.05872)."""
     pseudo_labels: PredictionPretrainingSettings = field(default_factory=PredictionPretrainingSettings)
-    """Prediction pre-training on the recordings without a class (arXiv 2011.09031)."""
+    """Prediction pre-training on the recordings without a class (arXiv 2011.09031): three trainings one after the
+    other, of which the first and the last have the whole of `schedule`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

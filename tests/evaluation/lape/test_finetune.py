@@ -271,6 +271,7 @@ def test_two_processes_share_every_run_and_one_of_them_tests(tmp_path: Path, dat
         meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
     given = ["benchmark=lape", "mode=finetune", *TASK, *FAST, f"data_dir={data_dir}", f"out_dir={tmp_path}"]
     given += [f"encoders={{tiny: {hubert_dir}}}", "baselines=[]", "seeds=[1,2]", "epochs=4"]
+    given += ["label_fractions=[0.5]", "finetune.pseudo_labels.confidence=0.4"]
     processes = [
         subprocess.Popen(
             [sys.executable, "-m", "speechssl", "evaluate", *given],
@@ -283,7 +284,8 @@ def test_two_processes_share_every_run_and_one_of_them_tests(tmp_path: Path, dat
     assert [process.returncode for process in processes] == [0, 0], said
     assert ["all tasks in" in text for text in said] == [True, False]
     results = json.loads((tmp_path / "tones/finetune/results.json").read_text())
-    assert results["summary"]["tiny"]["1"]["accuracy"]["mean"] > 0.8
+    assert results["summary"]["tiny"]["0.5"]["accuracy"]["mean"] > 0.8
+    assert all(score["parts"][0]["pseudo_labels"] > 0 for score in results["scores"]["tiny"])
     logs = [path.name for path in (tmp_path / "tones/finetune").glob("tiny-*/*/run-*/log/*.log")]
     assert sorted(logs) == ["fairseq2-rank0.log"] * 2 + ["fairseq2-rank1.log"] * 2
 

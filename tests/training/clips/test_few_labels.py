@@ -168,6 +168,51 @@ def test_the_switch_of_pseudo_labels_is_the_three_commands(few: Path, tmp_path: 
     assert (tmp_path / "one/pseudo_labels/metadata.tsv").stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize("step", ["classifier", "pretraining", "one"])
+def test_pseudo_labels_go_on_where_they_were_interrupted(
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    given = [*data_of(few), *SETTINGS, "schedule.epochs=4", "pseudo_labels.epochs=2", "run.checkpoint_every=4"]
+    given += ["pseudo_labels.confidence=0.5"]
+    assert main(["finetune", *given, f"out={tmp_path}/whole"]) == 0
+    after_validation = Finetuning.after_validation
+
+    def interrupt(self: Finetuning, folder: Path, model: torch.nn.Module, metrics: dict[str, float]) -> None:
+        if folder.name == step:
+            raise KeyboardInterrupt
+        after_validation(self, folder, model, metrics)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Finetuning, "after_validation", interrupt)
+        assert main(["finetune", *given, f"out={tmp_path}/one"]) == 130
+    assert main(["finetune", *given, f"out={tmp_path}/one"]) == 0
+    one, other = (load_file(tmp_path / name / "best/encoder.safetensors") for name in ("one", "whole"))
+    assert all(torch.equal(weight, other[key]) for key, weight in one.items())
+
+
+def test_pseudo_labels_of_another_confidence_are_found_anew(
+    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [*data_of(few), *SETTINGS, "schedule.epochs=4", "pseudo_labels.epochs=1", f"out={tmp_path}"]
+    assert main(["finetune", *given, "pseudo_labels.confidence=0.5"]) == 0
+    before = (tmp_path / "pseudo_labels/pseudo_labels.tsv").read_text()
+    (tmp_path / "config.yaml").unlink()  # as if it had been interrupted before the third step
+    capsys.readouterr()
+    assert main(["finetune", *given, "pseudo_labels.confidence=0.9"]) == 1
+    assert f"{tmp_path}/pseudo_labels/" in capsys.readouterr().err
+    assert (tmp_path / "pseudo_labels/pseudo_labels.tsv").read_text() != before
+
+
+def test_a_run_without_pseudo_labels_is_not_gone_on_with(
+    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [*data_of(few), *SETTINGS, "schedule.epochs=1", f"out={tmp_path}"]
+    assert main(["finetune", *given]) == 0
+    assert main(["finetune", *given, "pseudo_labels.confidence=0.5"]) == 1
+    assert f"{tmp_path} holds a run with init_from=None" in capsys.readouterr().err
+    assert not (tmp_path / "classifier").exists()
+
+
 def test_without_a_pseudo_label_that_is_kept_the_real_ones_are_learnt(
     few: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -256,8 +301,8 @@ def test_a_class_that_the_classifier_has_not_learned_is_named(
             ["pseudo_labels.confidence=0.9"],
             "every recording of {train} has a kind: there is none",
         ),
-        (["pseudo_labels.confidence=1"], "pseudo_labels.confidence=1 must be 0 or more and below 1"),
-        (["pseudo_labels.epochs=2"], "pseudo_labels.epochs is given and pseudo_labels.confidence is not"),
+        (["pseudo_labels.confidence=1"], "pseudo_labels: confidence=1 must be 0 or more and below 1"),
+        (["pseudo_labels.epochs=2"], "pseudo_labels: epochs is given and confidence is not"),
         (["sla.beta=0"], "sla.beta=0 is given and sla.transformations is not"),
         (["sla.transformations=[forwards]"], "setting not accepted: "),
     ],
