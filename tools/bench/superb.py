@@ -5,7 +5,8 @@ usage: python tools/bench/superb.py --task ks|sid|asr --data DIR [--encoder RUN]
 
 DIR is a task of `speechssl evaluate benchmark=superb` (train.csv, valid.csv, test.csv); `--clips` takes so many of
 its training part, a quarter as many for validation and test. Without --encoder it is a HuBERT Base of new weights,
-exported for s3prl: both sides run s3prl's `hubert_local`. Each side is a process of its own, from the csv to the test
+exported for s3prl: both sides run s3prl's `hubert_local`. With --encoder s3prl runs our encoder as its upstream
+`speechssl` (`speechssl.evaluation.s3prl_upstream`). Each side is a process of its own, from the csv to the test
 score, with no cache of an earlier run. s3prl runs its problem class with its published settings, but for the number of
 updates, one look at validation at the end, no random crops (SID), and reading in the process itself.
 """
@@ -49,13 +50,13 @@ def main() -> None:
     print(f"{'':10} seed  {METRIC[arguments.task]:>9} seconds   peak MB")
     with tempfile.TemporaryDirectory() as folder:
         tables = cut_tables(Path(arguments.data), Path(folder) / "task", COLUMN[arguments.task], arguments.clips)
-        checkpoint = export(arguments.encoder, Path(folder))
+        source, upstream = encoder_of(arguments.encoder, Path(folder))
         for seed in arguments.seeds:
             out = Path(folder) / f"seed{seed}"
-            theirs = timed(peer_command(arguments, tables, checkpoint, seed, out / "s3prl"), arguments.threads)
+            theirs = timed(peer_command(arguments, tables, upstream, seed, out / "s3prl"), arguments.threads)
             theirs["metric"] = peer_metric(out / "s3prl", METRIC[arguments.task])
             show("s3prl", seed, theirs)
-            ours = timed(our_command(arguments, tables, checkpoint, seed, out), arguments.threads)
+            ours = timed(our_command(arguments, tables, source, seed, out), arguments.threads)
             results = json.loads((out / "speechssl" / arguments.task / "results.json").read_text())
             ours["metric"] = results["scores"]["hubert"][0]["test"][METRIC[arguments.task]]
             show("speechssl", seed, ours)
@@ -87,16 +88,18 @@ def cut_tables(data: Path, folder: Path, column: str, clips: int) -> Path:
     return folder
 
 
-def export(encoder: str | None, folder: Path) -> Path:
-    """Write the encoder as s3prl's hubert_local reads it."""
+def encoder_of(run: str | None, folder: Path) -> tuple[str, dict[str, str]]:
+    """Return the encoder as our side and as s3prl's names it; without a run folder, write a HuBERT Base for both."""
+    if run:
+        return run, {"name": "speechssl", "path_or_url": run}
     from speechssl.export import s3prl
     from speechssl.models.hubert import HubertEncoder
     from speechssl.models.hubert_config import size_config
-    from speechssl.models.load import load_encoder
 
     torch.manual_seed(0)
-    s3prl.write(load_encoder(encoder) if encoder else HubertEncoder(size_config("base")), None, folder)
-    return folder / "model.pt"
+    s3prl.write(HubertEncoder(size_config("base")), None, folder)
+    checkpoint = folder / "model.pt"
+    return f"s3prl:hubert_local?ckpt={checkpoint}", {"name": "hubert_local", "path_or_url": str(checkpoint)}
 
 
 def timed(command: list[str], threads: int) -> dict[str, Any]:
@@ -112,14 +115,14 @@ def timed(command: list[str], threads: int) -> dict[str, Any]:
     return {"seconds": seconds, "megabytes": float(peak[-1].split()[1]) if peak else float("nan")}
 
 
-def our_command(arguments: argparse.Namespace, tables: Path, checkpoint: Path, seed: int, out: Path) -> list[str]:
+def our_command(arguments: argparse.Namespace, tables: Path, source: str, seed: int, out: Path) -> list[str]:
     """Return the command line of our side."""
     settings = [
         f"task={arguments.task}",
         f"data_dir={tables}",
         f"out_dir={out / 'speechssl'}",
         f"cache_dir={out / 'cache'}",
-        f"encoders={{hubert: 's3prl:hubert_local?ckpt={checkpoint}'}}",
+        f"encoders={{hubert: '{source}'}}",
         "baselines=[]",
         f"steps={arguments.steps}",
         f"check_every={arguments.steps}",
@@ -129,12 +132,14 @@ def our_command(arguments: argparse.Namespace, tables: Path, checkpoint: Path, s
     return [sys.executable, __file__, *common(arguments), "--peer", json.dumps({"ours": settings})]
 
 
-def peer_command(arguments: argparse.Namespace, tables: Path, checkpoint: Path, seed: int, out: Path) -> list[str]:
+def peer_command(
+    arguments: argparse.Namespace, tables: Path, upstream: dict[str, str], seed: int, out: Path
+) -> list[str]:
     """Return the command line of s3prl's side."""
     plan = {
         "task": arguments.task,
         "tables": str(tables),
-        "checkpoint": str(checkpoint),
+        "upstream": upstream,
         "steps": arguments.steps,
         "lr": arguments.lr,
         "seed": seed,
@@ -164,9 +169,9 @@ def run_peer(plan: dict[str, Any]) -> None:
 
 def run_s3prl(plan: dict[str, Any]) -> None:
     """Run s3prl's problem on the csv files."""
-    from speechssl.s3prl_patches import patch_torchaudio
+    from speechssl.evaluation.s3prl_upstream import register
 
-    patch_torchaudio()
+    register()
     from s3prl import problem
 
     tables = [Path(plan["tables"]) / f"{part}.csv" for part in ("train", "valid", "test")]
@@ -187,7 +192,7 @@ def run_s3prl(plan: dict[str, Any]) -> None:
     # The order of batches has a seed of its own, the same for all runs.
     settings["build_batch_sampler"]["train"]["seed"] = plan["seed"]
     settings["build_optimizer"]["conf"]["lr"] = plan["lr"]
-    settings["build_upstream"] = {"name": "hubert_local", "path_or_url": plan["checkpoint"]}
+    settings["build_upstream"] = plan["upstream"]
     settings["prepare_data"] = {}
     if plan["task"] == "sid":
         settings["build_dataset"] = {}
