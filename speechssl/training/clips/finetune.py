@@ -32,7 +32,6 @@ from speechssl.models.hubert import HubertEncoder
 from speechssl.models.load import load_encoder
 from speechssl.models.save import save_encoder, save_tensors
 from speechssl.objectives.label_augmentation import LabelAugmentation
-from speechssl.settings import plain
 from speechssl.training.clips.classes import metadata_file, read_classes
 from speechssl.training.clips.classifier import BEST, Classifier, require_tunable
 from speechssl.training.clips.dataset import ClipDataset
@@ -54,6 +53,10 @@ def finetune(settings: FinetuneSettings, joined: Joined | None = None) -> None:
     Besides `encoder/` of the last update it leaves `best/`: encoder, classifier (`classifier.safetensors`) and
     `best.json` (step, accuracy, loss; classes, their column, seconds of a clip) of the validation with the highest
     accuracy.
+
+    Args:
+        settings: of the command.
+        joined: the processes, where they do more than this run.
     """
     if settings.pseudo_labels.confidence is None:
         run_training(settings, Finetuning, joined)
@@ -77,22 +80,16 @@ def _learn_pseudo_labels(settings: FinetuneSettings, confidence: float, joined: 
         joined: the processes.
         learnt: run folder of the second step.
     """
-    out, train = Path(settings.out), Path(settings.data.train)
-    if "" not in read_classes(read_manifest(train), settings.column):
-        raise UserError(
-            f"pseudo_labels.confidence={confidence:g} is set, but every recording of {train} has a {settings.column}: "
-            "there is none to give a pseudo-label"
-        )
-    step = settings.pseudo_labels
+    _require_unlabelled(settings)
     alone = dataclasses.replace(settings, pseudo_labels=PredictionPretrainingSettings())
-    first = dataclasses.replace(alone, out=str(out / "classifier"))
+    first = dataclasses.replace(alone, out=str(Path(settings.out) / "classifier"))
     run_training(first, Finetuning, joined)
     labelled = PseudoLabelSettings(
         classifier=first.out,
-        manifest=str(train),
-        out=str(out / "pseudo_labels"),
+        manifest=settings.data.train,
+        out=str(Path(settings.out) / "pseudo_labels"),
         confidence=confidence,
-        neighbours=step.neighbours,
+        neighbours=settings.pseudo_labels.neighbours,
         workers=settings.data.workers,
         device=settings.run.device,
     )
@@ -102,8 +99,8 @@ def _learn_pseudo_labels(settings: FinetuneSettings, confidence: float, joined: 
     second = dataclasses.replace(
         alone,
         out=str(learnt),
-        data=dataclasses.replace(settings.data, train=str(Path(labelled.out) / train.name)),
-        schedule=dataclasses.replace(settings.schedule, steps=None, minutes=None, epochs=step.epochs),
+        data=dataclasses.replace(settings.data, train=str(Path(labelled.out) / Path(settings.data.train).name)),
+        schedule=dataclasses.replace(settings.schedule, steps=None, minutes=None, epochs=settings.pseudo_labels.epochs),
         # Its last weights are taken, so validations on the way decide nothing.
         run=dataclasses.replace(settings.run, validate_every=settings.run.checkpoint_every),
     )
@@ -112,22 +109,30 @@ def _learn_pseudo_labels(settings: FinetuneSettings, confidence: float, joined: 
     joined.barrier()
 
 
+def _require_unlabelled(settings: FinetuneSettings) -> None:
+    """Raise a `UserError` where every recording has a class."""
+    if "" not in read_classes(read_manifest(settings.data.train), settings.column):
+        raise UserError(
+            f"pseudo_labels.confidence={settings.pseudo_labels.confidence:g} is set, but every recording of "
+            f"{settings.data.train} has a {settings.column}: there is none to give a pseudo-label"
+        )
+
+
 def _write_pseudo_labels(settings: PseudoLabelSettings) -> None:
     """Write what the second step learns, unless it is there; without a pseudo-label it is the real labels."""
-    out, done = Path(settings.out), Path(settings.out) / "made_of.json"
-    made_of = {
-        **plain(settings),
-        "inputs": [checksum(file) for file in pseudo_label_inputs(settings) if file.is_file()],
-    }
+    out = Path(settings.out)
+    inputs = [checksum(file) for file in pseudo_label_inputs(settings) if file.is_file()]
+    made_of = {"confidence": settings.confidence, "neighbours": settings.neighbours, "inputs": inputs}
+    done = out / "made_of.json"
     if done.is_file() and read_json(done) == made_of:
         return
     found = find_pseudo_labels(settings)
     found.write(out)
+    write_json(done, made_of)
     for line in found.summary():
         log.info("%s", line)
     if not found.kept:
         log.warning("none of %d pseudo-labels is kept, %s says why", len(found.judged.rows), out / TABLE)
-    write_json(done, made_of)
 
 
 class Finetuning(ClipTraining):
