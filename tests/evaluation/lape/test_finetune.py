@@ -301,7 +301,8 @@ def test_runs_on_other_data_are_not_gone_on_with(
     capsys.readouterr()
     assert call(tmp_path / "out", clip_dir, *given) == 1
     error = capsys.readouterr().err
-    assert f"has a run on other data than the task's are now: delete {tmp_path}/out/tones/finetune" in error
+    said = "has a run on other data than the task's are now, or with other pseudo-labels"
+    assert f"{said}: delete {tmp_path}/out/tones/finetune" in error
     assert error.count("\n") == 1
 
 
