@@ -54,7 +54,7 @@ fi
 
 # Held-out prompts have a language, by which neighbours are watched; no training looks at it.
 watched=()
-[ "$unlabelled $task" != "$heard asterisk_languages" ] || watched=(watch_column=language)
+if [ -z "$audio_dir" ] && [ "$task" = asterisk_languages ]; then watched=(watch_column=language); fi
 
 if stage 2 pretrain "$unlabelled" "$exp/pretrained-seed<S>"; then
   for seed in $(seq 1 "$seeds"); do

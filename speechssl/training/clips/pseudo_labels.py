@@ -115,7 +115,16 @@ class PseudoLabels:
 
     def write_table(self, path: Path) -> None:
         """Write what became of every recording without a class."""
-        _write_table(path, self.judged, self.manifest, self.classes)
+        judged, paths, classes = self.judged, self.manifest.paths, self.classes
+        each = zip(judged.rows, judged.predicted, judged.voted, judged.confidence, judged.outcomes, strict=True)
+        write_table(
+            path,
+            ["path", "class", "vote", "confidence", "outcome"],
+            (
+                [paths[row], classes[predicted], classes[voted], f"{confidence:.4f}", outcome]
+                for row, predicted, voted, confidence, outcome in each
+            ),
+        )
 
     def summary(self) -> list[str]:
         """Return lines that count what was kept, and name the classes of which there is nothing."""
@@ -225,18 +234,6 @@ def _predict(model: Classifier, data: ClipDataset, settings: PseudoLabelSettings
             vectors.append(pooled.float().cpu())
             posteriors.append(model.classify(pooled).softmax(dim=1).cpu())
     return torch.cat(vectors).numpy(), torch.cat(posteriors).numpy()
-
-
-def _write_table(path: Path, found: Judged, manifest: Manifest, classes: list[str]) -> None:
-    each = zip(found.rows, found.predicted, found.voted, found.confidence, found.outcomes, strict=True)
-    write_table(
-        path,
-        ["path", "class", "vote", "confidence", "outcome"],
-        (
-            [manifest.paths[row], classes[predicted], classes[voted], f"{confidence:.4f}", outcome]
-            for row, predicted, voted, confidence, outcome in each
-        ),
-    )
 
 
 def _write_training_part(out: Path, manifest: Manifest, column: str, cells: list[str]) -> None:
