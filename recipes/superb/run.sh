@@ -31,7 +31,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../../tools/stages.sh" "$@"
 superb=(benchmark=superb "task=$task" "corpus_dir=$corpus_root")
 if [ "$task" = qbe ]; then
   # It trains nothing, and refuses settings of training.
-  without='^(labels|preset|steps|check_every|batch_size|lr|seeds|head_width)='
+  without='^(labels|preset|steps|check_every|batch_size|lr|seeds|head_width|head_bf16)='
 fi
 
 if stage 1 check "$corpus_root" "nothing"; then

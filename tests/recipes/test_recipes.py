@@ -240,6 +240,7 @@ def test_superb_leaves_out_what_a_search_does_not_take(checkout: Any, tmp_path: 
         "lr": "[1]",
         "seeds": "[3]",
         "head_width": "64",
+        "head_bf16": "true",
     }
     assert set(given) == set(_UNTRAINED)
     conf = tmp_path / "mine.conf"

@@ -1,7 +1,7 @@
 """SUPERB beside s3prl's own loop: the same csv, encoder, updates, learning rate and seed; metric, time and memory.
 
 usage: python tools/bench/superb.py --task ks|sid|asr --data DIR [--encoder RUN] [--clips 200] [--steps 100]
-                                   [--lr 1e-3] [--seeds 1 2 3] [--threads 2]
+                                   [--lr 1e-3] [--seeds 1 2 3] [--threads 2] [--head-bf16]
 
 DIR is a task of `speechssl evaluate benchmark=superb` (train.csv, valid.csv, test.csv); `--clips` takes so many of
 its training part, a quarter as many for validation and test. Without --encoder it is a HuBERT Base of new weights,
@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1e-3, help="learning rate")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="of the heads")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of torch")
+    parser.add_argument("--head-bf16", action="store_true", help="our side with head_bf16=true (asr)")
     parser.add_argument("--peer", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.peer:
@@ -128,6 +129,7 @@ def our_command(arguments: argparse.Namespace, tables: Path, source: str, seed: 
         f"check_every={arguments.steps}",
         f"lr=[{arguments.lr}]",
         f"seeds=[{seed}]",
+        *(["head_bf16=true"] if arguments.head_bf16 else []),
     ]
     return [sys.executable, __file__, *common(arguments), "--peer", json.dumps({"ours": settings})]
 

@@ -9,7 +9,9 @@ from speechssl.evaluation.overview import TaskResults, encoder_names
 from speechssl.evaluation.superb.official import lacking
 from speechssl.evaluation.superb.published import PUBLISHED, SUMMED, Metric, superb_score
 
-_AS_PUBLISHED = {"preset": "full", "steps": None, "batch_size": None, "labels": None, "head_width": None}
+_AS_PUBLISHED = {
+    "preset": "full", "steps": None, "batch_size": None, "labels": None, "head_width": None, "head_bf16": False,
+}  # fmt: skip
 """Settings of a run that trains as published; the learning rate may be chosen."""
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from speechssl.errors import UserError
 from speechssl.evaluation.benchmark import require_own_folder
 from speechssl.evaluation.encoders import Contestant, contestants
 from speechssl.evaluation.superb.data import PARTS, TaskData
@@ -85,9 +86,11 @@ def problem_of(settings: SuperbSettings, data: TaskData) -> Problem:
     """Return the task on its data.
 
     Raises:
-        UserError: the task cannot be made of its labels, e.g. training lacks one of them.
+        UserError: the task cannot be made of its labels, e.g. training lacks one of them, or `head_bf16` on a GPU.
     """
-    options = {"lm": settings.lm_file, "width": settings.head_width}
+    if settings.head_bf16 and pick_device(settings.device).type != "cpu":
+        raise UserError("head_bf16=true is for a processor: leave it out, or give device=cpu")
+    options = {"lm": settings.lm_file, "width": settings.head_width, "bf16": settings.head_bf16 or None}
     given = {name: value for name, value in options.items() if value is not None}
     return TASKS[settings.task].problem(data, columns_of(settings), **given)
 
@@ -221,6 +224,6 @@ def _part(
 
 def _identity(settings: SuperbSettings, data: TaskData, metrics: Sequence[str], frozen: FrozenEncoder) -> str:
     learnt_from = data.fingerprint(recording_columns(settings))
-    task = [settings.task, list(columns_of(settings)), list(metrics), settings.head_width]
+    task = [settings.task, list(columns_of(settings)), list(metrics), settings.head_width, settings.head_bf16]
     facts = [task, frozen.source, frozen.identity, learnt_from]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

@@ -17,7 +17,7 @@ ALL = "all"
 
 _UNTRAINED: dict[str, Any] = {
     "labels": None, "preset": "full", "steps": None, "check_every": None, "batch_size": None, "lr": None, "seeds": [1],
-    "head_width": None,
+    "head_width": None, "head_bf16": False,
 }  # fmt: skip
 """The settings of training, as they stay where nothing is trained."""
 
@@ -46,6 +46,9 @@ class SuperbSettings:
     head_width: int | None = None
     """`asr`, `sf`, `se`, `ss`: numbers of each direction of the head's BLSTMs, e.g. 128. The published ones (1024, and
     896 of `se` and `ss`) are much for a processor and a small data set. Null: as published."""
+    head_bf16: bool = False
+    """`asr`, `sf`, `se`, `ss` on a processor with bf16 instructions: the products in those BLSTMs in bf16, so that they
+    take about a third of the time. Scores differ by rounding."""
     check: bool = False
     """Only say what is found of the data, what is missing and where to get it, and what is wrong."""
     out_dir: str = ""
@@ -98,9 +101,9 @@ class SuperbSettings:
     def of_task(self, task: str) -> SuperbSettings:
         """Return the settings of one of all tasks."""
         lexicon, lm = self.lexicon if task == "pr" else None, self.lm if task == "asr" else None
-        width = self.head_width if task in RECURRENT else None
+        head = {} if task in RECURRENT else {"head_width": None, "head_bf16": False}
         untrained = _UNTRAINED if task in SEARCHES else {}
-        return replace(self, **{"task": task, "lexicon": lexicon, "lm": lm, "head_width": width, **untrained})
+        return replace(self, **{"task": task, "lexicon": lexicon, "lm": lm, **head, **untrained})
 
     def __post_init__(self) -> None:
         known = [*ALL_TASKS, ALL]
@@ -109,10 +112,12 @@ class SuperbSettings:
         self._check_data()
         if self.preset not in PRESETS:
             raise UserError(f"preset={self.preset} is not one of {', '.join(PRESETS)}")
-        if self.head_width is not None and self.task not in (*RECURRENT, ALL):
-            raise UserError(
-                f"head_width is for {', '.join(RECURRENT)}, whose heads are large: leave it out of task={self.task}"
-            )
+        of_head = {"head_width": self.head_width, "head_bf16": self.head_bf16 or None}
+        for name in (name for name, value in of_head.items() if value is not None):
+            if self.task not in (*RECURRENT, ALL):
+                raise UserError(
+                    f"{name} is for {', '.join(RECURRENT)}, whose heads are large: leave it out of task={self.task}"
+                )
         for name in ("steps", "check_every", "batch_size", "head_width", "batch_seconds"):
             value = getattr(self, name)
             if value is not None and value <= 0:

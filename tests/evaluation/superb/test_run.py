@@ -175,6 +175,7 @@ def test_results_say_that_crops_are_off(task: str, noted: str, tmp_path: Path):
     [
         (["task=kks"], "SUPERB has no task 'kks'; did you mean 'ks'"),
         (["head_width=8"], "head_width is for asr, sf, se, ss, whose heads are large"),
+        (["head_bf16=true"], "head_bf16 is for asr, sf, se, ss, whose heads are large"),
         (["preset=half"], "preset=half is not one of full, quick"),
         (["groups=[gendr]"], "has no column 'gendr'; did you mean 'gender'"),
         (["labels=[colour]"], "has no column 'colour'"),

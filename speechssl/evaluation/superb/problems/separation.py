@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
 from speechssl.errors import UserError
+from speechssl.evaluation.superb.bf16_lstm import with_bf16_lstms
 from speechssl.evaluation.superb.data import PARTS, TaskData, Utterance
 from speechssl.evaluation.superb.problems import quality
 from speechssl.evaluation.superb.problems.mixtures import Mixture, mixtures_of
@@ -62,6 +63,7 @@ class Separation(Problem):
         data: of the task.
         columns: the recordings of the sources.
         width: of each direction of an LSTM.
+        bf16: whether the products in them are in bf16.
     """
 
     pooled = False
@@ -69,12 +71,12 @@ class Separation(Problem):
     sources: int
     """Of a mixture."""
 
-    def __init__(self, data: TaskData, columns: Sequence[str], width: int = _WIDTH) -> None:
+    def __init__(self, data: TaskData, columns: Sequence[str], width: int = _WIDTH, bf16: bool = False) -> None:
         if len(columns) != self.sources:
             raise UserError(
                 f"labels={list(columns)}: this task reads {self.sources} column(s), the recordings of the sources"
             )
-        self._width = width
+        self._width, self._bf16 = width, bf16
         self._threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
         self._mixtures = {part: mixtures_of(data, part, columns) for part in PARTS}
         # What cannot be scored is found here, before anything is trained.
@@ -88,7 +90,8 @@ class Separation(Problem):
         """Return s3prl's head."""
         with guarded_s3prl():
             from s3prl.downstream.separation_stft.model import SepRNN
-        return MaskHead(SepRNN(dim, BINS, num_spks=self.sources, num_layers=3, hidden_size=self._width, dropout=0.5))
+        network = SepRNN(dim, BINS, num_spks=self.sources, num_layers=3, hidden_size=self._width, dropout=0.5)
+        return MaskHead(with_bf16_lstms(network) if self._bf16 else network)
 
     def loss(self, head: nn.Module, features: Tensor, lengths: Tensor, utterances: Sequence[Any]) -> Tensor:
         """Return the squared difference to the phase-sensitive targets, in the better order of sources."""

@@ -27,17 +27,18 @@ class SlotFilling(Transcription):
         data: of the task.
         columns: the transcript and its slots.
         width: of the head.
+        bf16: whether the products in its BLSTMs are in bf16.
     """
 
     metrics = ("slot_type_f1", "slot_value_cer")
     lower_is_better = False
 
-    def __init__(self, data: TaskData, columns: Sequence[str], width: int = ASR_WIDTH) -> None:
+    def __init__(self, data: TaskData, columns: Sequence[str], width: int = ASR_WIDTH, bf16: bool = False) -> None:
         if len(columns) != 2:
             raise UserError(f"labels={list(columns)}: this task reads two columns, the transcript and its slots")
         with guarded_s3prl():
             from s3prl.dataio.encoder.tokenizer import CharacterSlotTokenizer
-        self._width = width
+        self._width, self._bf16 = width, bf16
         transcript, slots = columns
         train = data.parts["train"]
         names = sorted({name for item in train for name in item.labels[slots].split()} - {_OUTSIDE})
@@ -49,7 +50,7 @@ class SlotFilling(Transcription):
 
     def head(self, dim: int) -> nn.Module:
         """Return s3prl's head, which augments in training."""
-        return recurrent_head(dim, self._tokenizer.vocab_size, self._width)
+        return recurrent_head(dim, self._tokenizer.vocab_size, self._width, self._bf16)
 
     def scores(self, predictions: Sequence[str], utterances: Sequence[Utterance]) -> dict[str, float]:
         """Return s3prl's scores; without any slot there are no values to compare."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from speechssl.errors import UserError, few
+from speechssl.evaluation.superb.bf16_lstm import with_bf16_lstms
 from speechssl.evaluation.superb.data import PARTS, TaskData, Utterance
 from speechssl.evaluation.superb.problems.language_model import WordBeamSearch
 from speechssl.evaluation.superb.problems.problem import Problem, Scorer
@@ -128,24 +129,32 @@ class SpeechRecognition(Transcription):
         lm: a language model in ARPA's format. The test part is decoded with it too, and has the word error rate of
             that as `wer_lm`.
         width: of the head (:func:`recurrent_head`).
+        bf16: see there.
     """
 
     metrics: Sequence[str] = ("wer", "cer")
 
-    def __init__(self, data: TaskData, columns: Sequence[str], lm: Path | None = None, width: int = ASR_WIDTH) -> None:
+    def __init__(
+        self,
+        data: TaskData,
+        columns: Sequence[str],
+        lm: Path | None = None,
+        width: int = ASR_WIDTH,
+        bf16: bool = False,
+    ) -> None:
         with guarded_s3prl():
             from s3prl.dataio.encoder.tokenizer import CharacterTokenizer
         column = only_column(columns)
         characters = sorted({letter for item in data.parts["train"] for letter in item.labels[column]})
         super().__init__(data, [column], CharacterTokenizer(characters))
-        self._width = width
+        self._width, self._bf16 = width, bf16
         self._search = None if lm is None else WordBeamSearch(lm, self._tokenizer)
         if self._search:
             self.metrics = (*self.metrics, "wer_lm")
 
     def head(self, dim: int) -> nn.Module:
         """Return s3prl's head, which augments in training."""
-        return recurrent_head(dim, self._tokenizer.vocab_size, self._width)
+        return recurrent_head(dim, self._tokenizer.vocab_size, self._width, self._bf16)
 
     def scores(self, predictions: Sequence[str], utterances: Sequence[Utterance]) -> dict[str, float]:
         """Return s3prl's word and character error rates, without a language model."""
@@ -211,13 +220,14 @@ def only_column(columns: Sequence[str]) -> str:
     return columns[0]
 
 
-def recurrent_head(dim: int, tokens: int, width: int) -> nn.Module:
+def recurrent_head(dim: int, tokens: int, width: int, bf16: bool) -> nn.Module:
     """Return the head of ASR and SF, with the settings of `s3prl.problem.SuperbASR`.
 
     Args:
         dim: of the features.
         tokens: what it tells apart.
         width: of the projection, and of each direction of the two BLSTMs.
+        bf16: whether the BLSTMs' products are in bf16.
     """
     with guarded_s3prl():
         from s3prl.nn.rnn import RNNEncoder
@@ -236,7 +246,7 @@ def recurrent_head(dim: int, tokens: int, width: int) -> nn.Module:
         bidirectional=True,
     )
     return ModelWithSpecaug(
-        network,
+        with_bf16_lstms(network) if bf16 else network,
         freq_mask_width_range=(0, 50),
         num_freq_mask=4,
         time_mask_width_range=(0, 40),

@@ -1,0 +1,64 @@
+"""LSTMs with products in bf16, beside torch's own."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from speechssl.evaluation.superb.bf16_lstm import Bf16Lstm, with_bf16_lstms
+
+LENGTHS = torch.tensor([7, 23, 1, 12])
+
+
+def outputs_and_gradients(lstm: nn.LSTM) -> list[Tensor]:
+    """Return what it makes of some sequences, and the gradients of these and of all weights."""
+    torch.manual_seed(1)
+    features = torch.randn(4, 23, lstm.input_size, requires_grad=True)
+    packed = pack_padded_sequence(features, LENGTHS, batch_first=True, enforce_sorted=False)
+    outputs, lengths = pad_packed_sequence(lstm(packed)[0], batch_first=True)
+    assert lengths.tolist() == LENGTHS.tolist()
+    (outputs * torch.randn_like(outputs)).sum().backward()
+    gradients = [parameter.grad for parameter in lstm.parameters() if parameter.grad is not None]
+    assert features.grad is not None and len(gradients) == len(list(lstm.parameters()))
+    return [outputs.detach(), features.grad, *gradients]
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_outputs_and_gradients_are_torch_s(layers: int, bidirectional: bool) -> None:
+    torch.manual_seed(0)
+    theirs = nn.Sequential(nn.LSTM(20, 32, num_layers=layers, bidirectional=bidirectional, batch_first=True))
+    ours = with_bf16_lstms(copy.deepcopy(theirs))
+    assert isinstance(ours[0], Bf16Lstm) and isinstance(theirs[0], nn.LSTM)
+    for mine, expected in zip(outputs_and_gradients(ours[0]), outputs_and_gradients(theirs[0]), strict=True):
+        # A number in bf16 has 8 bits: one in 256.
+        assert float((mine - expected).norm() / expected.norm()) < 1 / 128
+    # Neither was compared with itself.
+    assert not torch.equal(outputs_and_gradients(ours[0])[0], outputs_and_gradients(theirs[0])[0])
+
+
+def test_weights_stay_torch_s() -> None:
+    theirs = nn.ModuleDict({"inner": nn.ModuleDict({"rnn": nn.LSTM(4, 6, num_layers=2, dropout=0.5)})})
+    before = theirs.state_dict()
+    ours = with_bf16_lstms(theirs.eval())
+    assert ours.state_dict().keys() == before.keys()
+    assert all(torch.equal(ours.state_dict()[name], weight) for name, weight in before.items())
+    assert all(parameter.dtype == torch.float32 and parameter.requires_grad for parameter in ours.parameters())
+    assert not any(module.training for module in ours.modules())
+
+
+def test_dropout_is_between_the_layers_in_training() -> None:
+    lstm = with_bf16_lstms(nn.Sequential(nn.LSTM(8, 16, num_layers=2, dropout=0.5, batch_first=True)))[0]
+    packed = pack_padded_sequence(torch.randn(4, 23, 8), LENGTHS, batch_first=True, enforce_sorted=False)
+
+    def run() -> Tensor:
+        outputs: Tensor = lstm(packed)[0].data
+        return outputs
+
+    assert not torch.equal(run(), run())
+    lstm.eval()
+    assert torch.equal(run(), run())
