@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from speechssl.cli.app import main
+from speechssl.errors import UserError
 from speechssl.evaluation.superb import run, training
 from speechssl.evaluation.superb.reading import read_data
 from speechssl.evaluation.superb.settings import SuperbSettings
@@ -195,3 +197,12 @@ def test_updates_are_those_published_or_a_tenth():
     quick = run.plan_of(SuperbSettings(**common, preset="quick"), 1)
     assert (quick.steps, quick.check_every, quick.batch_size) == (20_000, 500, 32)
     assert run.plan_of(SuperbSettings(**common, steps=300), 1).check_every == 30
+
+
+def test_bf16_is_refused_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    settings = SuperbSettings("asr", str(write_task(tmp_path)), out_dir="o", encoders={}, head_bf16=True, device="cpu")
+    data = read_data(settings)[0]
+    run.problem_of(settings, data)
+    monkeypatch.setattr(run, "pick_device", lambda name: torch.device("cuda"))
+    with pytest.raises(UserError, match="head_bf16=true is for a processor: leave it out, or give device=cpu"):
+        run.problem_of(settings, data)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from speechssl.errors import UserError
+from speechssl.evaluation.superb.bf16_lstm import Bf16Lstm
 from speechssl.evaluation.superb.data import Utterance, read_task
 from speechssl.evaluation.superb.problems.slots import SlotFilling
 from speechssl.s3prl_patches import guarded_s3prl
@@ -104,15 +105,22 @@ def test_the_head_is_as_wide_as_it_is_said(task_dir: Path, problem: SlotFilling)
     assert widths(SlotFilling(read_task(task_dir, COLUMNS), COLUMNS, width=16)) == {16}
 
 
+@pytest.mark.parametrize("bf16", [False, True])
+def test_both_of_its_lstms_may_be_in_bf16(task_dir: Path, bf16: bool):
+    head = SlotFilling(read_task(task_dir, COLUMNS), COLUMNS, width=16, bf16=bf16).head(5)
+    lstms = [module for module in head.modules() if isinstance(module, nn.LSTM)]
+    assert [isinstance(lstm, Bf16Lstm) for lstm in lstms] == [bf16, bf16]
+
+
 def test_it_reads_two_columns(task_dir: Path):
     with pytest.raises(UserError, match="reads two columns"):
         SlotFilling(read_task(task_dir, ["label"]), ["label"])
 
 
-def test_the_command(task_dir: Path, tmp_path: Path, encoder_dir: Path):
-    results = superb(
-        "sf", task_dir, tmp_path / "out", encoder_dir, "baselines=[]", "steps=2", "lr=[1e-3]", "head_width=16"
-    )
+@pytest.mark.parametrize("bf16", ["false", "true"])
+def test_the_command(task_dir: Path, tmp_path: Path, encoder_dir: Path, bf16: str):
+    given = ["baselines=[]", "steps=2", "lr=[1e-3]", "head_width=16", f"head_bf16={bf16}"]
+    results = superb("sf", task_dir, tmp_path / "out", encoder_dir, *given)
     assert results["task"]["metrics"] == ["slot_type_f1", "slot_value_cer"]
     assert not results["task"]["lower_is_better"]
     assert set(results["summary"]["tiny"]) == {"slot_type_f1", "slot_value_cer", "valid"}
