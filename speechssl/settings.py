@@ -1,11 +1,15 @@
-"""What of a dataclass of settings was changed: against its defaults, and against what an earlier run had."""
+"""What of a dataclass of settings was changed, against its defaults or an earlier run, and what of it is read."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any
+
+from speechssl.errors import UserError
+
+_READ_WITH = "read_with"
 
 
 def changed_fields(settings: Any) -> list[str]:
@@ -33,6 +37,35 @@ def differences(settings: Any, earlier: Mapping[str, Any]) -> Iterator[tuple[str
         before = then[name] if name in then else _default_of(settings, name)
         if before != now.get(name):
             yield name, before, now.get(name)
+
+
+def read_with(name: str, *values: Any) -> dict[str, Any]:
+    """Return the `metadata` of a field that is read where the field `name` beside it has one of `values` only."""
+    return {_READ_WITH: (name, values)}
+
+
+def require_read(settings: Any, given: Iterable[str]) -> None:
+    """Raise a `UserError` where a setting that a user gave is not read, because of one beside it.
+
+    Args:
+        settings: a dataclass.
+        given: names with dots; others than those of settings are passed over.
+    """
+    for setting in given:
+        folder, _, name = setting.rpartition(".")
+        holder = settings
+        for part in folder.split(".") if folder else []:
+            holder = getattr(holder, part, None)
+        fields = dataclasses.fields(holder) if dataclasses.is_dataclass(holder) else ()
+        for field in (field for field in fields if field.name == name and _READ_WITH in field.metadata):
+            other, values = field.metadata[_READ_WITH]
+            now, other_name = getattr(holder, other), f"{folder}.{other}" if folder else other
+            if now not in values:
+                wanted = " or ".join(f"{other_name}={_plain_value(value)}" for value in values)
+                raise UserError(
+                    f"{setting} is given, and {other_name}={_plain_value(now)} does not read it: "
+                    f"leave it out, or give {wanted}"
+                )
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

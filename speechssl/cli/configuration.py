@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from speechssl.cli.command import Command
 from speechssl.errors import UserError, nearest
+from speechssl.settings import require_read
 
 
 def config_dir() -> Path:
@@ -33,12 +34,17 @@ def config_dir() -> Path:
 
 
 def load_settings(command: Command, overrides: list[str]) -> Any:
-    """Compose the command's configuration with `overrides` and return its typed settings object."""
+    """Compose the command's configuration with `overrides` and return its typed settings object.
+
+    A setting that is given and not read, because of another one, is a `UserError`; those of a preset are passed over.
+    """
     config = compose_config(command, overrides)
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise UserError(f"missing setting {', '.join(missing)}: give it as {missing[0]}=VALUE")
-    return OmegaConf.to_object(config)
+    settings = OmegaConf.to_object(config)
+    require_read(settings, (override.partition("=")[0] for override in overrides))
+    return settings
 
 
 def compose_config(whole: Command, overrides: list[str]) -> DictConfig:

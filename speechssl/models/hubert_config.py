@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from speechssl.errors import UserError, nearest
+from speechssl.settings import read_with
 
 
 def _published_convs() -> list[list[int]]:
@@ -20,27 +21,27 @@ class HubertConfig:
 
     front_end: str = "waveform"
     """What the transformer sees: `waveform` (convolutions over samples) or `fbank` (log-mel filterbank)."""
-    conv_layers: list[list[int]] = field(default_factory=_published_convs)
+    conv_layers: list[list[int]] = field(default_factory=_published_convs, metadata=read_with("front_end", "waveform"))
     """Convolutions of the waveform front end: a list of [channels, kernel, stride], without padding."""
-    conv_norm: str = "group"
+    conv_norm: str = field(default="group", metadata=read_with("front_end", "waveform"))
     """Norm of the convolutions: `group` (a channel over time, first layer) or `layer` (over channels, all layers)."""
-    conv_bias: bool = False
+    conv_bias: bool = field(default=False, metadata=read_with("front_end", "waveform"))
     """Whether the convolutions of the waveform front end have a bias."""
     feature_grad_mult: float = 0.1
     """Factor on the gradient that reaches the convolutions of the front end; 0 freezes them."""
     normalize: bool = False
     """Whether each waveform is brought to zero mean and unit variance over its valid samples."""
-    fbank_num_mels: int = 80
+    fbank_num_mels: int = field(default=80, metadata=read_with("front_end", "fbank"))
     """Mel bands of the fbank front end."""
     fbank_low_hz: float = 20.0
     """Lowest frequency of the mel bands, in Hz."""
     fbank_high_hz: float = 8000.0
     """Highest frequency of the mel bands, in Hz; 4000 for recordings made at 8 kHz, which have nothing above."""
-    fbank_stack: int = 4
+    fbank_stack: int = field(default=4, metadata=read_with("front_end", "fbank"))
     """Frames of 10 ms that become one frame of the encoder: 4 gives 25 frames a second, 2 gives 50."""
-    fbank_subsampling: str = "stack"
+    fbank_subsampling: str = field(default="stack", metadata=read_with("front_end", "fbank"))
     """How they do: `stack` puts them side by side, `conv` learns convolutions (Fast-HuBERT, arXiv 2309.13860)."""
-    fbank_conv_dim: int = 512
+    fbank_conv_dim: int = field(default=512, metadata=read_with("fbank_subsampling", "conv"))
     """Output channels of `fbank_subsampling=conv`; the convolutions before the last have as many too."""
     num_layers: int = 12
     """Transformer layers."""

@@ -10,6 +10,7 @@ from omegaconf import MISSING
 from speechssl.data.masking import MaskSettings
 from speechssl.errors import UserError
 from speechssl.models.hubert import HubertConfig
+from speechssl.settings import read_with
 
 
 class Fit(Enum):
@@ -134,13 +135,13 @@ class OptimSettings:
     """`adamw`; `muon` for the matrices of the layers, with `adamw` for all else; or `sgd`."""
     lr: float = 5e-4
     """Peak learning rate."""
-    beta1: float = 0.9
+    beta1: float = field(default=0.9, metadata=read_with("kind", OptimizerKind.adamw, OptimizerKind.muon))
     """Decay of the mean of gradients."""
-    beta2: float = 0.98
+    beta2: float = field(default=0.98, metadata=read_with("kind", OptimizerKind.adamw, OptimizerKind.muon))
     """Decay of the mean of squared gradients."""
-    eps: float = 1e-6
+    eps: float = field(default=1e-6, metadata=read_with("kind", OptimizerKind.adamw, OptimizerKind.muon))
     """Added to the denominator."""
-    momentum: float = 0.9
+    momentum: float = field(default=0.9, metadata=read_with("kind", OptimizerKind.sgd, OptimizerKind.muon))
     """`sgd` and `muon`: momentum."""
     trust: float = 0.0
     """`sgd`: trust coefficient of layer-wise adaptive rates (LARC), 0.001 as published; 0: one rate for all layers."""
@@ -169,13 +170,13 @@ class ScheduleSettings:
     """Training budget in minutes; the speed is measured before the start and the number of updates is then fixed."""
     warmup: float = 0.08
     """Warm-up from 0 to the peak (32 k of 400 k as published)."""
-    cooldown: float = 0.1
+    cooldown: float = field(default=0.1, metadata=read_with("kind", ScheduleKind.infinite))
     """`infinite`: cosine from the peak to the constant."""
-    constant: float = 0.25
+    constant: float = field(default=0.25, metadata=read_with("kind", ScheduleKind.infinite))
     """`infinite`: the constant learning rate, as a share of the peak."""
-    anneal: float = 0.1
+    anneal: float = field(default=0.1, metadata=read_with("kind", ScheduleKind.infinite))
     """`infinite`: exponential decay at the end, before a release. 0 while audio keeps coming."""
-    final: float = 0.01
+    final: float = field(default=0.01, metadata=read_with("kind", ScheduleKind.infinite))
     """`infinite`: learning rate at the end of the anneal, as a share of the peak."""
 
     def __post_init__(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import re
 import shlex
 import subprocess
 import sys
@@ -277,3 +278,30 @@ def test_an_installed_package_carries_all_configuration_files(tmp_path: Path) ->
     inside = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("speechssl/configs/")}
     expected = {f"speechssl/configs/{path.relative_to(ROOT / 'configs')}" for path in ROOT.glob("configs/**/*.yaml")}
     assert inside == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            ["optim.momentum=0.5"],
+            "optim.momentum is given, and optim.kind=adamw does not read it: leave it out, or give optim.kind=sgd or "
+            "optim.kind=muon",
+        ),
+        (["optim.kind=sgd", "optim.beta2=0.9"], "optim.kind=sgd does not read it"),
+        (["schedule.anneal=0.2"], "leave it out, or give schedule.kind=infinite"),
+        (["model=tiny", "model.conv_norm=layer"], "model.front_end=fbank does not read it"),
+        (["model.fbank_conv_dim=64"], "leave it out, or give model.fbank_subsampling=conv"),
+    ],
+)
+def test_a_setting_that_another_one_leaves_unread_is_refused(given: list[str], message: str) -> None:
+    needed = ["data.train=a", "data.valid=b", "data.labels=[c]", "out=d", "schedule.steps=9"]
+    with pytest.raises(UserError, match=re.escape(message)):
+        load_settings(command_named("pretrain"), [*needed, *given])
+
+
+@pytest.mark.parametrize("kind", ["sgd", "muon"])
+def test_a_setting_that_is_read_may_be_given(kind: str) -> None:
+    needed = ["data.train=a", "data.valid=b", "out=c", "column=d"]
+    settings = load_settings(command_named("finetune"), [*needed, f"optim.kind={kind}", "optim.momentum=0.5"])
+    assert settings.optim.momentum == 0.5
