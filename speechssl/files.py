@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import csv
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import re
 import tempfile
+import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -123,6 +125,26 @@ def changes(paths: Iterable[str | Path]) -> str:
         stat = os.stat(path) if os.path.exists(path) else None
         digest.update(json.dumps([path, stat and [stat.st_size, stat.st_mtime_ns]]).encode())
     return digest.hexdigest()
+
+
+class FolderLock:
+    """The lock of a folder, held until it is released or forgotten, at last with the process.
+
+    Args:
+        folder: that must exist.
+        how: as `fcntl.flock` takes it; with `LOCK_NB` a `BlockingIOError` where another one holds it.
+    """
+
+    def __init__(self, folder: Path, how: int = fcntl.LOCK_EX) -> None:
+        handle = os.open(folder, os.O_RDONLY)
+        self.release = weakref.finalize(self, os.close, handle)
+        fcntl.flock(handle, how)
+
+    def __enter__(self) -> FolderLock:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
 
 
 def _lacks_room(error: Exception, folder: Path) -> bool:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from speechssl.evaluation.benchmark import require_own_folder
+from speechssl.evaluation.benchmark import require_own_folder, writing_alone
 from speechssl.evaluation.encoders import Contestant, contestants
 from speechssl.evaluation.hear.data import VOCABULARY, Metadata, TaskData, read_metadata, read_task, recording_files
 from speechssl.evaluation.hear.features import Reader, frame_states, scene_vectors
@@ -36,12 +36,13 @@ def run_hear(settings: HearSettings) -> None:
     require_own_folder(out, BENCHMARK)
     data = read_task(metadata, settings.workers)
     folder = out / settings.task
-    results = HearResults(settings, data, folder, rivals)
-    reader = Reader(data.recordings, settings.batch_seconds, settings.workers)
-    for rival in rivals:
-        _evaluate(rival, data, reader, settings, results)
-    results.write()
-    OVERVIEW.add(out, folder, results.to_json())
+    with writing_alone(folder):
+        results = HearResults(settings, data, folder, rivals)
+        reader = Reader(data.recordings, settings.batch_seconds, settings.workers)
+        for rival in rivals:
+            _evaluate(rival, data, reader, settings, results)
+        results.write()
+        OVERVIEW.add(out, folder, results.to_json())
 
 
 def hear_inputs(settings: HearSettings) -> Iterable[Path]:

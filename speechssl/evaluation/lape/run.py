@@ -11,7 +11,7 @@ import torch
 
 from speechssl.data.manifest import AUDIO
 from speechssl.errors import UserError
-from speechssl.evaluation.benchmark import require_own_folder
+from speechssl.evaluation.benchmark import require_own_folder, writing_alone
 from speechssl.evaluation.encoders import FBANK, Contestant, contestants
 from speechssl.evaluation.lape.clips import Clips
 from speechssl.evaluation.lape.data import TaskData, data_folder, read_task
@@ -43,16 +43,17 @@ def run_lape(settings: LapeSettings) -> None:
     if settings.protocol is Protocol.sound:
         divisions = [with_valid(division, data, task) for division in divisions]
     folder = _results_folder(settings)
-    results = LapeResults(settings, data, divisions, folder, rivals)
-    clips = Clips(task.clip_seconds, settings.workers, settings.cache_gb)
-    if settings.mode is Mode.linear:
-        device = pick_device(settings.device)
-        for rival in rivals:
-            _evaluate(rival, data, divisions, clips, device, settings, results)
-    elif not _finetune(rivals, data, divisions, clips, source / AUDIO, settings, results):
-        return
-    results.write()
-    OVERVIEW.add(out, folder, results.to_json())
+    with writing_alone(folder):
+        results = LapeResults(settings, data, divisions, folder, rivals)
+        clips = Clips(task.clip_seconds, settings.workers, settings.cache_gb)
+        if settings.mode is Mode.linear:
+            device = pick_device(settings.device)
+            for rival in rivals:
+                _evaluate(rival, data, divisions, clips, device, settings, results)
+        elif not _finetune(rivals, data, divisions, clips, source / AUDIO, settings, results):
+            return
+        results.write()
+        OVERVIEW.add(out, folder, results.to_json())
 
 
 def lape_inputs(settings: LapeSettings) -> Iterable[Path]:

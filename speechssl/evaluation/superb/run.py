@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from speechssl.errors import UserError
-from speechssl.evaluation.benchmark import require_own_folder
+from speechssl.evaluation.benchmark import require_own_folder, writing_alone
 from speechssl.evaluation.encoders import Contestant, contestants
 from speechssl.evaluation.superb.data import PARTS, TaskData
 from speechssl.evaluation.superb.groups import groups_of
@@ -50,14 +50,15 @@ def run_superb(settings: SuperbSettings) -> None:
     for line in remark_warnings(divisions[0].remarks()):
         print(f"superb: {settings.task} {line}")
     evaluate = _evaluate_search if settings.task in SEARCHES else _evaluate_heads
-    results = evaluate(settings, divisions)
     folder = out / settings.task
-    results.write()
-    for name in {rival.name for rival in _rivals(settings)}:
-        shutil.rmtree(_runs(settings, name), ignore_errors=True)
-    with contextlib.suppress(OSError):  # those of another command may be in it
-        (folder / "runs").rmdir()
-    OVERVIEW.add(out, folder, results.to_json())
+    with writing_alone(folder):
+        results = evaluate(settings, divisions)
+        results.write()
+        for name in {rival.name for rival in _rivals(settings)}:
+            shutil.rmtree(_runs(settings, name), ignore_errors=True)
+        with contextlib.suppress(OSError):  # those of another command may be in it
+            (folder / "runs").rmdir()
+        OVERVIEW.add(out, folder, results.to_json())
 
 
 def superb_inputs(settings: SuperbSettings) -> Iterable[Path]:

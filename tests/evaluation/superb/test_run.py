@@ -12,6 +12,7 @@ import torch
 
 from speechssl.cli.app import main
 from speechssl.errors import UserError
+from speechssl.evaluation.benchmark import writing_alone
 from speechssl.evaluation.superb import run, training
 from speechssl.evaluation.superb.reading import read_data
 from speechssl.evaluation.superb.settings import SuperbSettings
@@ -206,3 +207,23 @@ def test_bf16_is_refused_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(run, "pick_device", lambda name: torch.device("cuda"))
     with pytest.raises(UserError, match="head_bf16=true is for a processor: leave it out, or give device=cpu"):
         run.problem_of(settings, data)
+
+
+def test_two_commands_do_not_write_the_same_results(task_dir: Path, tmp_path: Path, encoder_dir: Path, capsys):
+    given = arguments("ks", task_dir, tmp_path / "out", encoder_dir, "baselines=[]", "steps=2", "lr=[1e-2]")
+    with writing_alone(tmp_path / "out" / "ks"):
+        assert main(given) == 1
+    told = capsys.readouterr().err
+    assert f"another command is at work on the results in {tmp_path / 'out' / 'ks'}: wait for it" in told
+    assert len(told.strip().splitlines()) == 1
+    assert not (tmp_path / "out" / "ks").exists(), "nothing was written, so nothing is left"
+    assert main(given) == 0
+
+
+def test_other_processes_of_torchrun_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with writing_alone(tmp_path):
+        with pytest.raises(UserError, match="at work on the results"), writing_alone(tmp_path):
+            pass
+        monkeypatch.setenv("RANK", "1")
+        with writing_alone(tmp_path):
+            pass
