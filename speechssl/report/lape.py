@@ -74,7 +74,7 @@ def lape_section(found: Findings) -> Section:
     section.figures = [figure for results in found.lape for figure in _few_labels_figure(results.values)]
     section.more_figures = [figure for results in found.lape for figure in _confusion_figure(results)]
     encoders = encoder_table(f"{found.lape_folder}/<task>/results.json", [each.values for each in found.lape])
-    details = (_task_table(found), encoders, _mistake_table(found), _left_out_table(found))
+    details = (_task_table(found), encoders, _pseudo_label_table(found), _mistake_table(found), _left_out_table(found))
     others = [table for measure in list(MEASURES)[1:] for table in _score_tables(found, measure)]
     section.detail_tables = [*others, *present(details)]
     section.folds = [
@@ -191,6 +191,42 @@ def _division(division: JsonObject, group: str) -> str:
         names = ", ".join(f"{name} ({count} test clips)" for name, count in missing.items())
         text += f"; classes that train lacks, so never right: {names}"
     return text
+
+
+def _pseudo_label_table(found: Findings) -> Table | None:
+    """Return how many pseudo-labels were learnt before the real labels, of how many clips without one."""
+    rows = []
+    for results in (each.values for each in found.lape):
+        for encoder in encoders_of([results]):
+            for fraction, counts in sorted(_pseudo_labels(results, encoder).items()):
+                kept, unlabelled = zip(*counts, strict=True)
+                name = f"{results['task']['name']}, {_labels(f'{fraction:g}')}: {shown_name(encoder)}"
+                rows.append(TableRow(name, [Cell(_range(kept)), Cell(_range(unlabelled))]))
+    note = "Of each run; a range where runs differ. A fold counts as a run."
+    columns = [Column("kept"), Column("clips without a label")]
+    source = _source(found, "finetune")
+    return (
+        Table("Pseudo-labels learnt before the real labels", source, "task, encoder", columns, rows, note)
+        if rows
+        else None
+    )
+
+
+def _pseudo_labels(results: JsonObject, encoder: str) -> dict[float, list[tuple[int, int]]]:
+    """Return label fraction -> pseudo-labels that were kept, and clips that had no label, of each run with such."""
+    clips = {division["name"]: division["train"] for division in results["task"]["divisions"]}
+    found: dict[float, list[tuple[int, int]]] = {}
+    for score in results["scores"].get(encoder, ()):
+        for part in score["parts"]:
+            if "pseudo_labels" in part:
+                counts = (part["pseudo_labels"], clips[part["name"]] - part["train"])
+                found.setdefault(score["label_fraction"], []).append(counts)
+    return found
+
+
+def _range(numbers: Sequence[int]) -> str:
+    few, many = min(numbers), max(numbers)
+    return str(few) if few == many else f"{few} to {many}"
 
 
 def _mistake_table(found: Findings) -> Table | None:

@@ -169,7 +169,7 @@ def cell(mean: float, spread: float = 0.0, runs: int = 1) -> dict[str, Any]:
 
 
 def lape_results(task: dict[str, Any], summary: dict[str, Any], **others: Any) -> dict[str, Any]:
-    """By the words of `speechssl.evaluation.lape.results`; `scores` are not shown."""
+    """By the words of `speechssl.evaluation.lape.results`; of the `scores` only pseudo-labels are shown."""
     division = {"name": "official", "train": 900, "valid": 100, "valid_is": "of train, stratified", "test": 300}
     known = {"column": "class", "group_column": "speaker", "corpus": "folder", "split": "official", "note": ""}
     sizes = {"clip_seconds": 4.0, "clips": 1300, "padded": 12, "cut": 700, "published": {}, "chance": 0.25}
@@ -189,6 +189,7 @@ def lape_results(task: dict[str, Any], summary: dict[str, Any], **others: Any) -
             **task,
         },
         "encoders": [{"name": name, **facts, "sources": [f"exp/{name}-seed1"]} for name in summary],
+        "scores": {name: [] for name in summary},
         "summary": dict(sorted(summary.items())),
         "left_out": [],
         **others,

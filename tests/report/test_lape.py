@@ -176,6 +176,19 @@ def test_a_task_is_described_once_with_what_makes_it_easy_or_impossible(clip_exp
     assert languages[-2] == "official: 900 train, 100 validation (of train, stratified), 300 test clips"
 
 
+def test_pseudo_labels_are_counted_for_each_encoder_and_fraction(clip_exp):
+    file = clip_exp / "lape/languages/finetune/results.json"
+    results = json.loads(file.read_text())
+    parts = [{"name": "official", "train": 90, "pseudo_labels": kept} for kept in (700, 650)]
+    scores = [{"label_fraction": 0.1, "parts": [part]} for part in parts]
+    scores += [{"label_fraction": 1, "parts": [{"name": "official", "train": 900}]}]
+    results["scores"] |= {"pretrained": scores, "unfused": scores[2:]}
+    file.write_text(json.dumps(results))
+    found = table(section_of(clip_exp), "Pseudo-labels learnt before the real labels")
+    assert [column.name for column in found.columns] == ["kept", "clips without a label"]
+    assert texts(found) == {"languages, 10 % of labels: pretrained": ["650 to 700", "810"]}
+
+
 def test_what_was_left_out_is_told_with_its_task(clip_exp):
     rows = texts(table(section_of(clip_exp), "Left out"))
     reason = "filterbanks have no weights, so they cannot be fine-tuned"

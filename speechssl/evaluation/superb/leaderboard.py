@@ -12,7 +12,7 @@ from speechssl.evaluation.superb.published import PUBLISHED, SUMMED, Metric, sup
 _AS_PUBLISHED = {
     "preset": "full", "steps": None, "batch_size": None, "labels": None, "head_width": None, "head_bf16": False,
 }  # fmt: skip
-"""Settings of a run that trains as published; the learning rate may be chosen."""
+"""Settings of a run that trains as published; the learning rate may be chosen. Earlier versions lacked some of them."""
 
 
 def difference(results: TaskResults) -> str:
@@ -22,7 +22,7 @@ def difference(results: TaskResults) -> str:
         return "stand-in"
     if any(lacking(task["name"], task["utterances"])):
         return "part of the corpus"
-    if "steps" in task and any(settings.get(name) != value for name, value in _AS_PUBLISHED.items()):
+    if "steps" in task and any(settings.get(name, value) != value for name, value in _AS_PUBLISHED.items()):
         return "other training"
     return ""
 

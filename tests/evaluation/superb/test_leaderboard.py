@@ -92,6 +92,7 @@ def test_all_folds_count_together():
 
 def test_another_head_is_another_training():
     assert difference(task_results("asr", {"tiny": {"wer": 0.5, "cer": 0.25}}, head_width=128)) == "other training"
+    assert difference(task_results("asr", {"tiny": {"wer": 0.5, "cer": 0.25}}, head_bf16=True)) == "other training"
 
 
 def test_a_search_has_no_training_to_differ_in():
