@@ -9,6 +9,7 @@ from torch import Tensor
 
 from speechssl.errors import UserError
 from speechssl.evaluation.lape.clips import Clips
+from speechssl.evaluation.lape.vectors import VectorFile
 from speechssl.evaluation.recordings import Recording
 from speechssl.models.encoder import Encoder
 from speechssl.progress import progress
@@ -22,11 +23,21 @@ def pooled_features(
     batch_seconds: float,
     device: torch.device,
     description: str,
+    kept: VectorFile | None = None,
 ) -> Tensor:
     """Return `encoder.pool` of every clip: `(recordings, dim)`, float32, on the device.
 
     The encoder is put into evaluation mode. A clip is as long as all others, zeros included, so no vector depends on
     the clips beside it.
+
+    Args:
+        encoder: the frozen encoder.
+        recordings: what it encodes.
+        clips: reads them.
+        batch_seconds: seconds of audio in a batch.
+        device: where the encoder runs.
+        description: name of the encoder, for messages.
+        kept: vectors of an interrupted command on the same clips, which are gone on with.
 
     Raises:
         UserError: a clip is too short for a frame of the encoder, or a vector is not finite.
@@ -34,10 +45,12 @@ def pooled_features(
     encoder.eval().to(device)
     require_frames(encoder, clips, description)
     size = max(1, int(batch_seconds / clips.seconds))
-    found: list[Tensor] = []
-    batches = clips.batches(recordings, size)
-    for batch in progress(batches, description, "batch", total=-(-len(recordings) // size)):
+    found = [] if kept is None else [kept.read(size).to(device)]
+    left = recordings[sum(map(len, found)) :]
+    for batch in progress(clips.batches(left, size), description, "batch", total=-(-len(left) // size)):
         found.append(encoder.pool(encoder(batch.to(device))).float())
+        if kept is not None:
+            kept.append(found[-1])
     features = torch.cat(found)
     broken = (~features.isfinite().all(dim=1)).nonzero().flatten().tolist()
     if broken:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,9 +22,12 @@ from speechssl.evaluation.lape.results import BENCHMARK, LapeResults
 from speechssl.evaluation.lape.scores import score_features
 from speechssl.evaluation.lape.settings import LapeSettings, Mode, Protocol
 from speechssl.evaluation.lape.splits import Division, divide, with_valid
+from speechssl.evaluation.lape.vectors import VectorFile, vectors_name
 from speechssl.models.device import pick_device
 from speechssl.progress import progress
 
+VECTORS = "vectors"
+"""Folder of what the encoders made of the clips, until the results are written."""
 FBANK_RATE = 100.0
 """Frames a second of the baseline `fbank`: one frame of 80 bands each 10 ms."""
 
@@ -53,6 +57,7 @@ def run_lape(settings: LapeSettings) -> None:
         elif not _finetune(rivals, data, divisions, clips, source / AUDIO, settings, results):
             return
         results.write()
+        shutil.rmtree(folder / VECTORS, ignore_errors=True)
         OVERVIEW.add(out, folder, results.to_json())
 
 
@@ -137,7 +142,9 @@ def _evaluate(
     """Encode all clips once, then train and score all heads on the vectors."""
     started = time.monotonic()
     encoder = rival.build()
-    features = pooled_features(encoder, data.recordings, clips, settings.batch_seconds, device, rival.source)
+    name = vectors_name(encoder, rival.source, data.recordings, clips, device)
+    kept = VectorFile(_results_folder(settings) / VECTORS / name, encoder.dim)
+    features = pooled_features(encoder, data.recordings, clips, settings.batch_seconds, device, rival.source, kept)
     encoded = time.monotonic()
     heads = len(settings.label_fractions) * len(settings.seeds)
     for score in progress(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -10,11 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from matplotlib import image
+from torch import Tensor
 
 from speechssl.cli.app import main
+from speechssl.evaluation.lape.clips import Clips
+from speechssl.evaluation.lape.vectors import vectors_name
+from speechssl.evaluation.recordings import Recording
 from speechssl.models.hubert import HubertEncoder
 from speechssl.models.hubert_config import HubertConfig
+from speechssl.models.load import load_encoder
 from speechssl.models.save import save_encoder
 from tests.evaluation.lape.conftest import EACH
 
@@ -252,3 +259,49 @@ def test_encoders_of_two_commands_stand_in_one_table(
     again = json.loads((tmp_path / "apart/tones/results.json").read_text())
     assert again["scores"] == both["scores"]
     assert lape(tmp_path / "apart", encoder_dir, *given, "protocol=paper")["protocol"] == "paper"
+
+
+def test_a_killed_command_encodes_what_is_left_and_gives_the_same(
+    tmp_path: Path, tones: Path, encoder_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = [f"corpus_dir={tones}", "baselines=[]", "batch_seconds=2.5"]
+    whole = lape(tmp_path / "whole", encoder_dir, *given)
+    encode = HubertEncoder.forward
+    batches: list[int] = []
+
+    def killed_at_the_fifth(self: HubertEncoder, waveforms: Tensor, *more: object) -> object:
+        batches.append(len(waveforms))
+        if len(batches) == 5:
+            raise KeyboardInterrupt
+        return encode(self, waveforms, *more)
+
+    monkeypatch.setattr(HubertEncoder, "forward", killed_at_the_fifth)
+    with contextlib.suppress(AssertionError):
+        lape(tmp_path / "killed", encoder_dir, *given)
+    assert batches == [5] * 5
+    (kept,) = (tmp_path / "killed" / "tones" / "vectors").iterdir()
+    with open(kept, "ab") as stream:
+        stream.write(b"half a vector")
+    again = lape(tmp_path / "killed", encoder_dir, *given)
+    assert sum(batches[5:]) == whole["task"]["clips"] - 4 * 5
+    assert again["scores"] == whole["scores"]
+    assert not kept.parent.exists()
+
+
+def test_vectors_of_other_audio_or_weights_are_not_gone_on_with(tones: Path, tmp_path: Path, encoder_dir: Path) -> None:
+    files = [tmp_path / f"{number}.wav" for number in range(2)]
+    for file, tone in zip(files, sorted(tones.rglob("*.wav")), strict=False):
+        shutil.copy(tone, file)
+    recordings = [Recording(file.name, file, 8000, "train", {}) for file in files]
+    encoder, cpu = load_encoder(encoder_dir), torch.device("cpu")
+
+    def name(seconds: float = 0.5, order: int = 1) -> str:
+        return vectors_name(encoder, "tiny", recordings[::order], Clips(seconds), cpu)
+
+    names = [name(), name(0.4), name(order=-1)]
+    os.utime(files[1], (1, 1))
+    names.append(name())
+    with torch.no_grad():
+        next(encoder.parameters()).add_(1e-3)
+    names.append(name())
+    assert len(set(names)) == len(names) and name() == names[-1]

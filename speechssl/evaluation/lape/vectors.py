@@ -1,0 +1,68 @@
+"""Vectors of frozen encoders in files beside a task's results, so that a command that was killed goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from speechssl.evaluation.lape.clips import Clips
+from speechssl.evaluation.recordings import Recording
+from speechssl.evaluation.sources import encoder_identity
+from speechssl.models.encoder import Encoder
+
+
+class VectorFile:
+    """Vectors of the first clips of a list, float32, one after the other; the size of the file says how many there are.
+
+    Args:
+        path: of the file; it is made when it is written to.
+        dim: numbers in a vector.
+    """
+
+    def __init__(self, path: Path, dim: int) -> None:
+        self._path = path
+        self._dim = dim
+
+    def read(self, multiple: int) -> Tensor:
+        """Return `(clips, dim)`: as many as fill whole batches of `multiple`; what is behind them is taken out.
+
+        A process may have been killed in the middle of a vector, and batches alike give vectors alike to the last bit.
+        """
+        if not self._path.is_file():
+            return torch.empty(0, self._dim)
+        numbers = multiple * self._dim
+        size = self._path.stat().st_size // (4 * numbers) * 4 * numbers
+        with open(self._path, "r+b") as stream:
+            stream.truncate(size)
+        return torch.from_numpy(np.fromfile(self._path, dtype=np.float32)).view(-1, self._dim)
+
+    def append(self, vectors: Tensor) -> None:
+        """Add the vectors of the next clips."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self._path, "ab") as stream:
+            stream.write(vectors.cpu().numpy().tobytes())
+
+
+def vectors_name(
+    encoder: Encoder, source: str, recordings: Sequence[Recording], clips: Clips, device: torch.device
+) -> str:
+    """Return a name that changes with the encoder, the audio files, their order and what is read of them.
+
+    Args:
+        encoder: the frozen encoder.
+        source: what it was named by.
+        recordings: all that it encodes.
+        clips: how they are read.
+        device: where it runs.
+    """
+    digest = hashlib.sha256(json.dumps([encoder_identity(encoder, source), clips.samples, device.type]).encode())
+    for recording in recordings:
+        stat = recording.audio.stat()
+        digest.update(json.dumps([str(recording.audio.resolve()), stat.st_size, stat.st_mtime_ns]).encode())
+    return f"{digest.hexdigest()[:32]}.f32"
