@@ -8,15 +8,17 @@ import errno
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import re
 import tempfile
-import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from speechssl.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 """No room on the disk, or in the user's share of it."""
@@ -127,24 +129,31 @@ def changes(paths: Iterable[str | Path]) -> str:
     return digest.hexdigest()
 
 
-class FolderLock:
-    """The lock of a folder, held until it is released or forgotten, at last with the process.
+@contextlib.contextmanager
+def alone(lock: Path, busy: str) -> Iterator[None]:
+    """Keep other processes that ask for the same lock out. It ends with the process, however it ends.
+
+    Below torchrun the first process holds it for all. Where the file system has no locks, nobody is kept out.
 
     Args:
-        folder: that must exist.
-        how: as `fcntl.flock` takes it; with `LOCK_NB` a `BlockingIOError` where another one holds it.
+        lock: a file that is made, and stays.
+        busy: what a process is told that comes second.
+
+    Raises:
+        UserError: another process holds it.
     """
-
-    def __init__(self, folder: Path, how: int = fcntl.LOCK_EX) -> None:
-        handle = os.open(folder, os.O_RDONLY)
-        self.release = weakref.finalize(self, os.close, handle)
-        fcntl.flock(handle, how)
-
-    def __enter__(self) -> FolderLock:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.release()
+    if os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with open(lock, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(busy) from error
+        except OSError as error:
+            logger.info("the file system of %s has no locks: %s", lock, error)
+        yield
 
 
 def _lacks_room(error: Exception, folder: Path) -> bool:

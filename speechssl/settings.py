@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any
-
-from speechssl.errors import UserError
 
 _READ_WITH = "read_with"
 
@@ -19,7 +17,7 @@ def changed_fields(settings: Any) -> list[str]:
 
 def plain(settings: Any) -> dict[str, Any]:
     """Return a dataclass of settings as plain values, as they are when they have been written and read again."""
-    result: dict[str, Any] = _plain_value(dataclasses.asdict(settings))
+    result: dict[str, Any] = plain_value(dataclasses.asdict(settings))
     return result
 
 
@@ -44,28 +42,21 @@ def read_with(name: str, *values: Any) -> dict[str, Any]:
     return {_READ_WITH: (name, values)}
 
 
-def require_read(settings: Any, given: Iterable[str]) -> None:
-    """Raise a `UserError` where a setting that a user gave is not read, because of one beside it.
+def unread(holder: type, values: Mapping[str, Any], name: str) -> tuple[str, tuple[Any, ...]] | None:
+    """Return the setting that leaves another one unread, and the values with which it would be read; None if it is.
+
+    Where that setting is unread itself, it is the one that leaves it so.
 
     Args:
-        settings: a dataclass.
-        given: names with dots; others than those of settings are passed over.
+        holder: a dataclass of settings.
+        values: of its settings.
+        name: of one of them.
     """
-    for setting in given:
-        folder, _, name = setting.rpartition(".")
-        holder = settings
-        for part in folder.split(".") if folder else []:
-            holder = getattr(holder, part, None)
-        fields = dataclasses.fields(holder) if dataclasses.is_dataclass(holder) else ()
-        for field in (field for field in fields if field.name == name and _READ_WITH in field.metadata):
-            other, values = field.metadata[_READ_WITH]
-            now, other_name = getattr(holder, other), f"{folder}.{other}" if folder else other
-            if now not in values:
-                wanted = " or ".join(f"{other_name}={_plain_value(value)}" for value in values)
-                raise UserError(
-                    f"{setting} is given, and {other_name}={_plain_value(now)} does not read it: "
-                    f"leave it out, or give {wanted}"
-                )
+    metadata = {field.name: field.metadata for field in dataclasses.fields(holder)}
+    if _READ_WITH not in metadata.get(name, {}):
+        return None
+    other, wanted = metadata[name][_READ_WITH]
+    return unread(holder, values, other) or (None if values[other] in wanted else (other, wanted))
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
@@ -78,16 +69,17 @@ def _default_of(settings: Any, name: str) -> Any:
     default = next((_default(field) for field in dataclasses.fields(settings) if field.name == first), None)
     for part in others:
         default = getattr(default, part, None)
-    return _plain_value(default)
+    return plain_value(default)
 
 
-def _plain_value(item: Any) -> Any:
+def plain_value(item: Any) -> Any:
+    """Return one setting as a plain value: of an enum its value."""
     if isinstance(item, Enum):
         return item.value
     if isinstance(item, dict):
-        return {name: _plain_value(inner) for name, inner in item.items()}
+        return {name: plain_value(inner) for name, inner in item.items()}
     if isinstance(item, (list, tuple)):
-        return [_plain_value(inner) for inner in item]
+        return [plain_value(inner) for inner in item]
     return item
 
 

@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from speechssl.cli.command import Command
 from speechssl.errors import UserError, nearest
-from speechssl.settings import require_read
+from speechssl.settings import plain_value, unread
 
 
 def config_dir() -> Path:
@@ -34,21 +34,18 @@ def config_dir() -> Path:
 
 
 def load_settings(command: Command, overrides: list[str]) -> Any:
-    """Compose the command's configuration with `overrides` and return its typed settings object.
-
-    A setting that is given and not read, because of another one, is a `UserError`; those of a preset are passed over.
-    """
+    """Compose the command's configuration with `overrides` and return its typed settings object."""
     config = compose_config(command, overrides)
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise UserError(f"missing setting {', '.join(missing)}: give it as {missing[0]}=VALUE")
-    settings = OmegaConf.to_object(config)
-    require_read(settings, (override.partition("=")[0] for override in overrides))
-    return settings
+    return OmegaConf.to_object(config)
 
 
 def compose_config(whole: Command, overrides: list[str]) -> DictConfig:
     """Return the composed configuration; an unknown name is a `UserError` that offers the nearest known one.
+
+    A setting that is given and not read, because of another one, is a `UserError`; those of a preset are passed over.
 
     Of a command with variants, it is that of the variant which `overrides` choose.
     """
@@ -66,7 +63,24 @@ def compose_config(whole: Command, overrides: list[str]) -> DictConfig:
             raise _unknown_key(command, overrides, error, whole) from error
     for key, _, value in (text.partition("=") for text in texts):
         config[key] = value
+    for override in overrides:
+        _require_read(config, override.partition("=")[0].lstrip("+"))
     return config
+
+
+def _require_read(config: DictConfig, setting: str) -> None:
+    """Raise a `UserError` where a setting that was given is not read, because of one beside it."""
+    folder, _, name = setting.rpartition(".")
+    holder = OmegaConf.select(config, folder) if folder else config
+    settings = OmegaConf.get_type(holder)
+    if not dataclasses.is_dataclass(settings) or not (found := unread(settings, holder, name)):
+        return
+    other, wanted = found
+    prefix = f"{folder}." if folder else ""
+    raise UserError(
+        f"{setting} is given, and {prefix}{other}={plain_value(holder[other])} does not read it: leave it out, or give "
+        + " or ".join(f"{prefix}{other}={plain_value(value)}" for value in wanted)
+    )
 
 
 def _sets_text(command: Command, override: str) -> bool:

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
-import logging
-import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from speechssl import __version__
 from speechssl.errors import UserError
 from speechssl.evaluation.encoders import FBANK, RANDOM, Contestant
-from speechssl.files import FolderLock, as_name, read_json
+from speechssl.files import alone, as_name, read_json
 from speechssl.models.encoder import Encoder
 from speechssl.settings import differences
-
-logger = logging.getLogger(__name__)
 
 MAY_DIFFER = {
     "encoders", "baselines", "out_dir", "device", "batch_seconds", "workers", "cache_dir", "cache_gb", "check",
@@ -109,35 +104,14 @@ class EncoderScores:
         }
 
 
-@contextlib.contextmanager
-def writing_alone(folder: Path) -> Iterator[None]:
+def writing_alone(folder: Path) -> contextlib.AbstractContextManager[None]:
     """Keep other commands out of a task's results: each reads what is there, and replaces it at its end.
 
-    The lock ends with the process, however it ends. Below torchrun the first process holds it.
-
     Raises:
-        UserError: another command is at work there.
+        UserError: in the block, another command is at work there.
     """
-    if os.environ.get("RANK", "0") != "0":
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as held:
-        held.callback(_remove_if_empty, folder)
-        try:
-            held.enter_context(FolderLock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB))
-        except BlockingIOError as error:
-            raise UserError(
-                f"another command is at work on the results in {folder}: wait for it, or give another out_dir"
-            ) from error
-        except OSError as error:
-            logger.info("the file system of %s has no locks: %s", folder, error)
-        yield
-
-
-def _remove_if_empty(folder: Path) -> None:
-    with contextlib.suppress(OSError):
-        folder.rmdir()
+    told = f"another command is at work on the results in {folder}: wait for it, or give another out_dir"
+    return alone(folder / ".lock", told)
 
 
 def require_own_folder(folder: Path, benchmark: str) -> None:

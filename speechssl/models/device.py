@@ -29,3 +29,8 @@ def pick_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise wrong
     return device
+
+
+def cpu_has_bf16() -> bool:
+    """Return whether the processor has bf16 instructions: without them bf16 is slower than fp32."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

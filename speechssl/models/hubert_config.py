@@ -29,10 +29,11 @@ class HubertConfig:
     """Whether the convolutions of the waveform front end have a bias."""
     feature_grad_mult: float = 0.1
     """Factor on the gradient that reaches the convolutions of the front end; 0 freezes them."""
-    normalize: bool = False
+    normalize: bool = field(default=False, metadata=read_with("front_end", "waveform"))
     """Whether each waveform is brought to zero mean and unit variance over its valid samples."""
     fbank_num_mels: int = field(default=80, metadata=read_with("front_end", "fbank"))
     """Mel bands of the fbank front end."""
+    # Not marked as read with front_end=fbank: recipes give the band of their recordings to any model.
     fbank_low_hz: float = 20.0
     """Lowest frequency of the mel bands, in Hz."""
     fbank_high_hz: float = 8000.0

@@ -226,7 +226,7 @@ def _pseudo_labels(results: JsonObject, encoder: str) -> dict[float, list[tuple[
 
 def _range(numbers: Sequence[int]) -> str:
     few, many = min(numbers), max(numbers)
-    return str(few) if few == many else f"{few} to {many}"
+    return number_text(few) if few == many else f"{number_text(few)} to {number_text(many)}"
 
 
 def _mistake_table(found: Findings) -> Table | None:

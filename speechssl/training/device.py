@@ -10,6 +10,7 @@ import torch
 from fairseq2.gang import FakeGang, Gang, Gangs, ProcessGroupGang, create_fsdp_gangs, create_parallel_gangs
 
 from speechssl.errors import UserError
+from speechssl.models.device import cpu_has_bf16
 from speechssl.training.settings import Parallel, Precision
 
 Joined = Gang
@@ -65,8 +66,3 @@ def compute_type(precision: Precision, device: torch.device) -> torch.dtype:
     if precision is Precision.bf16 and device.type == "cuda" and not has_bf16:
         raise UserError("this GPU has no bf16; use run.precision=fp32")
     return torch.bfloat16 if has_bf16 or precision is Precision.bf16 else torch.float32
-
-
-def cpu_has_bf16() -> bool:
-    """Return whether the processor has bf16 instructions: without them bf16 is slower than fp32."""
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

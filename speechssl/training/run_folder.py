@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from speechssl.errors import UserError
-from speechssl.files import read_json, write_json, write_text
+from speechssl.files import alone, read_json, write_json, write_text
 from speechssl.settings import differences, plain
 from speechssl.training.settings import Parallel, TrainSettings
 
@@ -55,26 +53,16 @@ class RunFolder:
         logger.propagate = False
         logging.getLogger().addFilter(_is_no_false_alarm)
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other runs out of the folder. The lock ends with the process, however it ends.
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """Keep other runs out of the folder.
 
         Where a launcher was killed, its processes may still be training.
 
         Raises:
-            UserError: another run holds the folder.
+            UserError: in the block, another run holds the folder.
         """
-        if os.environ.get("RANK", "0") != "0":
-            yield
-            return
-        with open(self.path / "log" / "lock", "w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise UserError(f"another process is training in {self.path}: wait for it, or end it") from error
-            except OSError as error:
-                logging.getLogger("fairseq2").info("the file system has no locks: %s", error)
-            yield
+        told = f"another process is training in {self.path}: wait for it, or end it"
+        return alone(self.path / "log" / "lock", told)
 
     def check_same_inputs(self, inputs: dict[str, str]) -> None:
         """Compare manifests and labels, given as path -> checksum, with those that the run began with.

@@ -291,7 +291,11 @@ def test_an_installed_package_carries_all_configuration_files(tmp_path: Path) ->
         (["optim.kind=sgd", "optim.beta2=0.9"], "optim.kind=sgd does not read it"),
         (["schedule.anneal=0.2"], "leave it out, or give schedule.kind=infinite"),
         (["model=tiny", "model.conv_norm=layer"], "model.front_end=fbank does not read it"),
-        (["model.fbank_conv_dim=64"], "leave it out, or give model.fbank_subsampling=conv"),
+        (["model=tiny", "model.normalize=true"], "model.front_end=fbank does not read it"),
+        (["model=tiny", "model.fbank_conv_dim=64"], "leave it out, or give model.fbank_subsampling=conv"),
+        (["model=base", "model.fbank_conv_dim=64"], "leave it out, or give model.front_end=fbank"),
+        (["model=fast", "model.front_end=waveform", "model.fbank_conv_dim=64"], "or give model.front_end=fbank"),
+        (["++optim.momentum=0.5"], "optim.momentum is given"),
     ],
 )
 def test_a_setting_that_another_one_leaves_unread_is_refused(given: list[str], message: str) -> None:

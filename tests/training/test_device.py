@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from speechssl.errors import UserError
+from speechssl.models.device import cpu_has_bf16
 from speechssl.training import device
-from speechssl.training.device import compute_type, cpu_has_bf16
+from speechssl.training.device import compute_type
 from speechssl.training.settings import Precision
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")

@@ -2,7 +2,8 @@
 
 torch's own LSTM on packed sequences takes most of the time of ASR there: each time step adds to the gradient of the
 recurrent weights, a product of a few rows that reads and writes megabytes. Here that gradient is one product over all
-steps, and a product in bf16 takes half the time or less. Sums within a product, gates and states stay in float32.
+steps, and a product in bf16 takes half the time or less: what goes into it and what comes out are rounded, the sums
+within are not. Weights, gates and states are in float32.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
@@ -20,19 +22,22 @@ Gradients = tuple[Tensor, Tensor, Tensor, Tensor, None, None]
 class Bf16Lstm(nn.LSTM):
     """An LSTM that takes packed sequences and begins with states of zero, with products in bf16.
 
-    Weights have the names, shapes and type of :class:`torch.nn.LSTM`.
+    Weights have the names, shapes and type of :class:`torch.nn.LSTM`, and dropout draws the same numbers.
     """
 
-    def forward(self, packed: PackedSequence, states: None = None) -> tuple[PackedSequence, None]:
+    def forward(self, packed: PackedSequence) -> tuple[PackedSequence, None]:
         """Return the outputs, packed alike; the last states are not computed."""
-        x, lengths = pad_packed_sequence(packed)
-        real = (torch.arange(len(x))[:, None] < lengths).to(x.dtype)[:, :, None]
+        data, sizes, order, places = packed
         for layer in range(self.num_layers):
             if layer and self.dropout:
-                x = functional.dropout(x, self.dropout, self.training)
+                data = functional.dropout(data, self.dropout, self.training)
+            # Without `order` utterances stay sorted by length.
+            x, lengths = pad_packed_sequence(PackedSequence(data, sizes))
+            real = (torch.arange(len(x))[:, None] < lengths).to(x.dtype)[:, :, None]
             ways = ("", "_reverse") if self.bidirectional else ("",)
             x = torch.cat([self._run(x, f"l{layer}{way}", real, bool(way)) for way in ways], dim=2)
-        return pack_padded_sequence(x, lengths, enforce_sorted=False), None
+            data = pack_padded_sequence(x, lengths).data
+        return PackedSequence(data, sizes, order, places), None
 
     def _run(self, x: Tensor, name: str, real: Tensor, backwards: bool) -> Tensor:
         """Return `(frames, batch, width)`: one layer in one direction."""
@@ -42,7 +47,7 @@ class Bf16Lstm(nn.LSTM):
 
 
 def with_bf16_lstms(module: nn.Module) -> nn.Module:
-    """Return `module` with a :class:`Bf16Lstm` of the same weights in place of each LSTM in it."""
+    """Return `module` with a :class:`Bf16Lstm` of the same weights in place of each LSTM below it."""
     for name, child in module.named_children():
         if isinstance(child, nn.LSTM):
             setattr(module, name, _in_bf16(child))
@@ -91,6 +96,7 @@ class _Direction(torch.autograd.Function):
         return outputs
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Gradients:
         x, of_input, of_state, real, gates, cells, outputs = ctx.saved_tensors
         frames, batch, width = outputs.shape

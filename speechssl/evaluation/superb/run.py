@@ -13,7 +13,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from speechssl.errors import UserError
 from speechssl.evaluation.benchmark import require_own_folder, writing_alone
 from speechssl.evaluation.encoders import Contestant, contestants
 from speechssl.evaluation.superb.data import PARTS, TaskData
@@ -31,7 +30,7 @@ from speechssl.evaluation.superb.store import StateStore
 from speechssl.evaluation.superb.tasks import PRESETS, SEARCHES, TASKS
 from speechssl.evaluation.superb.training import Part, Plan
 from speechssl.files import as_name
-from speechssl.models.device import pick_device
+from speechssl.models.device import cpu_has_bf16, pick_device
 from speechssl.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -87,10 +86,8 @@ def problem_of(settings: SuperbSettings, data: TaskData) -> Problem:
     """Return the task on its data.
 
     Raises:
-        UserError: the task cannot be made of its labels, e.g. training lacks one of them, or `head_bf16` on a GPU.
+        UserError: the task cannot be made of its labels, e.g. training lacks one of them.
     """
-    if settings.head_bf16 and pick_device(settings.device).type != "cpu":
-        raise UserError("head_bf16=true is for a processor: leave it out, or give device=cpu")
     options = {"lm": settings.lm_file, "width": settings.head_width, "bf16": settings.head_bf16 or None}
     given = {name: value for name, value in options.items() if value is not None}
     return TASKS[settings.task].problem(data, columns_of(settings), **given)
@@ -145,6 +142,8 @@ def _evaluate_heads(settings: SuperbSettings, divisions: Sequence[TaskData]) -> 
     groups = groups_of(settings, divisions[0], "test")
     problems = [problem_of(settings, data) for data in divisions]
     plans = [plan_of(settings, seed) for seed in settings.seeds]
+    if settings.head_bf16 and not cpu_has_bf16():
+        logger.warning("head_bf16=true: this processor has no bf16 instructions, so heads train slower than without it")
     facts, rivals = _facts(settings, problems[0], plans[0]), _rivals(settings)
     results = SuperbResults(settings, divisions, PROTOCOL, facts, rivals)
     for rival in rivals:
@@ -225,6 +224,8 @@ def _part(
 
 def _identity(settings: SuperbSettings, data: TaskData, metrics: Sequence[str], frozen: FrozenEncoder) -> str:
     learnt_from = data.fingerprint(recording_columns(settings))
-    task = [settings.task, list(columns_of(settings)), list(metrics), settings.head_width, settings.head_bf16]
+    task = [settings.task, list(columns_of(settings)), list(metrics), settings.head_width]
+    if settings.head_bf16:
+        task.append("bf16")
     facts = [task, frozen.source, frozen.identity, learnt_from]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

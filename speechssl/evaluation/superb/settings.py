@@ -11,6 +11,7 @@ from omegaconf import MISSING
 from speechssl.errors import UserError, nearest
 from speechssl.evaluation.settings import require_list
 from speechssl.evaluation.superb.tasks import ALL_TASKS, PRESETS, RECURRENT, SEARCHES
+from speechssl.models.device import pick_device
 
 ALL = "all"
 """As a task: every one whose official corpus is there."""
@@ -48,7 +49,7 @@ class SuperbSettings:
     896 of `se` and `ss`) are much for a processor and a small data set. Null: as published."""
     head_bf16: bool = False
     """`asr`, `sf`, `se`, `ss` on a processor with bf16 instructions: the products in those BLSTMs in bf16, so that they
-    take about a third of the time. Scores differ by rounding."""
+    take about a third of the time. Products are rounded, so scores differ a little."""
     check: bool = False
     """Only say what is found of the data, what is missing and where to get it, and what is wrong."""
     out_dir: str = ""
@@ -118,6 +119,8 @@ class SuperbSettings:
                 raise UserError(
                     f"{name} is for {', '.join(RECURRENT)}, whose heads are large: leave it out of task={self.task}"
                 )
+        if self.head_bf16 and pick_device(self.device).type != "cpu":
+            raise UserError("head_bf16=true is for a processor: leave it out, or give device=cpu")
         for name in ("steps", "check_every", "batch_size", "head_width", "batch_seconds"):
             value = getattr(self, name)
             if value is not None and value <= 0:

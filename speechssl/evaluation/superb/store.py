@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import time
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from torch import Tensor
 from speechssl.errors import UserError
 from speechssl.evaluation.superb.data import Utterance
 from speechssl.evaluation.superb.states import FreshStates, FrozenEncoder, States
-from speechssl.files import DISK_FULL, FolderLock, read_json, whole_file, write_json
+from speechssl.files import DISK_FULL, read_json, whole_file, write_json
 from speechssl.progress import progress
 
 _STATES = "states.npy"
@@ -50,7 +51,7 @@ class StoredStates:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._lock = FolderLock(folder, fcntl.LOCK_SH)
+        self._lock = _Lock(folder, fcntl.LOCK_SH)
         self.frames = np.load(folder / _FRAMES, allow_pickle=False)
         self._starts = np.concatenate([[0], np.cumsum(self.frames)])
         self._states = np.load(folder / _STATES, mmap_mode="r", allow_pickle=False)
@@ -97,7 +98,7 @@ class StateStore:
         folder = self._folder / _key(frozen, utterances, pooled)
         new = self._folder / f"{_NEW}{folder.name}"
         while True:
-            with FolderLock(self._folder):
+            with _Lock(self._folder):
                 if (folder / _DESCRIPTION).is_file():
                     return _stored(folder)
                 if not _in_use(new):
@@ -105,7 +106,7 @@ class StateStore:
                     break
             print(f"superb: another process computes the hidden states of {what}; waiting for it")
             # Shared, as its readers hold the lock afterwards.
-            with contextlib.suppress(FileNotFoundError), FolderLock(new, fcntl.LOCK_SH):
+            with contextlib.suppress(FileNotFoundError), _Lock(new, fcntl.LOCK_SH):
                 pass
         if filling is None:
             print(
@@ -117,18 +118,18 @@ class StateStore:
             try:
                 _fill(new, frozen, utterances, pooled, frames, what)
             except BaseException:
-                with FolderLock(self._folder):
+                with _Lock(self._folder):
                     if not (new / _ENCODED).is_file():
                         shutil.rmtree(new)
                 raise
-            with FolderLock(self._folder):
+            with _Lock(self._folder):
                 (new / _ENCODED).unlink()
                 shutil.rmtree(folder, ignore_errors=True)
                 os.replace(new, folder)
                 filling.release()
                 return _stored(folder)
 
-    def _begin(self, new: Path, description: dict[str, Any]) -> FolderLock | None:
+    def _begin(self, new: Path, description: dict[str, Any]) -> _Lock | None:
         """Return the lock of a folder with a description, new or left by a killed process; None where room is lacking.
 
         The caller holds the lock of all folders.
@@ -139,7 +140,7 @@ class StateStore:
         if not self._make_room(description["bytes"], new):
             return None
         new.mkdir(exist_ok=True)
-        lock = FolderLock(new)
+        lock = _Lock(new)
         # Written first: another process knows what room is taken.
         write_json(new / _DESCRIPTION, description)
         return lock
@@ -239,10 +240,30 @@ def _stored(folder: Path) -> StoredStates:
     return StoredStates(folder)
 
 
+class _Lock:
+    """The lock of a folder, held until it is released or forgotten, at last with the process.
+
+    Args:
+        folder: that must exist.
+        how: as `fcntl.flock` takes it; with `LOCK_NB` a `BlockingIOError` where another one holds it.
+    """
+
+    def __init__(self, folder: Path, how: int = fcntl.LOCK_EX) -> None:
+        handle = os.open(folder, os.O_RDONLY)
+        self.release = weakref.finalize(self, os.close, handle)
+        fcntl.flock(handle, how)
+
+    def __enter__(self) -> _Lock:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
+
+
 def _in_use(folder: Path) -> bool:
     """Return whether somebody, maybe this process, holds a folder."""
     try:
-        with FolderLock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        with _Lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
             return False
     except FileNotFoundError:
         return False

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from speechssl.cli.app import main
+from speechssl.evaluation.benchmark import writing_alone
 from tests.evaluation.hear.conftest import FOLDS
 
 FAST = ["hidden_dim=32", "epochs=60", "check_every=5", "hidden_layers=[0,1]", "lr=[3e-2]", "batch_size=64", "workers=1"]
@@ -162,13 +163,17 @@ def test_the_same_command_is_left_out_until_labels_or_audio_change(
         assert capsys.readouterr().out.count("evaluate: done before and unchanged") == expected
 
 
-def test_results_of_another_benchmark_are_not_replaced(
+def test_results_of_another_benchmark_or_command_are_not_replaced(
     tmp_path: Path, tasks: Path, encoder_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "results.json").write_text('{"benchmark": "lape"}')
     given = ["benchmark=hear", f"task={TONES}", f"corpus_dir={tasks}", f"encoders={{tiny: {encoder_dir}}}"]
     assert main(["evaluate", *given, f"out_dir={tmp_path}"]) == 1
     assert f"out_dir={tmp_path} has results of another benchmark" in capsys.readouterr().err
+    (tmp_path / "results.json").unlink()
+    with writing_alone(tmp_path / TONES):
+        assert main(["evaluate", *given, f"out_dir={tmp_path}"]) == 1
+    assert "another command is at work" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

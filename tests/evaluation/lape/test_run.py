@@ -16,6 +16,7 @@ from matplotlib import image
 from torch import Tensor
 
 from speechssl.cli.app import main
+from speechssl.evaluation.benchmark import writing_alone
 from speechssl.evaluation.lape.clips import Clips
 from speechssl.evaluation.lape.vectors import vectors_name
 from speechssl.evaluation.recordings import Recording
@@ -219,13 +220,17 @@ def test_help_is_that_of_the_benchmark_chosen(capsys: pytest.CaptureFixture[str]
     assert all("  benchmark=lape --help" in text for text in (lape_help, probes_help))
 
 
-def test_results_of_another_benchmark_are_not_replaced(
+def test_results_of_another_benchmark_or_command_are_not_replaced(
     tmp_path: Path, tones: Path, encoder_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "results.json").write_text('{"benchmark": "hear"}')
     given = ["task.name=tones", "task.column=class", "task.clip_seconds=0.5", f"encoders={{tiny: {encoder_dir}}}"]
     assert main(["evaluate", "benchmark=lape", *given, f"corpus_dir={tones}", f"out_dir={tmp_path}"]) == 1
     assert f"out_dir={tmp_path} has results of another benchmark" in capsys.readouterr().err
+    (tmp_path / "results.json").unlink()
+    with writing_alone(tmp_path / "tones"):
+        assert main(["evaluate", "benchmark=lape", *given, f"corpus_dir={tones}", f"out_dir={tmp_path}"]) == 1
+    assert "another command is at work" in capsys.readouterr().err
 
 
 def test_encoders_of_two_commands_stand_in_one_table(

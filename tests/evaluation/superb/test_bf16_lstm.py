@@ -27,11 +27,14 @@ def outputs_and_gradients(lstm: nn.LSTM) -> list[Tensor]:
     return [outputs.detach(), features.grad, *gradients]
 
 
-@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.filterwarnings("ignore:dropout option adds dropout after all but last:UserWarning")
+@pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_outputs_and_gradients_are_torch_s(layers: int, bidirectional: bool) -> None:
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_outputs_and_gradients_are_torch_s(layers: int, bidirectional: bool, dropout: float) -> None:
     torch.manual_seed(0)
-    theirs = nn.Sequential(nn.LSTM(20, 32, num_layers=layers, bidirectional=bidirectional, batch_first=True))
+    sizes = {"num_layers": layers, "bidirectional": bidirectional, "dropout": dropout}
+    theirs = nn.Sequential(nn.LSTM(20, 32, batch_first=True, **sizes))
     ours = with_bf16_lstms(copy.deepcopy(theirs))
     assert isinstance(ours[0], Bf16Lstm) and isinstance(theirs[0], nn.LSTM)
     for mine, expected in zip(outputs_and_gradients(ours[0]), outputs_and_gradients(theirs[0]), strict=True):
@@ -39,6 +42,15 @@ def test_outputs_and_gradients_are_torch_s(layers: int, bidirectional: bool) -> 
         assert float((mine - expected).norm() / expected.norm()) < 1 / 128
     # Neither was compared with itself.
     assert not torch.equal(outputs_and_gradients(ours[0])[0], outputs_and_gradients(theirs[0])[0])
+
+
+def test_what_is_sorted_stays_as_it_is() -> None:
+    theirs = nn.Sequential(nn.LSTM(5, 7, batch_first=True))
+    ours = with_bf16_lstms(copy.deepcopy(theirs))
+    packed = pack_padded_sequence(torch.randn(4, 9, 5), torch.tensor([9, 4, 4, 4]), batch_first=True)
+    mine, expected = ours[0](packed)[0], theirs[0](packed)[0]
+    torch.testing.assert_close(mine.data, expected.data, rtol=0, atol=0.02)
+    assert mine.sorted_indices is None and torch.equal(mine.batch_sizes, expected.batch_sizes)
 
 
 def test_weights_stay_torch_s() -> None:
@@ -49,16 +61,3 @@ def test_weights_stay_torch_s() -> None:
     assert all(torch.equal(ours.state_dict()[name], weight) for name, weight in before.items())
     assert all(parameter.dtype == torch.float32 and parameter.requires_grad for parameter in ours.parameters())
     assert not any(module.training for module in ours.modules())
-
-
-def test_dropout_is_between_the_layers_in_training() -> None:
-    lstm = with_bf16_lstms(nn.Sequential(nn.LSTM(8, 16, num_layers=2, dropout=0.5, batch_first=True)))[0]
-    packed = pack_padded_sequence(torch.randn(4, 23, 8), LENGTHS, batch_first=True, enforce_sorted=False)
-
-    def run() -> Tensor:
-        outputs: Tensor = lstm(packed)[0].data
-        return outputs
-
-    assert not torch.equal(run(), run())
-    lstm.eval()
-    assert torch.equal(run(), run())
