@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from torch import Tensor
 from speechssl.evaluation.lape.clips import Clips
 from speechssl.evaluation.recordings import Recording
 from speechssl.evaluation.sources import encoder_identity
+from speechssl.files import changes, checksum_of
 from speechssl.models.encoder import Encoder
 
 
@@ -61,8 +60,7 @@ def vectors_name(
         clips: how they are read.
         device: where it runs.
     """
-    digest = hashlib.sha256(json.dumps([encoder_identity(encoder, source), clips.samples, device.type]).encode())
-    for recording in recordings:
-        stat = recording.audio.stat()
-        digest.update(json.dumps([str(recording.audio.resolve()), stat.st_size, stat.st_mtime_ns]).encode())
-    return f"{digest.hexdigest()[:32]}.f32"
+    order = [recording.name for recording in recordings]
+    audio = changes(recording.audio for recording in recordings)
+    facts = [encoder_identity(encoder, source), clips.samples, device.type, order, audio]
+    return f"{checksum_of(facts)[:32]}.f32"

@@ -113,12 +113,11 @@ class SuperbSettings:
         self._check_data()
         if self.preset not in PRESETS:
             raise UserError(f"preset={self.preset} is not one of {', '.join(PRESETS)}")
-        of_head = {"head_width": self.head_width, "head_bf16": self.head_bf16 or None}
-        for name in (name for name, value in of_head.items() if value is not None):
-            if self.task not in (*RECURRENT, ALL):
-                raise UserError(
-                    f"{name} is for {', '.join(RECURRENT)}, whose heads are large: leave it out of task={self.task}"
-                )
+        of_head = [name for name in ("head_width", "head_bf16") if getattr(self, name) != _UNTRAINED[name]]
+        if of_head and self.task not in (*RECURRENT, ALL):
+            raise UserError(
+                f"{of_head[0]} is for {', '.join(RECURRENT)}, whose heads are large: leave it out of task={self.task}"
+            )
         if self.head_bf16 and pick_device(self.device).type != "cpu":
             raise UserError("head_bf16=true is for a processor: leave it out, or give device=cpu")
         for name in ("steps", "check_every", "batch_size", "head_width", "batch_seconds"):
