@@ -8,6 +8,7 @@ import inspect
 import re
 import textwrap
 import typing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +65,19 @@ def compose_config(whole: Command, overrides: list[str]) -> DictConfig:
     for key, _, value in (text.partition("=") for text in texts):
         config[key] = value
     for override in overrides:
-        _require_read(config, override.partition("=")[0].lstrip("+"))
+        given = OverridesParser.create().parse_override(override)
+        for setting in _settings_in(given.key_or_group, given.value()):
+            _require_read(config, setting)
     return config
+
+
+def _settings_in(name: str, value: Any) -> Iterator[str]:
+    """Yield the settings that an override gives: of a dictionary, each in it."""
+    if not isinstance(value, dict) or not value:
+        yield name
+        return
+    for key, inner in value.items():
+        yield from _settings_in(f"{name}.{key}", inner)
 
 
 def _require_read(config: DictConfig, setting: str) -> None:

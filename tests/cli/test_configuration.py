@@ -289,6 +289,7 @@ def test_an_installed_package_carries_all_configuration_files(tmp_path: Path) ->
             "optim.kind=muon",
         ),
         (["optim.kind=sgd", "optim.beta2=0.9"], "optim.kind=sgd does not read it"),
+        (["optim={lr: 1e-3, momentum: 0.5}"], "optim.momentum is given, and optim.kind=adamw does not read it"),
         (["schedule.anneal=0.2"], "leave it out, or give schedule.kind=infinite"),
         (["model=tiny", "model.conv_norm=layer"], "model.front_end=fbank does not read it"),
         (["model=tiny", "model.normalize=true"], "model.front_end=fbank does not read it"),
