@@ -18,8 +18,8 @@ import torch
 from speechssl.cli.app import main
 from speechssl.errors import UserError
 from speechssl.evaluation.superb import training
-from speechssl.evaluation.superb.bf16_lstm import Bf16Lstm
 from speechssl.evaluation.superb.data import TaskData, Utterance, read_task
+from speechssl.evaluation.superb.packed_lstm import PackedLstm
 from speechssl.evaluation.superb.problems import quality
 from speechssl.evaluation.superb.problems.mixtures import Mixture
 from speechssl.evaluation.superb.problems.separation import SourceSeparation, SpeechEnhancement
@@ -305,7 +305,8 @@ def test_the_head_and_the_plan_are_published(folders: dict[str, Path]):
     assert (network.rnn.num_layers, network.rnn.dropout, network.rnn.bidirectional) == (3, 0.5, True)
     for bf16 in (False, True):
         rnn = SourceSeparation(data, COLUMNS["ss"], width=48, bf16=bf16).head(DIM).network.rnn
-        assert isinstance(rnn, Bf16Lstm) == bf16 and (rnn.num_layers, rnn.dropout, rnn.bidirectional) == (3, 0.5, True)
+        assert isinstance(rnn, PackedLstm) and rnn.products is (torch.bfloat16 if bf16 else torch.float32)
+        assert (rnn.num_layers, rnn.dropout, rnn.bidirectional) == (3, 0.5, True)
     assert len(network.linear) == 2 and network.linear[0].out_features == 257 and network.drops.p == 0.5
 
 

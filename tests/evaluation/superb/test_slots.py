@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from speechssl.errors import UserError
-from speechssl.evaluation.superb.bf16_lstm import Bf16Lstm
 from speechssl.evaluation.superb.data import Utterance, read_task
+from speechssl.evaluation.superb.packed_lstm import PackedLstm
 from speechssl.evaluation.superb.problems.slots import SlotFilling
 from speechssl.s3prl_patches import guarded_s3prl
 from tests.evaluation.superb.conftest import write_csv, write_task
@@ -109,7 +109,10 @@ def test_the_head_is_as_wide_as_it_is_said(task_dir: Path, problem: SlotFilling)
 def test_both_of_its_lstms_may_be_in_bf16(task_dir: Path, bf16: bool):
     head = SlotFilling(read_task(task_dir, COLUMNS), COLUMNS, width=16, bf16=bf16).head(5)
     lstms = [module for module in head.modules() if isinstance(module, nn.LSTM)]
-    assert [isinstance(lstm, Bf16Lstm) for lstm in lstms] == [bf16, bf16]
+    assert [lstm.products for lstm in lstms if isinstance(lstm, PackedLstm)] == 2 * [
+        torch.bfloat16 if bf16 else torch.float32
+    ]
+    assert len(lstms) == 2
 
 
 def test_it_reads_two_columns(task_dir: Path):

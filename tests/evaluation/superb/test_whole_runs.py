@@ -23,6 +23,7 @@ from speechssl.cli.app import main
 from speechssl.data.corpora.debian import fetch_packages
 from speechssl.errors import UserError
 from speechssl.evaluation.superb import training
+from speechssl.evaluation.superb.problems import transcription
 from speechssl.s3prl_patches import guarded_s3prl
 from tests.evaluation.superb.conftest import write_csv
 
@@ -221,7 +222,13 @@ def small_recurrent_head(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(specaug.ModelWithSpecaug, "forward", seeded)
 
 
-@pytest.mark.usefixtures("half_precision", "small_recurrent_head")
+@pytest.fixture
+def lstms_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave ours out, which `test_packed_lstm.py` compares: another rounding makes another text, as a seed does."""
+    monkeypatch.setattr(transcription, "with_packed_lstms", lambda network, bf16: network)
+
+
+@pytest.mark.usefixtures("half_precision", "small_recurrent_head", "lstms_of_torch")
 @pytest.mark.parametrize("task", TASKS)
 def test_whole_runs_score_as_s3prl_s(prompts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str) -> None:
     whole = TASKS[task]

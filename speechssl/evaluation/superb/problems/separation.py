@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
 from speechssl.errors import UserError
-from speechssl.evaluation.superb.bf16_lstm import with_bf16_lstms
 from speechssl.evaluation.superb.data import PARTS, TaskData, Utterance
+from speechssl.evaluation.superb.packed_lstm import with_packed_lstms
 from speechssl.evaluation.superb.problems import quality
 from speechssl.evaluation.superb.problems.mixtures import Mixture, mixtures_of
 from speechssl.evaluation.superb.problems.problem import Problem
@@ -91,7 +91,7 @@ class Separation(Problem):
         with guarded_s3prl():
             from s3prl.downstream.separation_stft.model import SepRNN
         network = SepRNN(dim, BINS, num_spks=self.sources, num_layers=3, hidden_size=self._width, dropout=0.5)
-        return MaskHead(with_bf16_lstms(network) if self._bf16 else network)
+        return MaskHead(with_packed_lstms(network, self._bf16))
 
     def loss(self, head: nn.Module, features: Tensor, lengths: Tensor, utterances: Sequence[Any]) -> Tensor:
         """Return the squared difference to the phase-sensitive targets, in the better order of sources."""

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from speechssl.errors import UserError, few
-from speechssl.evaluation.superb.bf16_lstm import with_bf16_lstms
 from speechssl.evaluation.superb.data import PARTS, TaskData, Utterance
+from speechssl.evaluation.superb.packed_lstm import with_packed_lstms
 from speechssl.evaluation.superb.problems.language_model import WordBeamSearch
 from speechssl.evaluation.superb.problems.problem import Problem, Scorer
 from speechssl.s3prl_patches import guarded_s3prl
@@ -246,7 +246,7 @@ def recurrent_head(dim: int, tokens: int, width: int, bf16: bool) -> nn.Module:
         bidirectional=True,
     )
     return ModelWithSpecaug(
-        with_bf16_lstms(network) if bf16 else network,
+        with_packed_lstms(network, bf16),
         freq_mask_width_range=(0, 50),
         num_freq_mask=4,
         time_mask_width_range=(0, 40),
