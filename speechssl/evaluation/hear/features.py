@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from speechssl.errors import UserError
 from speechssl.evaluation.extract import WaveformCache, batches, padded
 from speechssl.evaluation.recordings import Recording
+from speechssl.evaluation.vectors import VectorFile
 from speechssl.models.encoder import Encoder, EncoderOutput
 from speechssl.progress import progress
 
@@ -34,65 +35,71 @@ class Reader:
         self._batch_seconds = batch_seconds
         self._workers = workers or len(os.sched_getaffinity(0))
 
-    def batches(self, recordings: Sequence[Recording]) -> Iterator[tuple[list[Recording], list[Tensor]]]:
-        """Yield recordings of similar length and their waveforms."""
+    def groups(self, recordings: Sequence[Recording]) -> list[list[Recording]]:
+        """Return recordings of similar length, a batch each."""
+        return list(batches(recordings, self._batch_seconds, self._cache.max_samples))
+
+    def read(self, groups: Sequence[Sequence[Recording]]) -> Iterator[list[Tensor]]:
+        """Yield the waveforms of each batch."""
         with ThreadPoolExecutor(self._workers) as pool:
-            for group in batches(recordings, self._batch_seconds, self._cache.max_samples):
-                yield group, list(pool.map(self._cache.read, group))
+            for group in groups:
+                yield list(pool.map(self._cache.read, group))
 
 
-@torch.no_grad()
 def scene_vectors(
-    encoder: Encoder, recordings: Sequence[Recording], reader: Reader, device: torch.device, description: str
-) -> Tensor:
-    """Return `encoder.pool` of every recording: `(recordings, dim)`, float32, on the CPU.
-
-    Raises:
-        UserError: a recording is too short for a frame of the encoder, or a vector is not finite.
-    """
-    found: dict[str, Tensor] = {}
-    for group, output in _encode(encoder, recordings, reader, device, description, 1):
-        vectors = encoder.pool(output).float().cpu()
-        found |= {recording.name: vector for recording, vector in zip(group, vectors, strict=True)}
-    ordered = [found[recording.name] for recording in recordings]
-    _require_finite(ordered, recordings, description)
-    return torch.stack(ordered)
-
-
-@torch.no_grad()
-def frame_states(
-    encoder: Encoder, recordings: Sequence[Recording], reader: Reader, device: torch.device, description: str
-) -> list[Tensor]:
-    """Return the last hidden state of every recording: `(frames, dim)` each, float32, on the CPU.
-
-    An hour of 50 frames a second and 768 numbers each takes 550 MB, and twice that while they are joined.
-
-    Raises:
-        UserError: a recording has fewer than two frames, or a state is not finite.
-    """
-    found: dict[str, Tensor] = {}
-    for group, output in _encode(encoder, recordings, reader, device, description, MIN_EVENT_FRAMES):
-        states = output.hidden_states[-1].float().cpu()
-        lengths = output.lengths.tolist()
-        found |= {
-            recording.name: frames[:length].clone()
-            for recording, frames, length in zip(group, states, lengths, strict=True)
-        }
-    ordered = [found[recording.name] for recording in recordings]
-    _require_finite(ordered, recordings, description)
-    return ordered
-
-
-def _encode(
     encoder: Encoder,
     recordings: Sequence[Recording],
     reader: Reader,
     device: torch.device,
     description: str,
-    min_frames: int,
-) -> Iterator[tuple[list[Recording], EncoderOutput]]:
-    """Yield what the encoder, in evaluation mode, makes of each batch."""
-    encoder.eval().to(device)
+    kept: VectorFile,
+) -> Tensor:
+    """Return `encoder.pool` of every recording: `(recordings, dim)`, float32, on the CPU.
+
+    Args:
+        encoder: the frozen encoder.
+        recordings: what it encodes.
+        reader: of them.
+        device: where the encoder runs.
+        description: name of the encoder, for messages.
+        kept: vectors of an interrupted command on the same recordings, which are gone on with.
+
+    Raises:
+        UserError: a recording is too short for a frame of the encoder, or a vector is not finite.
+    """
+    _require_frames(encoder, recordings, 1, description)
+    counts = dict.fromkeys((recording.name for recording in recordings), 1)
+    return torch.cat(_encode(encoder, recordings, counts, encoder.pool, reader, device, description, kept))
+
+
+def frame_states(
+    encoder: Encoder,
+    recordings: Sequence[Recording],
+    reader: Reader,
+    device: torch.device,
+    description: str,
+    kept: VectorFile,
+) -> list[Tensor]:
+    """Return the last hidden state of every recording: `(frames, dim)` each, float32, on the CPU.
+
+    An hour of 50 frames a second and 768 numbers each takes 550 MB, and twice that while they are joined. Arguments
+    are those of :func:`scene_vectors`.
+
+    Raises:
+        UserError: a recording has fewer than two frames, or a state is not finite.
+    """
+    frames = _require_frames(encoder, recordings, MIN_EVENT_FRAMES, description)
+    counts = {recording.name: count for recording, count in zip(recordings, frames, strict=True)}
+
+    def real(output: EncoderOutput) -> Tensor:
+        states = output.hidden_states[-1]
+        return torch.cat([each[:length] for each, length in zip(states, output.lengths.tolist(), strict=True)])
+
+    return _encode(encoder, recordings, counts, real, reader, device, description, kept)
+
+
+def _require_frames(encoder: Encoder, recordings: Sequence[Recording], min_frames: int, description: str) -> list[int]:
+    """Return the frames of each recording, or raise a `UserError` where one has too few."""
     frames = encoder.frame_lengths(torch.tensor([recording.samples for recording in recordings]))
     short = (frames < min_frames).nonzero().flatten().tolist()
     if short:
@@ -100,10 +107,34 @@ def _encode(
             f"{description}: {len(short)} recordings are too short for {min_frames} frames of it, the first is "
             f"{recordings[short[0]].audio}; take this encoder out of encoders"
         )
-    with progress(recordings, description, "recording") as bar:
-        for group, waveforms in reader.batches(recordings):
-            yield group, encoder(*padded(waveforms, device))
-            bar.update(len(group))
+    return [int(count) for count in frames]
+
+
+@torch.no_grad()
+def _encode(
+    encoder: Encoder,
+    recordings: Sequence[Recording],
+    counts: Mapping[str, int],
+    vectors_of: Callable[[EncoderOutput], Tensor],
+    reader: Reader,
+    device: torch.device,
+    description: str,
+    kept: VectorFile,
+) -> list[Tensor]:
+    """Return the vectors of each recording, of which there are `counts`, from the encoder in evaluation mode."""
+    encoder.eval().to(device)
+    groups = reader.groups(recordings)
+    done, vectors = kept.read([sum(counts[recording.name] for recording in group) for group in groups])
+    found = [vectors]
+    for waveforms in progress(reader.read(groups[done:]), description, "batch", total=len(groups) - done):
+        found.append(vectors_of(encoder(*padded(waveforms, device))).float().cpu())
+        kept.append(found[-1])
+    in_order = [recording for group in groups for recording in group]
+    parts = torch.cat(found).split([counts[recording.name] for recording in in_order])
+    by_name = {recording.name: part for recording, part in zip(in_order, parts, strict=True)}
+    ordered = [by_name[recording.name] for recording in recordings]
+    _require_finite(ordered, recordings, description)
+    return ordered
 
 
 def _require_finite(found: Sequence[Tensor], recordings: Sequence[Recording], description: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,6 +18,7 @@ from speechssl.evaluation.hear.results import BENCHMARK, HearResults
 from speechssl.evaluation.hear.scores import score_task
 from speechssl.evaluation.hear.settings import ALL, HearSettings
 from speechssl.evaluation.hear.tasks import EventTask, SceneTask, Task
+from speechssl.evaluation.vectors import VECTORS, VectorFile, vectors_name
 from speechssl.models.device import pick_device
 from speechssl.models.encoder import Encoder
 from speechssl.progress import progress
@@ -42,6 +44,7 @@ def run_hear(settings: HearSettings) -> None:
         for rival in rivals:
             _evaluate(rival, data, reader, settings, results)
         results.write()
+        shutil.rmtree(folder / VECTORS, ignore_errors=True)
         OVERVIEW.add(out, folder, results.to_json())
 
 
@@ -91,7 +94,10 @@ def _evaluate(rival: Contestant, data: TaskData, reader: Reader, settings: HearS
 
 def _task(encoder: Encoder, data: TaskData, reader: Reader, settings: HearSettings, source: str) -> Task:
     device = pick_device(settings.device)
-    if data.metadata.events:
-        states = frame_states(encoder, data.recordings, reader, device, source)
+    events = data.metadata.events
+    name = vectors_name(encoder, source, data.recordings, [events, settings.batch_seconds], device)
+    kept = VectorFile(Path(settings.out_dir) / settings.task / VECTORS / name, encoder.dim)
+    if events:
+        states = frame_states(encoder, data.recordings, reader, device, source, kept)
         return EventTask(data, states, encoder.frame_rate)
-    return SceneTask(data, scene_vectors(encoder, data.recordings, reader, device, source))
+    return SceneTask(data, scene_vectors(encoder, data.recordings, reader, device, source, kept))

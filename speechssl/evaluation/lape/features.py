@@ -9,8 +9,8 @@ from torch import Tensor
 
 from speechssl.errors import UserError
 from speechssl.evaluation.lape.clips import Clips
-from speechssl.evaluation.lape.vectors import VectorFile
 from speechssl.evaluation.recordings import Recording
+from speechssl.evaluation.vectors import VectorFile
 from speechssl.models.encoder import Encoder
 from speechssl.progress import progress
 
@@ -45,9 +45,11 @@ def pooled_features(
     encoder.eval().to(device)
     require_frames(encoder, clips, description)
     size = max(1, int(batch_seconds / clips.seconds))
-    found = [] if kept is None else [kept.read(size).to(device)]
-    left = recordings[sum(map(len, found)) :]
-    for batch in progress(clips.batches(left, size), description, "batch", total=-(-len(left) // size)):
+    sizes = [min(size, len(recordings) - start) for start in range(0, len(recordings), size)]
+    done, vectors = (0, torch.empty(0, encoder.dim)) if kept is None else kept.read(sizes)
+    found = [vectors.to(device)]
+    left = recordings[len(vectors) :]
+    for batch in progress(clips.batches(left, size), description, "batch", total=len(sizes) - done):
         found.append(encoder.pool(encoder(batch.to(device))).float())
         if kept is not None:
             kept.append(found[-1])

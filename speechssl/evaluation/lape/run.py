@@ -22,12 +22,10 @@ from speechssl.evaluation.lape.results import BENCHMARK, LapeResults
 from speechssl.evaluation.lape.scores import score_features
 from speechssl.evaluation.lape.settings import LapeSettings, Mode, Protocol
 from speechssl.evaluation.lape.splits import Division, divide, with_valid
-from speechssl.evaluation.lape.vectors import VectorFile, vectors_name
+from speechssl.evaluation.vectors import VECTORS, VectorFile, vectors_name
 from speechssl.models.device import pick_device
 from speechssl.progress import progress
 
-VECTORS = "vectors"
-"""Folder of what the encoders made of the clips, until the results are written."""
 FBANK_RATE = 100.0
 """Frames a second of the baseline `fbank`: one frame of 80 bands each 10 ms."""
 
@@ -142,7 +140,7 @@ def _evaluate(
     """Encode all clips once, then train and score all heads on the vectors."""
     started = time.monotonic()
     encoder = rival.build()
-    name = vectors_name(encoder, rival.source, data.recordings, clips, device)
+    name = vectors_name(encoder, rival.source, data.recordings, clips.samples, device)
     kept = VectorFile(_results_folder(settings) / VECTORS / name, encoder.dim)
     features = pooled_features(encoder, data.recordings, clips, settings.batch_seconds, device, rival.source, kept)
     encoded = time.monotonic()

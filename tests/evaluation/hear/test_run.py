@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 from speechssl.cli.app import main
 from speechssl.evaluation.benchmark import writing_alone
+from speechssl.models.hubert import HubertEncoder
 from tests.evaluation.hear.conftest import FOLDS
 
 FAST = ["hidden_dim=32", "epochs=60", "check_every=5", "hidden_layers=[0,1]", "lr=[3e-2]", "batch_size=64", "workers=1"]
@@ -65,6 +67,36 @@ def test_tones_are_told_apart_from_filterbanks(tones: dict) -> None:
         "test": 12,
         "absent_classes": 0,
     }
+
+
+@pytest.mark.parametrize("task", [TONES, BEEPS])
+def test_a_killed_command_encodes_what_is_left_and_gives_the_same(
+    tmp_path: Path, tasks: Path, encoder_dir: Path, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    given = ["baselines=[]", "seeds=[1]", "epochs=6", "batch_seconds=3"]
+    encode = HubertEncoder.forward
+    batches: list[int] = []
+
+    def counted(self: HubertEncoder, waveforms: Tensor, *more: object) -> object:
+        if len(batches) == kill_at:
+            raise KeyboardInterrupt
+        batches.append(len(waveforms))
+        return encode(self, waveforms, *more)
+
+    monkeypatch.setattr(HubertEncoder, "forward", counted)
+    kill_at = -1
+    whole = hear(tasks, tmp_path / "whole", encoder_dir, task, *given)
+    all_batches, kill_at = batches.copy(), len(batches) + 2
+    with pytest.raises(AssertionError):
+        hear(tasks, tmp_path / "killed", encoder_dir, task, *given)
+    (kept,) = (tmp_path / "killed" / task / "vectors").iterdir()
+    with open(kept, "ab") as stream:
+        stream.write(b"half a vector")
+    kill_at = -1
+    again = hear(tasks, tmp_path / "killed", encoder_dir, task, *given)
+    assert len(all_batches) > 2 and batches == 2 * all_batches
+    assert again["scores"] == whole["scores"]
+    assert not kept.parent.exists()
 
 
 def test_notes_of_a_chord_are_found(tmp_path: Path, tasks: Path, encoder_dir: Path) -> None:

@@ -17,9 +17,8 @@ from torch import Tensor
 
 from speechssl.cli.app import main
 from speechssl.evaluation.benchmark import writing_alone
-from speechssl.evaluation.lape.clips import Clips
-from speechssl.evaluation.lape.vectors import vectors_name
 from speechssl.evaluation.recordings import Recording
+from speechssl.evaluation.vectors import vectors_name
 from speechssl.models.hubert import HubertEncoder
 from speechssl.models.hubert_config import HubertConfig
 from speechssl.models.load import load_encoder
@@ -301,7 +300,7 @@ def test_vectors_of_other_audio_or_weights_are_not_gone_on_with(tones: Path, tmp
     encoder, cpu = load_encoder(encoder_dir), torch.device("cpu")
 
     def name(seconds: float = 0.5, order: int = 1) -> str:
-        return vectors_name(encoder, "tiny", recordings[::order], Clips(seconds), cpu)
+        return vectors_name(encoder, "tiny", recordings[::order], seconds, cpu)
 
     names = [name(), name(0.4), name(order=-1)]
     os.utime(files[1], (1, 1))

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from speechssl.evaluation.lape.clips import Clips
 from speechssl.evaluation.recordings import Recording
 from speechssl.evaluation.sources import encoder_identity
 from speechssl.files import changes, checksum_of
 from speechssl.models.encoder import Encoder
 
+VECTORS = "vectors"
+"""Folder of these files, until the results are written."""
+
 
 class VectorFile:
-    """Vectors of the first clips of a list, float32, one after the other; the size of the file says how many there are.
+    """The vectors of the first batches of a list, float32, one after the other; the size of the file says how many.
 
     Args:
         path: of the file; it is made when it is written to.
@@ -28,28 +32,32 @@ class VectorFile:
         self._path = path
         self._dim = dim
 
-    def read(self, multiple: int) -> Tensor:
-        """Return `(clips, dim)`: as many as fill whole batches of `multiple`; what is behind them is taken out.
+    def read(self, batches: Sequence[int]) -> tuple[int, Tensor]:
+        """Return how many batches are whole, and their vectors `(vectors, dim)`; what is behind them is taken out.
 
         A process may have been killed in the middle of a vector, and batches alike give vectors alike to the last bit.
+
+        Args:
+            batches: vectors of each batch.
         """
-        if not self._path.is_file():
-            return torch.empty(0, self._dim)
-        numbers = multiple * self._dim
-        size = self._path.stat().st_size // (4 * numbers) * 4 * numbers
+        stored = self._path.stat().st_size // (4 * self._dim) if self._path.is_file() else 0
+        whole = [ends for ends in accumulate(batches) if ends <= stored]
+        if not whole:
+            self._path.unlink(missing_ok=True)
+            return 0, torch.empty(0, self._dim)
         with open(self._path, "r+b") as stream:
-            stream.truncate(size)
-        return torch.from_numpy(np.fromfile(self._path, dtype=np.float32)).view(-1, self._dim)
+            stream.truncate(4 * self._dim * whole[-1])
+        return len(whole), torch.from_numpy(np.fromfile(self._path, dtype=np.float32)).view(-1, self._dim)
 
     def append(self, vectors: Tensor) -> None:
-        """Add the vectors of the next clips."""
+        """Add the vectors of the next batch."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with open(self._path, "ab") as stream:
             stream.write(vectors.cpu().numpy().tobytes())
 
 
 def vectors_name(
-    encoder: Encoder, source: str, recordings: Sequence[Recording], clips: Clips, device: torch.device
+    encoder: Encoder, source: str, recordings: Sequence[Recording], reading: Any, device: torch.device
 ) -> str:
     """Return a name that changes with the encoder, the audio files, their order and what is read of them.
 
@@ -57,10 +65,10 @@ def vectors_name(
         encoder: the frozen encoder.
         source: what it was named by.
         recordings: all that it encodes.
-        clips: how they are read.
+        reading: numbers and names that say how they are read.
         device: where it runs.
     """
     order = [recording.name for recording in recordings]
     audio = changes(recording.audio for recording in recordings)
-    facts = [encoder_identity(encoder, source), clips.samples, device.type, order, audio]
+    facts = [encoder_identity(encoder, source), reading, device.type, order, audio]
     return f"{checksum_of(facts)[:32]}.f32"
