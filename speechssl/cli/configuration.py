@@ -66,18 +66,18 @@ def compose_config(whole: Command, overrides: list[str]) -> DictConfig:
         config[key] = value
     for override in overrides:
         given = OverridesParser.create().parse_override(override)
-        for setting in _settings_in(given.key_or_group, given.value()):
+        for setting in _settings_in(config, given.key_or_group, given.value()):
             _require_read(config, setting)
     return config
 
 
-def _settings_in(name: str, value: Any) -> Iterator[str]:
-    """Yield the settings that an override gives: of a dictionary, each in it."""
-    if not isinstance(value, dict) or not value:
+def _settings_in(config: DictConfig, name: str, value: Any) -> Iterator[str]:
+    """Yield the settings that an override gives: of a dictionary of settings, each in it."""
+    if not isinstance(value, dict) or not dataclasses.is_dataclass(OmegaConf.get_type(OmegaConf.select(config, name))):
         yield name
         return
     for key, inner in value.items():
-        yield from _settings_in(f"{name}.{key}", inner)
+        yield from _settings_in(config, f"{name}.{key}", inner)
 
 
 def _require_read(config: DictConfig, setting: str) -> None:

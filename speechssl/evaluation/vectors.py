@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from speechssl import __version__
 from speechssl.evaluation.recordings import Recording
 from speechssl.evaluation.sources import encoder_identity
 from speechssl.files import changes, checksum_of
@@ -35,7 +36,8 @@ class VectorFile:
     def read(self, batches: Sequence[int]) -> tuple[int, Tensor]:
         """Return how many batches are whole, and their vectors `(vectors, dim)`; what is behind them is taken out.
 
-        A process may have been killed in the middle of a vector, and batches alike give vectors alike to the last bit.
+        A process may have been killed in the middle of a vector, and the rest of a batch by itself would be rounded
+        in another way.
 
         Args:
             batches: vectors of each batch.
@@ -43,7 +45,7 @@ class VectorFile:
         stored = self._path.stat().st_size // (4 * self._dim) if self._path.is_file() else 0
         whole = [ends for ends in accumulate(batches) if ends <= stored]
         if not whole:
-            self._path.unlink(missing_ok=True)
+            self.remove()
             return 0, torch.empty(0, self._dim)
         with open(self._path, "r+b") as stream:
             stream.truncate(4 * self._dim * whole[-1])
@@ -52,23 +54,31 @@ class VectorFile:
     def append(self, vectors: Tensor) -> None:
         """Add the vectors of the next batch."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self._path, "ab") as stream:
-            stream.write(vectors.cpu().numpy().tobytes())
+        try:
+            with open(self._path, "ab") as stream:
+                stream.write(vectors.float().cpu().numpy().tobytes())
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
+
+    def remove(self) -> None:
+        """Forget all of them."""
+        self._path.unlink(missing_ok=True)
 
 
 def vectors_name(
-    encoder: Encoder, source: str, recordings: Sequence[Recording], reading: Any, device: torch.device
+    encoder: Encoder, source: str, recordings: Sequence[Recording], kept: Any, device: torch.device
 ) -> str:
-    """Return a name that changes with the encoder, the audio files, their order and what is read of them.
+    """Return a name that changes with the encoder, this package's version, the audio files, their order and what is
+    kept of them.
 
     Args:
         encoder: the frozen encoder.
         source: what it was named by.
         recordings: all that it encodes.
-        reading: numbers and names that say how they are read.
+        kept: what is read of each and kept.
         device: where it runs.
     """
     order = [recording.name for recording in recordings]
     audio = changes(recording.audio for recording in recordings)
-    facts = [encoder_identity(encoder, source), reading, device.type, order, audio]
+    facts = [encoder_identity(encoder, source), __version__, kept, device.type, order, audio]
     return f"{checksum_of(facts)[:32]}.f32"

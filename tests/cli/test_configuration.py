@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from speechssl.cli import configuration
+from speechssl.cli import configuration, evaluate
 from speechssl.cli.app import COMMANDS
 from speechssl.cli.command import Command
 from speechssl.cli.configuration import compose_config, config_dir, field_docs, group_options, load_settings
@@ -310,3 +310,9 @@ def test_a_setting_that_is_read_may_be_given(kind: str) -> None:
     needed = ["data.train=a", "data.valid=b", "out=c", "column=d"]
     settings = load_settings(command_named("finetune"), [*needed, f"optim.kind={kind}", "optim.momentum=0.5"])
     assert settings.optim.momentum == 0.5
+
+
+def test_names_in_a_dictionary_may_have_dots() -> None:
+    needed = ["benchmark=hear", "task=a", "corpus_dir=b", "out_dir=c"]
+    settings = load_settings(evaluate.COMMAND, [*needed, "encoders={ours: [d], ours.no.norm: e}"])
+    assert settings.encoders == {"ours": ["d"], "ours.no.norm": "e"}

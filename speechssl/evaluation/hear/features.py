@@ -82,8 +82,8 @@ def frame_states(
 ) -> list[Tensor]:
     """Return the last hidden state of every recording: `(frames, dim)` each, float32, on the CPU.
 
-    An hour of 50 frames a second and 768 numbers each takes 550 MB, and twice that while they are joined. Arguments
-    are those of :func:`scene_vectors`.
+    An hour of 50 frames a second and 768 numbers each takes 550 MB, here and in `kept`, and twice that while they are
+    joined. Arguments are those of :func:`scene_vectors`.
 
     Raises:
         UserError: a recording has fewer than two frames, or a state is not finite.
@@ -133,14 +133,11 @@ def _encode(
     parts = torch.cat(found).split([counts[recording.name] for recording in in_order])
     by_name = {recording.name: part for recording, part in zip(in_order, parts, strict=True)}
     ordered = [by_name[recording.name] for recording in recordings]
-    _require_finite(ordered, recordings, description)
-    return ordered
-
-
-def _require_finite(found: Sequence[Tensor], recordings: Sequence[Recording], description: str) -> None:
-    broken = [row for row, numbers in enumerate(found) if not bool(numbers.isfinite().all())]
+    broken = [row for row, numbers in enumerate(ordered) if not bool(numbers.isfinite().all())]
     if broken:
+        kept.remove()
         raise UserError(
             f"{description}: {len(broken)} recordings have numbers that are not finite, the first is "
             f"{recordings[broken[0]].audio}; the encoder is broken, or the recording is"
         )
+    return ordered

@@ -44,8 +44,8 @@ def run_hear(settings: HearSettings) -> None:
         for rival in rivals:
             _evaluate(rival, data, reader, settings, results)
         results.write()
-        shutil.rmtree(folder / VECTORS, ignore_errors=True)
         OVERVIEW.add(out, folder, results.to_json())
+        shutil.rmtree(folder / VECTORS, ignore_errors=True)
 
 
 def hear_inputs(settings: HearSettings) -> Iterable[Path]:
@@ -95,7 +95,7 @@ def _evaluate(rival: Contestant, data: TaskData, reader: Reader, settings: HearS
 def _task(encoder: Encoder, data: TaskData, reader: Reader, settings: HearSettings, source: str) -> Task:
     device = pick_device(settings.device)
     events = data.metadata.events
-    name = vectors_name(encoder, source, data.recordings, [events, settings.batch_seconds], device)
+    name = vectors_name(encoder, source, data.recordings, "frames" if events else "scenes", device)
     kept = VectorFile(Path(settings.out_dir) / settings.task / VECTORS / name, encoder.dim)
     if events:
         states = frame_states(encoder, data.recordings, reader, device, source, kept)

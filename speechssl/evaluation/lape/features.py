@@ -56,6 +56,8 @@ def pooled_features(
     features = torch.cat(found)
     broken = (~features.isfinite().all(dim=1)).nonzero().flatten().tolist()
     if broken:
+        if kept is not None:
+            kept.remove()
         raise UserError(
             f"{description}: {len(broken)} clips have a vector that is not finite, the first is "
             f"{recordings[broken[0]].audio}; the encoder is broken"

@@ -55,8 +55,8 @@ def run_lape(settings: LapeSettings) -> None:
         elif not _finetune(rivals, data, divisions, clips, source / AUDIO, settings, results):
             return
         results.write()
-        shutil.rmtree(folder / VECTORS, ignore_errors=True)
         OVERVIEW.add(out, folder, results.to_json())
+        shutil.rmtree(folder / VECTORS, ignore_errors=True)
 
 
 def lape_inputs(settings: LapeSettings) -> Iterable[Path]:

@@ -22,7 +22,7 @@ Frames = Iterator[tuple[Tensor, ...]]
 
 
 class PackedLstm(nn.LSTM):
-    """An LSTM that takes packed sequences and begins with states of zero.
+    """An LSTM with biases and without projections that takes packed sequences and begins with states of zero.
 
     Weights have the names, shapes and type of :class:`torch.nn.LSTM`, and dropout draws the same numbers. On a GPU it
     is torch's.
@@ -69,7 +69,7 @@ def with_packed_lstms(module: nn.Module, bf16: bool) -> nn.Module:
 def _packed(lstm: nn.LSTM, products: torch.dtype) -> PackedLstm:
     sizes = (lstm.input_size, lstm.hidden_size, lstm.num_layers)
     with torch.device("meta"):
-        same = PackedLstm(*sizes, dropout=lstm.dropout, bidirectional=lstm.bidirectional)
+        same = PackedLstm(*sizes, batch_first=lstm.batch_first, dropout=lstm.dropout, bidirectional=lstm.bidirectional)
     same.products = products
     same.load_state_dict(lstm.state_dict(keep_vars=True), assign=True)
     return same.train(lstm.training)
@@ -116,30 +116,26 @@ class _Direction(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Gradients:
         x, of_input, of_state, sizes, gates, cells, outputs = ctx.saved_tensors
-        width = of_state.shape[1]
-        to_state = of_state.t().contiguous()
-        of_gates = torch.empty_like(gates, dtype=of_state.dtype)
-        of_output, of_cell = gates.new_zeros(2, 0, width)
-        frames = list(_frames(sizes, not ctx.backwards, gates, cells, gradient, of_gates))
-        cells_before = [frame[1] for frame in frames[1:]] + [cells[:0]]
-        for (gates_now, cells_now, gradient_now, of_gates_now), before in zip(frames, cells_before, strict=True):
-            rows = len(gates_now)
-            enter, keep, new, leave = gates_now.chunk(4, dim=1)
-            squashed = cells_now.tanh()
-            of_output = _with_rows(of_output, rows) + gradient_now
-            of_cell = _with_rows(of_cell, rows) + of_output * leave * (1 - squashed.square())
-            parts = (
-                of_cell * new * enter * (1 - enter),
-                of_cell * _with_rows(before, rows) * keep * (1 - keep),
-                of_cell * enter * (1 - new.square()),
-                of_output * squashed * leave * (1 - leave),
-            )
-            of_gates_now.copy_(torch.cat(parts, dim=1))
-            of_cell = of_cell * keep
-            of_output = _few_rows(of_gates_now, to_state).float()
         first, second = _neighbours(sizes)
-        after, source = (first, second) if ctx.backwards else (second, first)
-        of_recurrence = of_gates[after].t() @ outputs[source].to(of_gates.dtype)
+        after, before = (first, second) if ctx.backwards else (second, first)
+        cells_before = torch.zeros_like(cells)
+        cells_before[after] = cells[before]
+        keep = gates.chunk(4, dim=1)[1]
+        slopes, to_cell = _slopes(gates, cells, cells_before)
+        to_state = of_state.t().contiguous()
+        of_gates = torch.empty_like(slopes, dtype=of_state.dtype)
+        of_output, of_cell = cells.new_zeros(2, 0, cells.shape[1])
+        for now, slopes_now, to_cell_now, keep_now, gradient_now in _frames(
+            sizes, not ctx.backwards, of_gates, slopes, to_cell, keep, gradient
+        ):
+            of_output = _with_rows(of_output, len(now)) + gradient_now
+            of_cell = torch.addcmul(_with_rows(of_cell, len(now)), of_output, to_cell_now)
+            torch.mul(slopes_now[:, :3], of_cell[:, None], out=now[:, :3])
+            torch.mul(slopes_now[:, 3], of_output, out=now[:, 3])
+            of_cell = of_cell * keep_now
+            of_output = _few_rows(now.flatten(1), to_state).float()
+        of_gates = of_gates.flatten(1)
+        of_recurrence = of_gates[after].t() @ outputs[before].to(of_gates.dtype)
         return (
             (of_gates @ of_input).float(),
             (of_gates.t() @ x).float(),
@@ -149,6 +145,23 @@ class _Direction(torch.autograd.Function):
             None,
             None,
         )
+
+
+def _slopes(gates: Tensor, cells: Tensor, cells_before: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what depends on no later state, for all rows at once.
+
+    That is by how much each gate, before it is squashed, moves the cell (the last one: the output), `(rows, 4, width)`,
+    and the cell the output, `(rows, width)`.
+    """
+    enter, keep, new, leave = gates.chunk(4, dim=1)
+    squashed = cells.tanh()
+    slopes = (
+        new * enter * (1 - enter),
+        cells_before * keep * (1 - keep),
+        enter * (1 - new.square()),
+        squashed * leave * (1 - leave),
+    )
+    return torch.stack(slopes, dim=1), leave * (1 - squashed.square())
 
 
 def _few_rows(rows: Tensor, weights: Tensor) -> Tensor:

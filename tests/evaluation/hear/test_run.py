@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor
 
 from speechssl.cli.app import main
 from speechssl.evaluation.benchmark import writing_alone
+from speechssl.evaluation.hear.data import read_metadata, read_task
+from speechssl.evaluation.hear.features import Reader, frame_states, scene_vectors
+from speechssl.evaluation.vectors import VectorFile
 from speechssl.models.hubert import HubertEncoder
+from speechssl.models.load import load_encoder
 from tests.evaluation.hear.conftest import FOLDS
 
 FAST = ["hidden_dim=32", "epochs=60", "check_every=5", "hidden_layers=[0,1]", "lr=[3e-2]", "batch_size=64", "workers=1"]
@@ -69,34 +75,46 @@ def test_tones_are_told_apart_from_filterbanks(tones: dict) -> None:
     }
 
 
-@pytest.mark.parametrize("task", [TONES, BEEPS])
 def test_a_killed_command_encodes_what_is_left_and_gives_the_same(
-    tmp_path: Path, tasks: Path, encoder_dir: Path, monkeypatch: pytest.MonkeyPatch, task: str
+    tmp_path: Path, tasks: Path, encoder_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = ["baselines=[]", "seeds=[1]", "epochs=6", "batch_seconds=3"]
     encode = HubertEncoder.forward
     batches: list[int] = []
 
-    def counted(self: HubertEncoder, waveforms: Tensor, *more: object) -> object:
-        if len(batches) == kill_at:
+    def killed_at(self: HubertEncoder, waveforms: Tensor, *more: object) -> object:
+        if len(batches) == last:
             raise KeyboardInterrupt
         batches.append(len(waveforms))
         return encode(self, waveforms, *more)
 
-    monkeypatch.setattr(HubertEncoder, "forward", counted)
-    kill_at = -1
-    whole = hear(tasks, tmp_path / "whole", encoder_dir, task, *given)
-    all_batches, kill_at = batches.copy(), len(batches) + 2
+    monkeypatch.setattr(HubertEncoder, "forward", killed_at)
+    last = -1
+    whole = hear(tasks, tmp_path / "whole", encoder_dir, TONES, *given)
+    all_batches = batches.copy()
+    last = len(batches) + 2
     with pytest.raises(AssertionError):
-        hear(tasks, tmp_path / "killed", encoder_dir, task, *given)
-    (kept,) = (tmp_path / "killed" / task / "vectors").iterdir()
-    with open(kept, "ab") as stream:
-        stream.write(b"half a vector")
-    kill_at = -1
-    again = hear(tasks, tmp_path / "killed", encoder_dir, task, *given)
+        hear(tasks, tmp_path / "killed", encoder_dir, TONES, *given)
+    (kept,) = (tmp_path / "killed" / TONES / "vectors").iterdir()
+    last = -1
+    again = hear(tasks, tmp_path / "killed", encoder_dir, TONES, *given)
     assert len(all_batches) > 2 and batches == 2 * all_batches
     assert again["scores"] == whole["scores"]
     assert not kept.parent.exists()
+
+
+@pytest.mark.parametrize(("task", "vectors"), [(TONES, scene_vectors), (BEEPS, frame_states)])
+@pytest.mark.parametrize("left", [0, 1, 1000, -3, -300])
+def test_vectors_are_gone_on_with_after_the_last_whole_batch(
+    tmp_path: Path, tasks: Path, encoder_dir: Path, task: str, vectors: Callable[..., Sequence[Tensor]], left: int
+) -> None:
+    encoder, recordings = load_encoder(encoder_dir), read_task(read_metadata(tasks / task), 1).recordings
+    reader, kept = Reader(recordings, batch_seconds=3), VectorFile(tmp_path / "kept", encoder.dim)
+    given = (encoder, recordings, reader, torch.device("cpu"), "tiny", kept)
+    whole = vectors(*given)
+    stored = (tmp_path / "kept").read_bytes()
+    (tmp_path / "kept").write_bytes(stored[:left])
+    assert all(map(torch.equal, vectors(*given), whole)) and (tmp_path / "kept").read_bytes() == stored
 
 
 def test_notes_of_a_chord_are_found(tmp_path: Path, tasks: Path, encoder_dir: Path) -> None:

@@ -19,7 +19,9 @@ def outputs_and_gradients(lstm: nn.LSTM) -> list[Tensor]:
     torch.manual_seed(1)
     features = torch.randn(4, 23, lstm.input_size, requires_grad=True)
     packed = pack_padded_sequence(features, LENGTHS, batch_first=True, enforce_sorted=False)
-    outputs, lengths = pad_packed_sequence(lstm(packed)[0], batch_first=True)
+    output, states = lstm(packed)
+    assert (states is None) == isinstance(lstm, PackedLstm)  # torch's own has some
+    outputs, lengths = pad_packed_sequence(output, batch_first=True)
     assert lengths.tolist() == LENGTHS.tolist()
     (outputs * torch.randn_like(outputs)).sum().backward()
     gradients = [parameter.grad for parameter in lstm.parameters() if parameter.grad is not None]
@@ -40,9 +42,12 @@ def test_outputs_and_gradients_are_torch_s(
     theirs = nn.Sequential(nn.LSTM(20, 32, batch_first=True, **sizes))
     ours = with_packed_lstms(copy.deepcopy(theirs), bf16)
     assert isinstance(ours[0], PackedLstm) and type(theirs[0]) is nn.LSTM
-    for mine, expected in zip(outputs_and_gradients(ours[0]), outputs_and_gradients(theirs[0]), strict=True):
-        # A number in bf16 has 8 bits: one in 256.
-        assert float((mine - expected).norm() / expected.norm()) < tolerance
+    errors = [
+        float((mine - expected).norm() / expected.norm())
+        for mine, expected in zip(outputs_and_gradients(ours[0]), outputs_and_gradients(theirs[0]), strict=True)
+    ]
+    # A number in bf16 has 8 bits: one in 256.
+    assert max(errors) < tolerance and (max(errors) > 1e-4) == bf16
 
 
 def test_what_is_sorted_stays_as_it_is() -> None:
