@@ -123,18 +123,19 @@ class _Direction(torch.autograd.Function):
         keep = gates.chunk(4, dim=1)[1]
         slopes, to_cell = _slopes(gates, cells, cells_before)
         to_state = of_state.t().contiguous()
-        of_gates = torch.empty_like(slopes, dtype=of_state.dtype)
         of_output, of_cell = cells.new_zeros(2, 0, cells.shape[1])
-        for now, slopes_now, to_cell_now, keep_now, gradient_now in _frames(
-            sizes, not ctx.backwards, of_gates, slopes, to_cell, keep, gradient
+        # What a gate moves becomes the gradient of that gate, in place: long utterances take gigabytes.
+        for slopes_now, to_cell_now, keep_now, gradient_now in _frames(
+            sizes, not ctx.backwards, slopes, to_cell, keep, gradient
         ):
-            of_output = _with_rows(of_output, len(now)) + gradient_now
-            of_cell = torch.addcmul(_with_rows(of_cell, len(now)), of_output, to_cell_now)
-            torch.mul(slopes_now[:, :3], of_cell[:, None], out=now[:, :3])
-            torch.mul(slopes_now[:, 3], of_output, out=now[:, 3])
+            rows = len(slopes_now)
+            of_output = _with_rows(of_output, rows) + gradient_now
+            of_cell = torch.addcmul(_with_rows(of_cell, rows), of_output, to_cell_now)
+            slopes_now[:, :3] *= of_cell[:, None]
+            slopes_now[:, 3] *= of_output
             of_cell = of_cell * keep_now
-            of_output = _few_rows(now.flatten(1), to_state).float()
-        of_gates = of_gates.flatten(1)
+            of_output = _few_rows(slopes_now.flatten(1).to(of_state.dtype), to_state).float()
+        of_gates = slopes.flatten(1).to(of_state.dtype)
         of_recurrence = of_gates[after].t() @ outputs[before].to(of_gates.dtype)
         return (
             (of_gates @ of_input).float(),
@@ -155,13 +156,12 @@ def _slopes(gates: Tensor, cells: Tensor, cells_before: Tensor) -> tuple[Tensor,
     """
     enter, keep, new, leave = gates.chunk(4, dim=1)
     squashed = cells.tanh()
-    slopes = (
-        new * enter * (1 - enter),
-        cells_before * keep * (1 - keep),
-        enter * (1 - new.square()),
-        squashed * leave * (1 - leave),
-    )
-    return torch.stack(slopes, dim=1), leave * (1 - squashed.square())
+    slopes = gates.new_empty(len(gates), 4, cells.shape[1])
+    torch.mul(new * enter, 1 - enter, out=slopes[:, 0])
+    torch.mul(cells_before * keep, 1 - keep, out=slopes[:, 1])
+    torch.mul(enter, 1 - new.square(), out=slopes[:, 2])
+    torch.mul(squashed * leave, 1 - leave, out=slopes[:, 3])
+    return slopes, leave * (1 - squashed.square())
 
 
 def _few_rows(rows: Tensor, weights: Tensor) -> Tensor:
