@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -46,98 +47,85 @@ class Reader:
                 yield list(pool.map(self._cache.read, group))
 
 
-def scene_vectors(
-    encoder: Encoder,
-    recordings: Sequence[Recording],
-    reader: Reader,
-    device: torch.device,
-    description: str,
-    kept: VectorFile,
-) -> Tensor:
-    """Return `encoder.pool` of every recording: `(recordings, dim)`, float32, on the CPU.
+@dataclass(frozen=True)
+class Encoding:
+    """A frozen encoder, and what it encodes; what it made before an interruption is gone on with."""
 
-    Args:
-        encoder: the frozen encoder.
-        recordings: what it encodes.
-        reader: of them.
-        device: where the encoder runs.
-        description: name of the encoder, for messages.
-        kept: vectors of an interrupted command on the same recordings, which are gone on with.
+    encoder: Encoder
+    """Put into evaluation mode."""
+    recordings: Sequence[Recording]
+    """What it encodes."""
+    reader: Reader
+    """Of these recordings."""
+    device: torch.device
+    """Where the encoder runs."""
+    description: str
+    """Name of the encoder, for messages."""
+    kept: VectorFile
+    """Vectors of an interrupted command on the same recordings."""
 
-    Raises:
-        UserError: a recording is too short for a frame of the encoder, or a vector is not finite.
-    """
-    _require_frames(encoder, recordings, 1, description)
-    counts = dict.fromkeys((recording.name for recording in recordings), 1)
-    return torch.cat(_encode(encoder, recordings, counts, encoder.pool, reader, device, description, kept))
+    def scene_vectors(self) -> Tensor:
+        """Return `encoder.pool` of every recording: `(recordings, dim)`, float32, on the CPU.
+
+        Raises:
+            UserError: a recording is too short for a frame of the encoder, or a vector is not finite.
+        """
+        self._frames(1)
+        return torch.cat(self._encode([1] * len(self.recordings), self.encoder.pool))
+
+    def frame_states(self) -> list[Tensor]:
+        """Return the last hidden state of every recording: `(frames, dim)` each, float32, on the CPU.
+
+        An hour of 50 frames a second and 768 numbers each takes 550 MB, here and in `kept`, and twice that while they
+        are joined.
+
+        Raises:
+            UserError: a recording has fewer than two frames, or a state is not finite.
+        """
+        return self._encode(self._frames(MIN_EVENT_FRAMES), _last_states)
+
+    def _frames(self, least: int) -> list[int]:
+        """Return the frames of each recording, or raise a `UserError` where one has too few."""
+        frames = self.encoder.frame_lengths(torch.tensor([recording.samples for recording in self.recordings]))
+        short = (frames < least).nonzero().flatten().tolist()
+        if short:
+            raise UserError(
+                f"{self.description}: {len(short)} recordings are too short for {least} frames of it, the first is "
+                f"{self.recordings[short[0]].audio}; take this encoder out of encoders"
+            )
+        return [int(count) for count in frames]
+
+    @torch.no_grad()
+    def _encode(self, counts: Sequence[int], vectors_of: Callable[[EncoderOutput], Tensor]) -> list[Tensor]:
+        """Return the vectors of each recording, of which there are `counts`."""
+        self.encoder.eval().to(self.device)
+        count = {recording.name: each for recording, each in zip(self.recordings, counts, strict=True)}
+        groups = self.reader.groups(self.recordings)
+        done, vectors = self.kept.read([sum(count[recording.name] for recording in group) for group in groups])
+        found = [vectors]
+        waiting = self.reader.read(groups[done:])
+        for waveforms in progress(waiting, self.description, "batch", total=len(groups) - done):
+            found.append(vectors_of(self.encoder(*padded(waveforms, self.device))).float().cpu())
+            self.kept.append(found[-1])
+        names = [recording.name for group in groups for recording in group]
+        parts = torch.cat(found).split([count[name] for name in names])
+        by_name = dict(zip(names, parts, strict=True))
+        ordered = [by_name[recording.name] for recording in self.recordings]
+        self._require_finite(ordered)
+        return ordered
+
+    def _require_finite(self, ordered: Sequence[Tensor]) -> None:
+        """Forget all vectors and raise a `UserError` where numbers are not finite."""
+        broken = [row for row, numbers in enumerate(ordered) if not bool(numbers.isfinite().all())]
+        if broken:
+            self.kept.remove()
+            raise UserError(
+                f"{self.description}: {len(broken)} recordings have numbers that are not finite, the first is "
+                f"{self.recordings[broken[0]].audio}; the encoder is broken, or the recording is"
+            )
 
 
-def frame_states(
-    encoder: Encoder,
-    recordings: Sequence[Recording],
-    reader: Reader,
-    device: torch.device,
-    description: str,
-    kept: VectorFile,
-) -> list[Tensor]:
-    """Return the last hidden state of every recording: `(frames, dim)` each, float32, on the CPU.
-
-    An hour of 50 frames a second and 768 numbers each takes 550 MB, here and in `kept`, and twice that while they are
-    joined. Arguments are those of :func:`scene_vectors`.
-
-    Raises:
-        UserError: a recording has fewer than two frames, or a state is not finite.
-    """
-    frames = _require_frames(encoder, recordings, MIN_EVENT_FRAMES, description)
-    counts = {recording.name: count for recording, count in zip(recordings, frames, strict=True)}
-
-    def real(output: EncoderOutput) -> Tensor:
-        states = output.hidden_states[-1]
-        return torch.cat([each[:length] for each, length in zip(states, output.lengths.tolist(), strict=True)])
-
-    return _encode(encoder, recordings, counts, real, reader, device, description, kept)
-
-
-def _require_frames(encoder: Encoder, recordings: Sequence[Recording], min_frames: int, description: str) -> list[int]:
-    """Return the frames of each recording, or raise a `UserError` where one has too few."""
-    frames = encoder.frame_lengths(torch.tensor([recording.samples for recording in recordings]))
-    short = (frames < min_frames).nonzero().flatten().tolist()
-    if short:
-        raise UserError(
-            f"{description}: {len(short)} recordings are too short for {min_frames} frames of it, the first is "
-            f"{recordings[short[0]].audio}; take this encoder out of encoders"
-        )
-    return [int(count) for count in frames]
-
-
-@torch.no_grad()
-def _encode(
-    encoder: Encoder,
-    recordings: Sequence[Recording],
-    counts: Mapping[str, int],
-    vectors_of: Callable[[EncoderOutput], Tensor],
-    reader: Reader,
-    device: torch.device,
-    description: str,
-    kept: VectorFile,
-) -> list[Tensor]:
-    """Return the vectors of each recording, of which there are `counts`, from the encoder in evaluation mode."""
-    encoder.eval().to(device)
-    groups = reader.groups(recordings)
-    done, vectors = kept.read([sum(counts[recording.name] for recording in group) for group in groups])
-    found = [vectors]
-    for waveforms in progress(reader.read(groups[done:]), description, "batch", total=len(groups) - done):
-        found.append(vectors_of(encoder(*padded(waveforms, device))).float().cpu())
-        kept.append(found[-1])
-    in_order = [recording for group in groups for recording in group]
-    parts = torch.cat(found).split([counts[recording.name] for recording in in_order])
-    by_name = {recording.name: part for recording, part in zip(in_order, parts, strict=True)}
-    ordered = [by_name[recording.name] for recording in recordings]
-    broken = [row for row, numbers in enumerate(ordered) if not bool(numbers.isfinite().all())]
-    if broken:
-        kept.remove()
-        raise UserError(
-            f"{description}: {len(broken)} recordings have numbers that are not finite, the first is "
-            f"{recordings[broken[0]].audio}; the encoder is broken, or the recording is"
-        )
-    return ordered
+def _last_states(output: EncoderOutput) -> Tensor:
+    """Return the last hidden states of a batch without padding, one recording after the other: `(frames, dim)`."""
+    lengths = output.lengths.tolist()
+    return torch.cat([states[:length] for states, length in zip(output.hidden_states[-1], lengths, strict=True)])

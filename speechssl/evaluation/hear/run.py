@@ -11,7 +11,7 @@ from pathlib import Path
 from speechssl.evaluation.benchmark import require_own_folder, writing_alone
 from speechssl.evaluation.encoders import Contestant, contestants
 from speechssl.evaluation.hear.data import VOCABULARY, Metadata, TaskData, read_metadata, read_task, recording_files
-from speechssl.evaluation.hear.features import Reader, frame_states, scene_vectors
+from speechssl.evaluation.hear.features import Encoding, Reader
 from speechssl.evaluation.hear.folders import METADATA, task_folder
 from speechssl.evaluation.hear.overview import OVERVIEW
 from speechssl.evaluation.hear.results import BENCHMARK, HearResults
@@ -97,7 +97,7 @@ def _task(encoder: Encoder, data: TaskData, reader: Reader, settings: HearSettin
     events = data.metadata.events
     name = vectors_name(encoder, source, data.recordings, "frames" if events else "scenes", device)
     kept = VectorFile(Path(settings.out_dir) / settings.task / VECTORS / name, encoder.dim)
+    encoding = Encoding(encoder, data.recordings, reader, device, source, kept)
     if events:
-        states = frame_states(encoder, data.recordings, reader, device, source, kept)
-        return EventTask(data, states, encoder.frame_rate)
-    return SceneTask(data, scene_vectors(encoder, data.recordings, reader, device, source, kept))
+        return EventTask(data, encoding.frame_states(), encoder.frame_rate)
+    return SceneTask(data, encoding.scene_vectors())

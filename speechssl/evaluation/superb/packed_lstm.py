@@ -1,4 +1,4 @@
-"""LSTMs for heads that learn on a processor: torch's, in half the time or less.
+"""LSTMs for heads that learn on a processor: torch's, in about half the time.
 
 torch's own LSTM on packed sequences takes most of the time of ASR there: each time step adds to the gradient of the
 recurrent weights, a product of a few rows that reads and writes megabytes. Here that gradient is one product over all

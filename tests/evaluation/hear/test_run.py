@@ -15,7 +15,7 @@ from torch import Tensor
 from speechssl.cli.app import main
 from speechssl.evaluation.benchmark import writing_alone
 from speechssl.evaluation.hear.data import read_metadata, read_task
-from speechssl.evaluation.hear.features import Reader, frame_states, scene_vectors
+from speechssl.evaluation.hear.features import Encoding, Reader
 from speechssl.evaluation.vectors import VectorFile
 from speechssl.models.hubert import HubertEncoder
 from speechssl.models.load import load_encoder
@@ -103,18 +103,23 @@ def test_a_killed_command_encodes_what_is_left_and_gives_the_same(
     assert not kept.parent.exists()
 
 
-@pytest.mark.parametrize(("task", "vectors"), [(TONES, scene_vectors), (BEEPS, frame_states)])
+@pytest.mark.parametrize(("task", "vectors"), [(TONES, Encoding.scene_vectors), (BEEPS, Encoding.frame_states)])
 @pytest.mark.parametrize("left", [0, 1, 1000, -3, -300])
 def test_vectors_are_gone_on_with_after_the_last_whole_batch(
-    tmp_path: Path, tasks: Path, encoder_dir: Path, task: str, vectors: Callable[..., Sequence[Tensor]], left: int
+    tmp_path: Path,
+    tasks: Path,
+    encoder_dir: Path,
+    task: str,
+    vectors: Callable[[Encoding], Sequence[Tensor]],
+    left: int,
 ) -> None:
     encoder, recordings = load_encoder(encoder_dir), read_task(read_metadata(tasks / task), 1).recordings
     reader, kept = Reader(recordings, batch_seconds=3), VectorFile(tmp_path / "kept", encoder.dim)
-    given = (encoder, recordings, reader, torch.device("cpu"), "tiny", kept)
-    whole = vectors(*given)
+    encoding = Encoding(encoder, recordings, reader, torch.device("cpu"), "tiny", kept)
+    whole = vectors(encoding)
     stored = (tmp_path / "kept").read_bytes()
     (tmp_path / "kept").write_bytes(stored[:left])
-    assert all(map(torch.equal, vectors(*given), whole)) and (tmp_path / "kept").read_bytes() == stored
+    assert all(map(torch.equal, vectors(encoding), whole)) and (tmp_path / "kept").read_bytes() == stored
 
 
 def test_notes_of_a_chord_are_found(tmp_path: Path, tasks: Path, encoder_dir: Path) -> None:
