@@ -23,7 +23,7 @@ def pooled_features(
     batch_seconds: float,
     device: torch.device,
     description: str,
-    kept: VectorFile | None = None,
+    kept: VectorFile,
 ) -> Tensor:
     """Return `encoder.pool` of every clip: `(recordings, dim)`, float32, on the device.
 
@@ -46,18 +46,16 @@ def pooled_features(
     require_frames(encoder, clips, description)
     size = max(1, int(batch_seconds / clips.seconds))
     sizes = [min(size, len(recordings) - start) for start in range(0, len(recordings), size)]
-    done, vectors = (0, torch.empty(0, encoder.dim)) if kept is None else kept.read(sizes)
+    done, vectors = kept.read(sizes)
     found = [vectors.to(device)]
     left = recordings[len(vectors) :]
     for batch in progress(clips.batches(left, size), description, "batch", total=len(sizes) - done):
         found.append(encoder.pool(encoder(batch.to(device))).float())
-        if kept is not None:
-            kept.append(found[-1])
+        kept.append(found[-1])
     features = torch.cat(found)
     broken = (~features.isfinite().all(dim=1)).nonzero().flatten().tolist()
     if broken:
-        if kept is not None:
-            kept.remove()
+        kept.remove()
         raise UserError(
             f"{description}: {len(broken)} clips have a vector that is not finite, the first is "
             f"{recordings[broken[0]].audio}; the encoder is broken"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from speechssl.evaluation.baselines import FilterbankEncoder
 from speechssl.evaluation.lape.clips import Clips
 from speechssl.evaluation.lape.features import pooled_features
 from speechssl.evaluation.recordings import Recording, read_recordings
+from speechssl.evaluation.vectors import VectorFile
 from speechssl.models.encoder import Encoder, EncoderOutput
 from speechssl.models.load import load_encoder
 
@@ -24,7 +26,9 @@ def features(
     encoder: Encoder, recordings: list[Recording], batch_seconds: float = 4.0, workers: int = 1, seconds: float = 0.5
 ) -> Tensor:
     clips = Clips(seconds, workers)
-    return pooled_features(encoder, recordings, clips, batch_seconds, torch.device("cpu"), "the encoder")
+    with tempfile.TemporaryDirectory() as folder:
+        kept = VectorFile(Path(folder) / "kept", encoder.dim)
+        return pooled_features(encoder, recordings, clips, batch_seconds, torch.device("cpu"), "the encoder", kept)
 
 
 @pytest.fixture(scope="module")
