@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 
-# fairseq2.trainer imports itself in a circle unless fairseq2.recipe comes first.
-import fairseq2.recipe  # noqa: F401  isort: skip
 import torch
 from fairseq2.checkpoint import NOOP_HG_EXPORTER, CheckpointManager
 from fairseq2.early_stopper import NOOP_EARLY_STOPPER
@@ -15,11 +13,9 @@ from fairseq2.nn.data_parallel import get_data_parallel_facade
 from fairseq2.nn.ddp import to_ddp
 from fairseq2.nn.fsdp import to_fsdp
 from fairseq2.profilers import NOOP_PROFILER
-from fairseq2.trainer import Trainer
 from fairseq2.utils.device_stat import NOOP_DEVICE_STAT_TRACKER
 from fairseq2.utils.gc import NOOP_GARBAGE_COLLECTOR
 from fairseq2.utils.stopwatch import Stopwatch
-from fairseq2.validator import StandardValidator
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
@@ -27,6 +23,7 @@ from speechssl.training.batch_norm import share_batch_norm
 from speechssl.training.calibrate import updates_in
 from speechssl.training.checkpoints import Postponed, checkpoint_manager
 from speechssl.training.device import compute_type
+from speechssl.training.fairseq2_trainer import StandardValidator, Trainer
 from speechssl.training.guard import NonFiniteGuard
 from speechssl.training.metrics import RunRecorder, last_line
 from speechssl.training.optimizer import build_optimizer

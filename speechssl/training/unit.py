@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping, Sequence
 
-# fairseq2.trainer imports itself in a circle unless fairseq2.recipe comes first.
-import fairseq2.recipe  # noqa: F401  isort: skip
 import torch
-from fairseq2.evaluator import EvalUnit
 from fairseq2.metrics import Mean, MetricBag
-from fairseq2.trainer import TrainUnit
-from fairseq2.validator import Validator
 from torch import Tensor, nn
 
 from speechssl.training.batch_norm import RunningStatistics
+from speechssl.training.fairseq2_trainer import EvalUnit, TrainUnit, Validator
 from speechssl.training.trainable import Metrics, TrainBatch
 
 
