@@ -32,6 +32,7 @@ SUPERB = [
     "sed_eval",
     "editdistance",
     "dtw-python",
+    "h5py",
     "setuptools<81",
     "huggingface_hub<1",
     "torchmetrics",

@@ -38,13 +38,14 @@ from speechssl.evaluation.encoders import Contestant
 from speechssl.evaluation.spread import mean_and_spread
 from speechssl.evaluation.superb.data import TaskData
 from speechssl.evaluation.superb.figures import LAYER_WEIGHTS, draw_layer_weights
+from speechssl.evaluation.superb.problems.problem import Posteriors
 from speechssl.evaluation.superb.reading import recording_columns
 from speechssl.evaluation.superb.remarks import REMARKS, counts_of
 from speechssl.evaluation.superb.settings import SuperbSettings
 from speechssl.evaluation.superb.submission import submission
 from speechssl.evaluation.superb.tasks import ALL_TASKS
 from speechssl.evaluation.superb.units import UNITS
-from speechssl.files import as_name, write_json, write_text
+from speechssl.files import as_name, write_bytes, write_json
 from speechssl.models.encoder import Encoder
 
 BENCHMARK = "superb"
@@ -59,12 +60,17 @@ class Measured(Protocol):
         ...
 
     @property
+    def posteriors(self) -> Posteriors | None:
+        """What only the leaderboard's files keep of it."""
+        ...
+
+    @property
     def name(self) -> str:
         """What tells it from others of one encoder, in names of files."""
         ...
 
     def to_json(self) -> dict[str, Any]:
-        """Return all but the predictions."""
+        """Return all but the predictions and posteriors."""
         ...
 
 
@@ -100,7 +106,7 @@ class SuperbResults:
         self._task = self._describe()
         self._rows = EncoderScores(BENCHMARK, settings)
         self._rows.join(self._folder / "results.json", self._task, rivals)
-        self._files: dict[str, str] = {}
+        self._files: dict[str, bytes] = {}
 
     def add(self, rival: Contestant, encoder: Encoder, score: Measured) -> None:
         """Note one score of an encoder."""
@@ -111,11 +117,13 @@ class SuperbResults:
         lines = [
             f"{name}\t{json.dumps(prediction, ensure_ascii=False)}\n" for name, prediction in score.predictions.items()
         ]
-        self._files[f"predictions/{head}.tsv"] = "id\tprediction\n" + "".join(lines)
+        self._files[f"predictions/{head}.tsv"] = ("id\tprediction\n" + "".join(lines)).encode()
         if self._settings.corpus_dir is not None:
             fold = self._folds.index(entry["fold"]) if self._folds else 0
-            files = submission(self._settings.task, fold + 1, self._divisions[fold], score.predictions)
-            self._files |= {f"submission/{head}/{name}": text for name, text in files.items()}
+            files = submission(
+                self._settings.task, fold + 1, self._divisions[fold], score.predictions, score.posteriors
+            )
+            self._files |= {f"submission/{head}/{name}": content for name, content in files.items()}
 
     def to_json(self) -> dict[str, Any]:
         """Return all that is known, see the module's docstring."""
@@ -134,8 +142,8 @@ class SuperbResults:
         """Write the results of the task into its folder, `results.json` last."""
         folder = self._folder
         results = self.to_json()
-        for name, text in self._files.items():
-            write_text(folder / name, text)
+        for name, content in self._files.items():
+            write_bytes(folder / name, content)
         draw_layer_weights(folder / LAYER_WEIGHTS, [results])
         write_json(folder / REMARKS, self._data.remarks())
         write_json(folder / "results.json", results)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from speechssl.evaluation.superb.data import Utterance
-from speechssl.evaluation.superb.problems.problem import Problem, Scorer
+from speechssl.evaluation.superb.problems.problem import Posteriors, Problem, Scorer
 from speechssl.evaluation.superb.training import Part, Plan, Trained, predict, train_head
 
 
@@ -35,6 +35,8 @@ class Score:
     """Of every learning rate: `lr`, `step`, the first score on validation, and `skipped` updates."""
     predictions: Mapping[str, Any]
     """What the results keep of the test part, by name."""
+    posteriors: Posteriors | None
+    """What only the leaderboard's files keep of it."""
 
     @property
     def name(self) -> str:
@@ -42,8 +44,8 @@ class Score:
         return f"seed{self.seed}{self.fold and '-'}{self.fold}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return all but the predictions."""
-        return {name: value for name, value in asdict(self).items() if name != "predictions"}
+        """Return all but the predictions and posteriors."""
+        return {name: value for name, value in asdict(self).items() if name not in ("predictions", "posteriors")}
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ def _score(race: Race, plan: Plan, lr: float, trained: Mapping[float, Trained]) 
             for rate, one in trained.items()
         ],
         predictions=scorer.report(predictions, test.utterances),
+        posteriors=scorer.posteriors(predictions, test.utterances),
     )
 
 

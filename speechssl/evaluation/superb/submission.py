@@ -1,11 +1,14 @@
 """Predictions as s3prl's downstream evaluation writes them, for the leaderboard of SUPERB.
 
 s3prl's `submit/submit.py` takes a folder a task (`--ks FOLDER`, `--asr_no_lm FOLDER`, `--sv FOLDER` ...), picks the
-files it knows, and packs them. Utterances are called as s3prl calls them, by the paths of the official corpora.
+files it knows, and packs them. Utterances are called as s3prl calls them, by the paths of the official corpora. Only
+SD's are posteriors in HDF5, and the samples of a frame in `frame_shift`: its `downstream/diarization/score.sh` makes
+segments of them.
 """
 
 from __future__ import annotations
 
+import io
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +16,12 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
+import numpy.typing as npt
+
 from speechssl.evaluation.superb.data import TaskData
+from speechssl.evaluation.superb.problems.problem import Posteriors
+from speechssl.files import as_name
 
 Audio = Mapping[str, Path]
 """Name of a test utterance -> its file."""
@@ -130,23 +138,45 @@ WHOLE: Mapping[str, Callable[[TaskData, Mapping[str, Any]], dict[str, str]]] = {
     "se": _means({"stoi": "stoi", "pesq": "pesq"}),
     "ss": _means({"si_sdri": "si_sdr"}),
 }
-"""Of other tasks. SD's are posteriors in HDF5, which are not kept."""
+"""Of tasks whose predictions make one text."""
 
 
-def submission(task: str, fold: int, data: TaskData, predictions: Mapping[str, Any]) -> dict[str, str]:
-    """Return name and text of the files of one head; none of a task that is in neither table.
+def submission(
+    task: str,
+    fold: int,
+    data: TaskData,
+    predictions: Mapping[str, Any],
+    posteriors: Posteriors | None,
+) -> dict[str, bytes]:
+    """Return name and content of the files of one head.
 
     Args:
         task: name of the task, on its official corpus.
         fold: number of the tested fold, from 1, of a task in folds.
         data: of the task.
         predictions: what the results keep of them, by name.
+        posteriors: of SD, in place of the predictions.
     """
-    if task in WHOLE:
-        return WHOLE[task](data, predictions)
+    if posteriors is not None:
+        arrays = {f"scoring/predictions/{as_name(name)}.h5": _hdf5(of) for name, of in posteriors.recordings.items()}
+        return {"frame_shift": f"{posteriors.frame}\n".encode(), **arrays}
+    texts = WHOLE[task](data, predictions) if task in WHOLE else _lines(task, fold, data, predictions)
+    return {name: text.encode() for name, text in texts.items() if text}
+
+
+def _lines(task: str, fold: int, data: TaskData, predictions: Mapping[str, Any]) -> dict[str, str]:
     audio = {utterance.name: utterance.audio for utterance in data.parts["test"]}
     files = {}
     for layout in LAYOUTS.get(task, ()):
         lines = [layout.line(audio, name, prediction) for name, prediction in predictions.items()]
         files[layout.file.format(fold=fold)] = "".join(f"{line}\n" for line in lines if line is not None)
-    return {name: text for name, text in files.items() if text}
+    return files
+
+
+def _hdf5(posteriors: npt.NDArray[np.float32]) -> bytes:
+    import h5py
+
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        file.create_dataset("T_hat", data=posteriors)
+    return content.getvalue()

@@ -19,7 +19,7 @@ from speechssl.audio import SAMPLE_RATE
 from speechssl.errors import UserError, few
 from speechssl.evaluation.superb.beside import Line
 from speechssl.evaluation.superb.data import PARTS, TaskData, Utterance
-from speechssl.evaluation.superb.problems.problem import Problem, Scorer
+from speechssl.evaluation.superb.problems.problem import Posteriors, Problem, Scorer
 from speechssl.s3prl_patches import guarded_s3prl
 
 _SPEAKERS = 2
@@ -174,18 +174,28 @@ class RecordingScorer(Scorer):
             for said, chunks in self._recordings(predictions, utterances)
         }
 
+    def posteriors(self, predictions: Sequence[Tensor], utterances: Sequence[Any]) -> Posteriors:
+        """Return the probability that a speaker speaks, in no order of speakers."""
+        heard = {chunks[0].recording: said.numpy() for said, chunks in _by_recording(predictions, utterances)}
+        return Posteriors(utterances[0].frame, heard)
+
     def _recordings(
         self, predictions: Sequence[Tensor], utterances: Sequence[Chunk]
     ) -> Iterator[tuple[npt.NDArray[np.int64], list[Chunk]]]:
         """Yield `(frames, 2)`, 1 for speech, and the chunks of each recording."""
-        rows: dict[str, list[int]] = {}
-        for row, chunk in enumerate(utterances):
-            rows.setdefault(chunk.recording, []).append(row)
-        for of_one in rows.values():
-            chunks = [utterances[row] for row in of_one]
-            logits = [_matched(predictions[row], len(utterances[row].targets)) for row in of_one]
-            said = (torch.cat(logits).sigmoid() > self._threshold).long().numpy()
+        for heard, chunks in _by_recording(predictions, utterances):
+            said = (heard > self._threshold).long().numpy()
             yield (said if self._median == 1 else medfilt(said, (self._median, 1))), chunks
+
+
+def _by_recording(predictions: Sequence[Tensor], utterances: Sequence[Chunk]) -> Iterator[tuple[Tensor, list[Chunk]]]:
+    """Yield the probabilities of speech `(frames, 2)`, and the chunks of each recording."""
+    rows: dict[str, list[int]] = {}
+    for row, chunk in enumerate(utterances):
+        rows.setdefault(chunk.recording, []).append(row)
+    for of_one in rows.values():
+        logits = [_matched(predictions[row], len(utterances[row].targets)) for row in of_one]
+        yield torch.cat(logits).sigmoid(), [utterances[row] for row in of_one]
 
 
 def _chunk_der(predictions: Sequence[Tensor], chunks: Sequence[Chunk]) -> float:

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor, nn
 
 from speechssl.evaluation.superb.data import Utterance
+
+
+@dataclass(frozen=True)
+class Posteriors:
+    """What SUPERB's leaderboard takes where that is too large for a report."""
+
+    frame: int
+    """Samples of a frame."""
+    recordings: Mapping[str, npt.NDArray[np.float32]]
+    """Name -> `(frames, classes)`."""
 
 
 class Scorer(Protocol):
@@ -23,6 +36,10 @@ class Scorer(Protocol):
     def report(self, predictions: Sequence[Any], utterances: Sequence[Utterance]) -> Mapping[str, Any]:
         """Return what a reader should see of the predictions, by name: something that JSON can hold."""
         return {utterance.name: said for utterance, said in zip(utterances, predictions, strict=True)}
+
+    def posteriors(self, predictions: Sequence[Any], utterances: Sequence[Utterance]) -> Posteriors | None:
+        """Return what the leaderboard takes in place of the report; None where it takes the report."""
+        return None
 
 
 class Problem(Scorer, Protocol):

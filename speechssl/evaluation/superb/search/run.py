@@ -48,6 +48,11 @@ class SearchScore:
         """What tells it from others of one encoder, in names of files."""
         return f"layer{self.layer}"
 
+    @property
+    def posteriors(self) -> None:
+        """A search has none."""
+        return None
+
     def to_json(self) -> dict[str, Any]:
         """Return all but the predictions."""
         return {name: value for name, value in asdict(self).items() if name != "predictions"}
