@@ -68,11 +68,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _system_message(error: BaseException | None) -> str | None:
-    """Return what to say of an error of the system that the user can mend, `None` for any other error.
+    """Return what to say of an error of the system or the installation that the user can mend, `None` for any other.
 
     It is the error itself, or one that it was raised from (as fairseq2 does).
     """
     while error is not None:
+        if isinstance(error, ModuleNotFoundError) and (missing := (error.name or "").split(".")[0]) != "speechssl":
+            return (
+                f"the package '{missing}' is not installed; `speechssl doctor` says which extra brings it "
+                "(all of them: pip install 'speechssl[train,superb,export]')"
+            )
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             where = f" while writing {error.filename}" if error.filename else ""
             return (
@@ -133,16 +138,7 @@ def _overrides(arguments: list[str]) -> list[str]:
 
 
 def _load(name: str) -> Any:
-    try:
-        return importlib.import_module(f"speechssl.cli.{name}").COMMAND
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").split(".")[0]
-        if missing == "speechssl":
-            raise
-        raise UserError(
-            f"the package '{missing}' is not installed; `speechssl doctor` says which extra brings it "
-            "(all of them: pip install 'speechssl[train,superb,export]')"
-        ) from error
+    return importlib.import_module(f"speechssl.cli.{name}").COMMAND
 
 
 def _overview() -> str:

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speechssl.evaluation.dtw import warping_distances
 from speechssl.evaluation.extract import Hidden, Request
 from speechssl.evaluation.recordings import Recording
 from speechssl.evaluation.sampling import generator_for, sample
@@ -81,6 +80,8 @@ class RetrievalTask:
 
     def _ranks(self, hidden: Hidden, layer: int) -> list[float]:
         """Return the rank of the right candidate for each query; candidates at the same distance share a rank."""
+        from speechssl.evaluation.dtw import warping_distances  # brings numba, slow to import
+
         used = sorted({r.audio for query in self._queries for r in (query.recording, *query.candidates)})
         sequences = [hidden.sequences[audio][layer].float() for audio in used]
         ends = np.cumsum([len(sequence) for sequence in sequences])

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from speechssl.evaluation.recordings import Recording
 
@@ -176,6 +175,8 @@ def _split_dev(labelled: Labelled, seed: int) -> tuple[Labelled, Labelled]:
 
 def _division(labelled: Labelled, parts: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return (other rows, rows) of each part."""
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # slow to import
+
     rows = np.zeros(len(labelled))
     if labelled.speakers is not None:
         divider = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)

@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.ndimage import median_filter
 from torch import Tensor
 
 THRESHOLD = 0.5
@@ -64,6 +63,8 @@ def find_events(
     """
     width = round(how.median_filter_ms / float(np.mean(np.diff(times))))
     if width:
+        from scipy.ndimage import median_filter  # slow to import
+
         probabilities = median_filter(probabilities, size=(width, 1))
     events = []
     for label, active in enumerate((probabilities > THRESHOLD).T):

@@ -9,9 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
-from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from speechssl.errors import UserError
 from speechssl.evaluation.hear.events import Event
@@ -32,6 +29,8 @@ def chroma_accuracy(predictions: Matrix, targets: Matrix) -> float:
 
 def mean_average_precision(predictions: Matrix, targets: Matrix) -> float:
     """Return the mean of the average precisions of the classes; a class that no example has counts as 0."""
+    from sklearn.metrics import average_precision_score  # slow to import
+
     return float(average_precision_score(targets, predictions, average="macro"))
 
 
@@ -42,10 +41,14 @@ def roc_area(predictions: Matrix, targets: Matrix) -> float:
 
 def d_prime(predictions: Matrix, targets: Matrix) -> float:
     """Return the mean of the classes' sqrt(2) Phi^-1(area under the ROC curve)."""
+    from scipy.special import ndtri  # slow to import
+
     return float(np.mean(np.sqrt(2.0) * ndtri(_roc_areas(predictions, targets))))
 
 
 def _roc_areas(predictions: Matrix, targets: Matrix) -> npt.NDArray[np.float64]:
+    from sklearn.metrics import roc_auc_score  # slow to import
+
     return np.asarray(roc_auc_score(targets, predictions, average=None))
 
 
@@ -77,6 +80,8 @@ def scene_score(name: str, predictions: Matrix, targets: Matrix) -> float | None
     `None`, where it is no finite number: of `aucroc` and `d_prime`, when a class has no example (or nothing else), and
     of `d_prime`, when a class is told apart without a mistake.
     """
+    from sklearn.exceptions import UndefinedMetricWarning  # slow to import
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UndefinedMetricWarning)
         warnings.filterwarnings("ignore", "No positive class found")

@@ -28,7 +28,6 @@ import numpy as np
 
 from speechssl.evaluation.benchmark import EncoderScores
 from speechssl.evaluation.encoders import Contestant
-from speechssl.evaluation.lape.confusion import plot_confusion
 from speechssl.evaluation.lape.data import TaskData
 from speechssl.evaluation.lape.scores import KINDS, Confusion, Score
 from speechssl.evaluation.lape.settings import LapeSettings, Protocol
@@ -101,6 +100,8 @@ class LapeResults:
 
     def write(self) -> None:
         """Write the results of the task into its folder."""
+        from speechssl.evaluation.lape.confusion import plot_confusion  # brings matplotlib, slow to import
+
         folder = self._folder
         classes = self._data.classes
         most = f"{max(self._settings.label_fractions):g}"

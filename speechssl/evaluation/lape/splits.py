@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from speechssl.errors import UserError, nearest
 from speechssl.evaluation.lape.data import TaskData
@@ -93,6 +92,8 @@ def with_valid(division: Division, data: TaskData, task: LapeTask) -> Division:
     known = groups != ""
     count = _fewest_groups(labels, groups)
     if task.column != task.group_column and 2 * known.sum() > len(known) and count >= MIN_GROUPS:
+        from sklearn.model_selection import StratifiedGroupKFold  # slow to import
+
         divider = StratifiedGroupKFold(min(round(1 / VALID_PART), count), shuffle=True, random_state=SEED)
         _, held_out = next(divider.split(labels[known], labels[known], groups[known]))
         valid = division.train[known][held_out]
@@ -153,6 +154,8 @@ def _stratified(rows: Rows, labels: npt.NDArray[np.int64], part: float) -> tuple
 
     As many clips as there are classes are held out at least.
     """
+    from sklearn.model_selection import train_test_split  # slow to import
+
     counts = Counter(labels.tolist())
     divisible = np.array([counts[label] > 1 for label in labels.tolist()])
     if not divisible.any():

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from speechssl.evaluation.overview import TaskResults, encoder_names
 from speechssl.files import whole_file
 from speechssl.plot_style import COLOURS, MARKERS, PLOT_STYLE
+
+if TYPE_CHECKING:  # matplotlib is slow to import, and only the end of a command draws
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 LAYER_WEIGHTS = "layer_weights.png"
 """Figure of one task in its folder, and of all tasks in the folder of all."""
@@ -40,6 +39,8 @@ def draw_layer_weights(file: Path, tasks: Sequence[TaskResults]) -> None:
     if not panels:
         file.unlink(missing_ok=True)
         return
+    import matplotlib
+
     looks = {name: _look(number) for number, name in enumerate(encoder_names(tasks))}
     with matplotlib.rc_context({**PLOT_STYLE, "font.size": 9}), whole_file(file) as temporary:
         # Without the version of matplotlib in the file, the same numbers give the same picture.
@@ -62,6 +63,9 @@ def _look(number: int) -> dict[str, Any]:
 
 def _figure(panels: Mapping[str, Weights], looks: Mapping[str, dict[str, Any]]) -> Figure:
     """Return a figure with a panel a task, and one legend below them."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     columns = min(_COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
     names = dict.fromkeys(name for weights in panels.values() for name in weights)
@@ -85,6 +89,8 @@ def _figure(panels: Mapping[str, Weights], looks: Mapping[str, dict[str, Any]]) 
 
 
 def _draw(axis: Axes, title: str, weights: Weights, looks: Mapping[str, dict[str, Any]]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     for name, heads in weights.items():
         # Encoders of one name may be of different depth: their heads are lines of their own.
         for depth in sorted({len(head) for head in heads}):

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.signal import medfilt
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
@@ -183,6 +182,8 @@ class RecordingScorer(Scorer):
         self, predictions: Sequence[Tensor], utterances: Sequence[Chunk]
     ) -> Iterator[tuple[npt.NDArray[np.int64], list[Chunk]]]:
         """Yield `(frames, 2)`, 1 for speech, and the chunks of each recording."""
+        from scipy.signal import medfilt  # slow to import
+
         for heard, chunks in _by_recording(predictions, utterances):
             said = (heard > self._threshold).long().numpy()
             yield (said if self._median == 1 else medfilt(said, (self._median, 1))), chunks
