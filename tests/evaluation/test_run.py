@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -199,3 +200,13 @@ def test_baselines_of_an_encoder_of_clips(tmp_path: Path) -> None:
     assert torch.equal(random.norm.mean, trained.norm.mean) and float(random.norm.mean) < -6
     weights = [encoder.backbone.state_dict()["features.0.weight"] for encoder in (random, clip, trained)]
     assert torch.equal(weights[1], weights[2]) and not torch.equal(weights[0], weights[1])
+
+
+def test_another_device_gives_the_same_scores(
+    tmp_path: Path, corpus: Path, encoders: Path, results: dict, other_device: Callable
+) -> None:
+    with other_device():
+        there = evaluate(tmp_path, corpus, encoders, "retrieval.within=device")
+    for task in ("speaker", "language", "phones data"):
+        best = [score["best"] for score in results["scores"]["hubert"][task]]
+        assert [score["best"] for score in there["scores"]["hubert"][task]] == pytest.approx(best, abs=0.15)

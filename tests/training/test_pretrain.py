@@ -32,6 +32,7 @@ from speechssl.training.trainable import initial_weights
 from tests.training.conftest import TINY, Corpus, make_corpus
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+WAVEFORM = ("model.front_end=waveform", "model.conv_layers=[[16,10,5],[16,8,8],[16,8,8]]", "batch.seconds=3")
 
 
 def command(corpus: Corpus, *more: str) -> list[str]:
@@ -332,7 +333,7 @@ def test_no_environment_variable_is_logged(corpus, tmp_path):
         ("objective=hubertopic", "objective.topic_pool=cls", "model.cls_frame=true", "objective.topic_targets=hard"),
         ("objective=hubertopic", "objective.topic_layer=1", "objective.layers=[1,2]"),
         ("batch.fit=crop", "schedule=infinite", "model.layerdrop=0.5"),
-        ("model.front_end=waveform", "model.conv_layers=[[16,10,5],[16,8,8],[16,8,8]]", "batch.seconds=3"),
+        WAVEFORM,
     ],
 )
 def test_variants_train(corpus, tmp_path, more):
@@ -359,3 +360,20 @@ def test_several_label_sets(corpus, tmp_path):
     assert "masked_loss_set1_layer2" in lines(tmp_path / "run", "train")[0]
     names = weights(tmp_path / "run")
     assert "label_embs_concat" in names and any(name.startswith("extra.") for name in names)
+
+
+@pytest.mark.parametrize("more", [("objective=hubertopic",), WAVEFORM])
+def test_another_device_gives_the_same_run(corpus, tmp_path, other_device, more):
+    # Dropout draws in another way there.
+    still = [f"model.{name}=0" for name in ("dropout", "attention_dropout", "input_dropout")]
+    settings = corpus.settings("schedule.steps=4", *still, *more)
+    assert main(["pretrain", *settings, f"out={tmp_path}/here"]) == 0
+    with other_device():
+        assert main(["pretrain", *settings, f"out={tmp_path}/there"]) == 0
+    here, there = (lines(tmp_path / place, "train") for place in ("here", "there"))
+    assert len(here) == len(there) == 4 and len(lines(tmp_path / "there", "valid")) == 1
+    # Later on, what rounding does has grown.
+    for ours, theirs in zip(here[:3], there[:3], strict=True):
+        losses = {name: value for name, value in ours.items() if "loss" in name or name == "grad_norm"}
+        assert losses
+        assert {name: theirs[name] for name in losses} == pytest.approx(losses, rel=1e-3)

@@ -1,8 +1,10 @@
+import contextlib
 import dataclasses
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -244,3 +246,16 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
         peaks.append(int(run_stages(long, tmp_path / f"units{repeats}").split("peak")[1]))
     # The audio of the larger corpus takes 96 MB as samples, its MFCC 23 MB; the fitted frames may take 1 MB.
     assert peaks[1] - peaks[0] < 20
+
+
+def test_another_device_gives_the_same_units(
+    tmp_path: Path, manifest: Path, encoder_folder: Path, other_device: Callable
+) -> None:
+    features = FeatureSettings(kind="encoder", encoder=str(encoder_folder), layer=1)
+    for name, place in (("here", contextlib.nullcontext()), ("there", other_device())):
+        with place:
+            units = fit(tmp_path / name, manifest, features=features)
+            label(units, units, manifest)
+    here, there = (read_labels(tmp_path / name / "train.km") for name in ("here", "there"))
+    # Rounding may move a frame that is midway between two centroids.
+    assert np.mean([(here[index] == there[index]).mean() for index in range(len(LENGTHS))]) > 0.98

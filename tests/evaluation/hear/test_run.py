@@ -262,3 +262,12 @@ def test_encoders_of_two_commands_stand_in_one_table(
     hear(tasks, tmp_path, encoder_dir, TONES, "seeds=[1,2]", "encoders={}", "baselines=[fbank]")
     apart = hear(tasks, tmp_path, encoder_dir, TONES, "seeds=[1,2]", "baselines=[random]")
     assert apart["scores"] == tones["scores"] and apart["encoders"] == tones["encoders"]
+
+
+@pytest.mark.parametrize("task", [TONES, BEEPS])
+def test_another_device_gives_scores_too(
+    tmp_path: Path, tasks: Path, encoder_dir: Path, other_device: Callable, task: str
+) -> None:
+    with other_device():
+        results = hear(tasks, tmp_path, encoder_dir, task, "seeds=[1]", "epochs=10")
+    assert set(results["summary"]) == {"fbank", "random", "tiny"}

@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -346,3 +347,11 @@ def test_filterbanks_alone_are_refused(tmp_path: Path, data_dir: Path, capsys: p
     given = [*TASK, f"out_dir={tmp_path}", f"data_dir={data_dir}", "encoders={}", "baselines=[fbank]"]
     assert main(["evaluate", "benchmark=lape", "mode=finetune", *given]) == 1
     assert "mode=finetune has nothing to fine-tune" in capsys.readouterr().err
+
+
+def test_another_device_learns_and_scores_too(
+    tmp_path: Path, tones: Path, hubert_dir: Path, other_device: Callable
+) -> None:
+    with other_device():
+        results = finetune(tmp_path, hubert_dir, f"corpus_dir={tones}", "epochs=2", "baselines=[]")
+    assert 0 <= results["scores"]["tiny"][0]["accuracy"] <= 1

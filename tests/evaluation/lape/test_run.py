@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -309,3 +310,13 @@ def test_vectors_of_other_audio_or_weights_are_not_gone_on_with(tones: Path, tmp
         next(encoder.parameters()).add_(1e-3)
     names.append(name())
     assert len(set(names)) == len(names) and name() == names[-1]
+
+
+def test_another_device_gives_the_same_scores(
+    tmp_path: Path, tones: Path, encoder_dir: Path, results: dict, other_device: Callable
+) -> None:
+    with other_device():
+        there = lape(tmp_path, encoder_dir, f"corpus_dir={tones}", "seeds=[1,2]", "label_fractions=[0.1,1]")
+    for name, rows in results["scores"].items():
+        accuracies = [row["accuracy"] for row in rows]
+        assert [row["accuracy"] for row in there["scores"][name]] == pytest.approx(accuracies, abs=0.1)

@@ -338,3 +338,9 @@ def test_the_command_and_a_killed_run(tmp_path, encoder_dir, monkeypatch, capsys
 def test_it_reads_no_column(data: TaskData):
     with pytest.raises(UserError, match="reads no column"):
         Diarization(data, ["label"])
+
+
+def test_another_device_learns_and_scores_too(recordings_dir: Path, tmp_path, encoder_dir, other_device):
+    given = ["baselines=[]", "steps=2", "check_every=1", "lr=[1e-2]"]
+    with other_device():
+        assert superb("sd", recordings_dir, tmp_path / "out", encoder_dir, *given)["scores"]["tiny"]

@@ -221,3 +221,14 @@ def test_two_commands_do_not_write_the_same_results(task_dir: Path, tmp_path: Pa
             errors = capsys.readouterr().err
             assert told in errors and len(errors.strip().splitlines()) == 1
     assert main(given) == 0
+
+
+@pytest.mark.parametrize("task", ["pr", "asr", "ks", "sid", "ic", "sf"])
+def test_another_device_learns_and_scores_too(
+    task_dir: Path, tmp_path: Path, encoder_dir: Path, other_device, task: str
+):
+    given = ["steps=2", "check_every=1", "lr=[1e-2]", "baselines=[]", "head_width=16"]
+    given = given if task in ("asr", "sf") else given[:-1]
+    given += ["labels=[label,second]"] if task == "ic" else []
+    with other_device():
+        assert superb(task, task_dir, tmp_path / "out", encoder_dir, *given)["scores"]["tiny"]

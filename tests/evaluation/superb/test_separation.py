@@ -355,3 +355,10 @@ def test_check_finds_lost_sources(tmp_path: Path, capsys: pytest.CaptureFixture[
     told = capsys.readouterr().out
     assert f"found    VoiceBank-DEMAND in {tmp_path}: train 2, valid 2, test 2 utterances" in told
     assert f"missing  1 recordings of valid, the first is {lost}" in told
+
+
+@pytest.mark.parametrize("task", ["se", "ss"])
+def test_another_device_learns_and_scores_too(folders: dict[str, Path], task: str, tmp_path, encoder_dir, other_device):
+    given = ["baselines=[]", "steps=2", "check_every=1", "batch_size=3", "lr=[1e-2]", f"head_width={WIDTH}"]
+    with other_device():
+        assert superb(task, folders[task], tmp_path / "out", encoder_dir, *given)["scores"]["tiny"]

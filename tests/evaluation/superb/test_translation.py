@@ -142,3 +142,10 @@ def test_the_command(spelled_out: Path, tmp_path: Path, encoder_dir: Path, monke
     assert results["task"]["metrics"] == ["bleu", "chrf"] and not results["task"]["lower_is_better"]
     assert set(results["summary"]["tiny"]) == {"bleu", "chrf", "valid"}
     assert (tmp_path / "out" / "st" / "predictions" / "tiny-1-seed1.tsv").read_text().count("\n") == 10
+
+
+def test_another_device_learns_and_translates_too(spelled_out: Path, tmp_path, encoder_dir, monkeypatch, other_device):
+    monkeypatch.setattr(translation, "_MOST_TOKENS", 4)
+    fast = ["baselines=[]", "steps=1", "check_every=1", "batch_size=72", "lr=[1e-3]"]
+    with other_device():
+        assert superb("st", spelled_out, tmp_path / "out", encoder_dir, *fast)["scores"]["tiny"]

@@ -194,3 +194,9 @@ def test_a_check_names_missing_trials(tmp_path: Path, capsys):
     assert main(["evaluate", "benchmark=superb", "task=asv", "check=true", f"data_dir={folder}"]) == 1
     said = capsys.readouterr().out
     assert "missing" in said and "valid_trials.csv" in said and "test_trials.csv" in said
+
+
+def test_another_device_learns_and_scores_too(speakers_dir: Path, tmp_path, encoder_dir, other_device):
+    given = ["baselines=[]", "steps=2", "check_every=1", "lr=[1e-3]"]
+    with other_device():
+        assert superb("asv", speakers_dir, tmp_path / "out", encoder_dir, *given)["scores"]["tiny"]

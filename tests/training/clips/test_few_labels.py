@@ -333,3 +333,10 @@ def test_a_classifier_of_an_earlier_version_is_named(
     (old / "best.json").write_text(json.dumps(facts))
     assert label(old, few, tmp_path / "pseudo") == 1
     assert f"{old}/best.json does not say what its classes are" in capsys.readouterr().err
+
+
+def test_another_device_learns_from_few_labels_too(few, tmp_path, other_device):
+    more = ["sla.transformations=[slower]", "pseudo_labels.confidence=0.5", "schedule.epochs=2"]
+    with other_device():
+        assert main(["finetune", *data_of(few), *SETTINGS, *more, f"out={tmp_path}/run"]) == 0
+    assert (tmp_path / "run/best/best.json").is_file()

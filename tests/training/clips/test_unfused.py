@@ -302,3 +302,37 @@ def test_the_steps_are_not_tied_to_one_backbone(data, sounds, tmp_path, backbone
     summary = json.loads((tmp_path / "lape/sounds/results.json").read_text())["summary"]
     # Three updates spoil EfficientNet: its batch norms follow slowly. Of the fresh one the head can learn.
     assert summary["random"]["1"]["accuracy"]["mean"] > 0.6 and "distilled" in summary
+
+
+@pytest.mark.parametrize("name", [name.value for name in ViewObjectiveName])
+def test_every_objective_trains_on_another_device(data, tmp_path, other_device, name):
+    settings = [*data, *SMALL, f"objective={name}", "optim=adam_clips", "schedule.steps=4", f"out={tmp_path}"]
+    extra = {"decar": ["objective.decar.prototypes=4"], "cola": ["crops=different"]}
+    with other_device():
+        assert main(["pretrain_clips", *settings, *extra.get(name, []), "watch_column=kind"]) == 0
+    assert all(math.isfinite(value) for line in metrics(tmp_path, "train") for value in line.values())
+
+
+@pytest.mark.parametrize("backbone", ["audio_ntt", "efficientnet_b0", "vit"])
+def test_another_device_gives_the_same_clusters_and_losses(data, sounds, tmp_path, other_device, backbone):
+    manifests = f"manifests=[{sounds}/train.tsv,{sounds}/valid.tsv]"
+    small = [setting for setting in SMALL if backbone == "audio_ntt" or "audio_ntt" not in setting]
+    # Dropout draws in another way there.
+    still = [] if backbone == "efficientnet_b0" else [f"model.{backbone}_dropout=0"]
+    model = [*small, f"model={backbone}", *still]
+    steps_only = ["schedule.epochs=null", "schedule.steps=4"]
+
+    def steps(out: Path) -> None:
+        # Of one clustering: the same clusters may have other numbers there.
+        first, clusters = f"out={out}/first", f"clusters={tmp_path}/here/clusters"
+        assert main(["pretrain_clips", *data, *model, "objective=barlow_twins", "schedule.steps=2", first]) == 0
+        assert main(["cluster", manifests, f"encoder={out}/first", "k=3", "components=4", f"out={out}/clusters"]) == 0
+        assert main(["distill", *data, *model, clusters, *steps_only, f"out={out}/distilled"]) == 0
+
+    steps(tmp_path / "here")
+    with other_device():
+        steps(tmp_path / "there")
+    for run, loss in (("first", "barlow_loss"), ("distilled", "distillation_loss")):
+        here, there = ([line[loss] for line in metrics(tmp_path / place / run, "train")] for place in ("here", "there"))
+        # Later on, what rounding does has grown.
+        assert there[:2] == pytest.approx(here[:2], rel=0.01)
