@@ -31,6 +31,11 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def gpu_has_bf16() -> bool:
+    """Return whether the GPU has bf16 instructions: older ones compute it by way of fp32, slower than fp32."""
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+
 def cpu_has_bf16() -> bool:
     """Return whether the processor has bf16 instructions: without them bf16 is slower than fp32."""
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

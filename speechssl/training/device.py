@@ -10,7 +10,7 @@ import torch
 from fairseq2.gang import FakeGang, Gang, Gangs, ProcessGroupGang, create_fsdp_gangs, create_parallel_gangs
 
 from speechssl.errors import UserError
-from speechssl.models.device import cpu_has_bf16
+from speechssl.models.device import cpu_has_bf16, gpu_has_bf16
 from speechssl.training.settings import Parallel, Precision
 
 Joined = Gang
@@ -62,7 +62,7 @@ def compute_type(precision: Precision, device: torch.device) -> torch.dtype:
     """
     if precision is Precision.fp32:
         return torch.float32
-    has_bf16 = torch.cuda.is_bf16_supported() if device.type == "cuda" else cpu_has_bf16()
+    has_bf16 = gpu_has_bf16() if device.type == "cuda" else cpu_has_bf16()
     if precision is Precision.bf16 and device.type == "cuda" and not has_bf16:
         raise UserError("this GPU has no bf16; use run.precision=fp32")
     return torch.bfloat16 if has_bf16 or precision is Precision.bf16 else torch.float32
