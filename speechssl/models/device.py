@@ -32,7 +32,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def gpu_has_bf16() -> bool:
-    """Return whether the GPU has bf16 instructions: older ones compute it by way of fp32, slower than fp32."""
+    """Return whether the GPU has bf16 instructions: older ones only hold it, and compute by way of fp32."""
     return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
