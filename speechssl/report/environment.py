@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 
 import speechssl
-from speechssl.models.device import gpu_has_bf16
 
 PACKAGES = (
     "speechssl",
@@ -67,7 +66,7 @@ def machine() -> dict[str, str]:
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         found["GPU"] = ", ".join(names)
-        found["bf16 on the GPU"] = "yes" if gpu_has_bf16() else "no"
+        found["bf16 on the GPU"] = "yes" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
     else:
         found["GPU"] = "none"
     return found
