@@ -8,7 +8,6 @@ import torch
 from fairseq2.checkpoint import NOOP_HG_EXPORTER, CheckpointManager
 from fairseq2.early_stopper import NOOP_EARLY_STOPPER
 from fairseq2.gang import Gangs
-from fairseq2.metrics.recorders import NOOP_METRIC_DESCRIPTOR, NOOP_METRIC_RECORDER, MetricRecorder
 from fairseq2.nn.data_parallel import get_data_parallel_facade
 from fairseq2.nn.ddp import to_ddp
 from fairseq2.nn.fsdp import to_fsdp
@@ -23,7 +22,13 @@ from speechssl.training.batch_norm import share_batch_norm
 from speechssl.training.calibrate import updates_in
 from speechssl.training.checkpoints import Postponed, checkpoint_manager
 from speechssl.training.device import compute_type
-from speechssl.training.fairseq2_trainer import StandardValidator, Trainer
+from speechssl.training.fairseq2_trainer import (
+    NOOP_METRIC_DESCRIPTOR,
+    NOOP_METRIC_RECORDER,
+    MetricRecorder,
+    StandardValidator,
+    Trainer,
+)
 from speechssl.training.guard import NonFiniteGuard
 from speechssl.training.metrics import RunRecorder, last_line
 from speechssl.training.optimizer import build_optimizer

@@ -7,10 +7,10 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from fairseq2.metrics.recorders import MetricDescriptorRegistry, MetricRecorder, TensorBoardRecorder
 from torch import Tensor
 
 from speechssl.files import write_text
+from speechssl.training.fairseq2_trainer import MetricDescriptorRegistry, MetricRecorder, TensorBoardRecorder
 
 log = logging.getLogger(__name__)
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, MutableMapping, Sequence
 
 import torch
-from fairseq2.metrics import Mean, MetricBag
 from torch import Tensor, nn
 
 from speechssl.training.batch_norm import RunningStatistics
-from speechssl.training.fairseq2_trainer import EvalUnit, TrainUnit, Validator
+from speechssl.training.fairseq2_trainer import EvalUnit, Mean, MetricBag, TrainUnit, Validator
 from speechssl.training.trainable import Metrics, TrainBatch
 
 
