@@ -205,8 +205,11 @@ def test_baselines_of_an_encoder_of_clips(tmp_path: Path) -> None:
 def test_another_device_gives_the_same_scores(
     tmp_path: Path, corpus: Path, encoders: Path, results: dict, other_device: Callable
 ) -> None:
+    # Probes learn too little to be compared: every operation takes long there.
+    few = ["probe.iterations=2", "probe.weighted_sum_steps=2", "baselines=[]"]
     with other_device():
-        there = evaluate(tmp_path, corpus, encoders, "retrieval.within=device")
-    for task in ("speaker", "language", "phones data"):
-        best = [score["best"] for score in results["scores"]["hubert"][task]]
-        assert [score["best"] for score in there["scores"]["hubert"][task]] == pytest.approx(best, abs=0.15)
+        there = evaluate(tmp_path, corpus, encoders, "retrieval.within=device", *few)
+    assert set(there["tasks"]) == set(results["tasks"])
+    for task in ("retrieval", "rankme"):
+        for ours, theirs in zip(results["scores"]["hubert"][task], there["scores"]["hubert"][task], strict=True):
+            assert theirs["layers"] == pytest.approx(ours["layers"], rel=0.01)
