@@ -73,7 +73,8 @@ def _system_message(error: BaseException | None) -> str | None:
     It is the error itself, or one that it was raised from (as fairseq2 does).
     """
     while error is not None:
-        if isinstance(error, ModuleNotFoundError) and (missing := (error.name or "").split(".")[0]) != "speechssl":
+        missing = error.name.split(".")[0] if isinstance(error, ModuleNotFoundError) and error.name else "speechssl"
+        if missing != "speechssl":
             return (
                 f"the package '{missing}' is not installed; `speechssl doctor` says which extra brings it "
                 "(all of them: pip install 'speechssl[train,superb,export]')"

@@ -178,6 +178,11 @@ def test_a_module_of_ours_that_is_missing_is_a_defect(stand_in: Any) -> None:
         app.main(["manifest"])
 
 
+def test_the_command_line_starts_without_torch() -> None:
+    script = "import sys, speechssl.cli.app as app; app.main([]); sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
 def test_help_and_errors_do_without_what_is_slow_to_import() -> None:
     # The libraries that a command runs with take two thirds of its start.
     script = (

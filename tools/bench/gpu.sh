@@ -31,7 +31,7 @@ measure() {
 
 bench() { measure "$1" "$2" "$python" "tools/bench/$3.py" "${@:4}"; }
 
-git log -1 --format='revision %h' || true
+git log -1 --format='revision %h' || echo 'revision not known: no git checkout'
 measure gpu 20 nvidia-smi
 measure doctor 40 "$python" -m speechssl doctor
 bench step-base 90 train_step --batch 16 --seconds 12 --labels 500 --repeat 10
