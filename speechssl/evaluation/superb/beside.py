@@ -53,7 +53,7 @@ class Beside:
             or_rttm = f" (or {file.stem}.rttm)" if self.rttm else ""
             raise UserError(f"{file}{or_rttm} is missing; it needs the columns {', '.join(self.columns)}")
         with require_utf8(file):
-            lines = list(_rttm_lines(file) if file.suffix == ".rttm" else _csv_lines(file, self.columns))
+            lines = list(rttm_lines(file) if file.suffix == ".rttm" else _csv_lines(file, self.columns))
         if not lines:
             raise UserError(f"{file} has no {self.name}")
         return lines
@@ -70,8 +70,12 @@ def _csv_lines(file: Path, columns: Sequence[str]) -> Iterator[Line]:
             yield Line(f"{file}, line {reader.line_num}", {column: (row[column] or "").strip() for column in columns})
 
 
-def _rttm_lines(file: Path) -> Iterator[Line]:
-    """Yield the lines of NIST's format that say who speaks; it has other kinds of lines too."""
+def rttm_lines(file: Path) -> Iterator[Line]:
+    """Yield the lines of NIST's format that say who speaks (`id`, `start`, `end`, `speaker`); it has other kinds too.
+
+    Raises:
+        UserError: a line is cut off.
+    """
     for number, text in enumerate(read_lines(file), start=1):
         fields = text.split()
         if fields[:1] != ["SPEAKER"]:

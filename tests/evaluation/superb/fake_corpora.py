@@ -99,6 +99,30 @@ def write_libri2mix(root: Path) -> Path:
     return root
 
 
+LIBRI2MIX_SPEECH = (
+    ("19", "198-0000", 0.25, 0.5),
+    ("19", "198-0000", 1.0, 0.5),
+    ("26", "495-0001", 0.125, 1.5),
+    ("27", "123349-0002", 0.5, 1.25),
+)
+"""When each utterance is speech: speaker, chapter and number, start and length in seconds."""
+
+
+def write_libri2mix_speech(root: Path) -> Path:
+    """As LibriMix leaves it, with the RTTM of s3prl's LibriMix beside it."""
+    for folder, rttm in (("train-100", "train_clean_100"), ("dev", "dev_clean"), ("test", "test_clean")):
+        for name in ("19-198-0000_26-495-0001", "27-123349-0002_19-198-0000"):
+            audio(root / "wav16k" / "max" / folder / "mix_both" / f"{name}.wav", 32000)
+        text(
+            root / f"{rttm}.rttm",
+            *(
+                f"SPEAKER {utterance} 1   {start:.3f}   {length:.3f} <NA> <NA> {speaker} <NA> <NA>"
+                for speaker, utterance, start, length in LIBRI2MIX_SPEECH
+            ),
+        )
+    return root
+
+
 def write_fluent(root: Path) -> Path:
     header = ",path,speakerId,transcription,action,object,location"
     for number, part in enumerate(("train", "valid", "test")):

@@ -28,6 +28,7 @@ from tests.evaluation.superb.fake_corpora import (
     write_iemocap,
     write_libri2mix,
     write_libri2mix_sources,
+    write_libri2mix_speech,
     write_librispeech,
     write_quesst14,
     write_snips,
@@ -55,6 +56,7 @@ WRITERS = [
     ("sid", write_voxceleb1),
     ("asv", write_trials),
     ("sd", write_libri2mix),
+    ("sd", write_libri2mix_speech),
     ("ss", write_libri2mix_sources),
     ("ic", write_fluent),
     ("sf", write_snips),
@@ -279,6 +281,44 @@ def test_who_speaks_when_is_s3prl_s(tmp_path: Path):
         ]
         ours = [(row["id"], float(row["start"]), float(row["end"]), row["speaker"]) for row in segments[part]]
         assert len(ours) == 4 and ours == theirs
+
+
+def test_who_speaks_when_in_mixtures_is_when_their_sources_are_speech(tmp_path: Path):
+    """Both sources begin with the mixture. Segments worked out by hand."""
+    root = write_libri2mix_speech(tmp_path / "Libri2Mix")
+    names = ["19-198-0000_26-495-0001", "27-123349-0002_19-198-0000"]
+    spoken = [
+        (names[0], 0.25, 0.75, "19"),
+        (names[0], 1.0, 1.5, "19"),
+        (names[0], 0.125, 1.625, "26"),
+        (names[1], 0.5, 1.75, "27"),
+        (names[1], 0.25, 0.75, "19"),
+        (names[1], 1.0, 1.5, "19"),
+    ]
+    parts, segments = rows_of("sd", tmp_path), beside("sd", tmp_path)
+    for part, folder in (("train", "train-100"), ("valid", "dev"), ("test", "test")):
+        mixtures = root / "wav16k" / "max" / folder / "mix_both"
+        assert paths(parts[part]) == {name: (mixtures / f"{name}.wav").resolve() for name in names}
+        ours = [(row["id"], float(row["start"]), float(row["end"]), row["speaker"]) for row in segments[part]]
+        assert ours == spoken
+
+
+def test_kaldi_folders_of_libri2mix_come_first(tmp_path: Path):
+    root = write_libri2mix_speech(write_libri2mix(tmp_path / "Libri2Mix"))
+    assert {row["id"] for row in rows_of("sd", tmp_path)["test"]} == {"test_0", "test_1"}
+    assert {row["speaker"] for row in beside("sd", tmp_path)["test"]} == {"a", "b"}
+    assert root / "test_clean.rttm" not in CORPORA["sd"].files(CORPORA["sd"].place(str(tmp_path)))
+
+
+def test_a_mixture_whose_source_is_unknown(tmp_path: Path):
+    root = write_libri2mix_speech(tmp_path / "Libri2Mix")
+    mixtures = root / "wav16k" / "max" / "dev" / "mix_both"
+    (mixtures / "19-198-0000_26-495-0001.wav").rename(mixtures / "19-198-0000_26-495-0009.wav")
+    with pytest.raises(UserError, match=r"0009\.wav: .*dev_clean\.rttm does not say when 26-495-0009 is speech"):
+        beside("sd", tmp_path)
+    (root / "dev_clean.rttm").unlink()
+    with pytest.raises(UserError, match=r"dev/segments \(or dev_clean\.rttm\) is missing; get it from .*LibriMix"):
+        rows_of("sd", tmp_path)
 
 
 def test_a_segment_without_a_speaker(tmp_path: Path):

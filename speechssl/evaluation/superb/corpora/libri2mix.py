@@ -1,42 +1,71 @@
 """Libri2Mix, mixtures of two speakers.
 
-For SD Kaldi folders, as LibriMix's scripts make them for s3prl; for SS the mixtures of 16 kHz without noise, as short
-as the shorter source.
+For SD the mixtures of 16 kHz with noise, as long as the longer source, and the files of s3prl's LibriMix that say when
+each utterance of LibriSpeech is speech; or the Kaldi folders that its `prepare_diarization.py` makes of both. For SS
+the mixtures of 16 kHz without noise, as short as the shorter source.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from speechssl.data.corpora.kaldi import read_kaldi_map
 from speechssl.data.walk import walk_audio
 from speechssl.errors import UserError
+from speechssl.evaluation.superb.beside import rttm_lines
 from speechssl.evaluation.superb.corpora.layout import CorpusTask, Need, Parts, Place
 from speechssl.evaluation.superb.data import Row
 
-_URL = "https://github.com/s3prl/LibriMix (scripts/prepare_diarization.py makes it)"
-_FOLDERS = {"train": "train", "valid": "dev", "test": "test"}
-_TABLES = ("wav.scp", "segments", "utt2spk")
+_MIXTURES_URL = "https://github.com/s3prl/LibriMix (generate_librimix_sd.sh makes it)"
+_SPEECH_URL = "https://github.com/s3prl/LibriMix (metadata/LibriSpeech has the .rttm; copy it to that place)"
 
 
-def _rows(place: Place) -> Parts:
-    """Return a row a mixture. A path of wav.scp that is not absolute starts from the corpus's folder."""
-    return {part: list(_mixtures(place.root, folder)) for part, folder in _FOLDERS.items()}
+@dataclass(frozen=True)
+class _SdPart:
+    """Where a part of SD is, from the corpus's folder."""
+
+    kaldi: str
+    """Its Kaldi folder."""
+    mixtures: str
+    """The folder of its mixtures."""
+    speech: str
+    """The RTTM that says when its sources are speech."""
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        return (
+            Need((f"{self.kaldi}/wav.scp", self.mixtures), _MIXTURES_URL),
+            *(Need((f"{self.kaldi}/{table}", self.speech), _SPEECH_URL) for table in ("segments", "utt2spk")),
+        )
+
+    def rows(self, root: Path) -> Iterator[Row]:
+        """Yield a row a mixture. A path of wav.scp that is not absolute starts from the corpus's folder."""
+        if (root / self.kaldi / "wav.scp").is_file():
+            for name, path in read_kaldi_map(root / self.kaldi / "wav.scp").items():
+                yield {"id": name, "path": str(root / path)}
+        else:
+            yield from _audio(root / self.mixtures)
+
+    def segments(self, root: Path, rows: Sequence[Row]) -> Iterator[Row]:
+        """Yield who speaks when: `id` of the mixture, `start` and `end` in seconds, `speaker`."""
+        kaldi = root / self.kaldi
+        if (kaldi / "segments").is_file() and (kaldi / "utt2spk").is_file():
+            return _kaldi_segments(kaldi)
+        return _source_segments(root / self.speech, rows)
 
 
-def _mixtures(root: Path, folder: str) -> Iterator[Row]:
-    for name, path in read_kaldi_map(root / folder / "wav.scp").items():
-        yield {"id": name, "path": str(root / path)}
+_SD_PARTS = {
+    "train": _SdPart("train", "wav16k/max/train-100/mix_both", "train_clean_100.rttm"),
+    "valid": _SdPart("dev", "wav16k/max/dev/mix_both", "dev_clean.rttm"),
+    "test": _SdPart("test", "wav16k/max/test/mix_both", "test_clean.rttm"),
+}
 
 
-def _segments(place: Place, parts: Parts) -> Parts:
-    """Return who speaks when: `id` of the mixture, `start` and `end` in seconds, `speaker`."""
-    return {part: list(_read_segments(place.root / folder)) for part, folder in _FOLDERS.items()}
-
-
-def _read_segments(folder: Path) -> Iterator[Row]:
+def _kaldi_segments(folder: Path) -> Iterator[Row]:
     speakers = read_kaldi_map(folder / "utt2spk")
     for utterance, rest in read_kaldi_map(folder / "segments").items():
         try:
@@ -50,12 +79,41 @@ def _read_segments(folder: Path) -> Iterator[Row]:
         yield {"id": name, "start": start, "end": end, "speaker": speaker}
 
 
+def _source_segments(rttm: Path, rows: Sequence[Row]) -> Iterator[Row]:
+    """Both sources of a mixture begin with it, and its name is `speaker-chapter-number` of each, joined by `_`.
+
+    Of Libri2Mix that is what `prepare_diarization.py` says, and one stretch more: in one mixture of `train` two
+    speakers have the same times, so its Kaldi folder has one name for both.
+    """
+    speech: dict[str, list[Row]] = defaultdict(list)
+    for line in rttm_lines(rttm):
+        speech[f"{line.cells['speaker']}-{line.cells['id']}"].append(dict(line.cells))
+    for row in rows:
+        for source in row["id"].split("_"):
+            if source not in speech:
+                raise UserError(f"{row['path']}: {rttm} does not say when {source} is speech; make or get both again")
+            yield from ({**stretch, "id": row["id"]} for stretch in speech[source])
+
+
+def _audio(folder: Path) -> list[Row]:
+    paths = [folder / found.path for found in walk_audio(folder)]
+    return sorted(({"id": path.stem, "path": str(path)} for path in paths), key=lambda row: row["id"])
+
+
+def _sd_rows(place: Place) -> Parts:
+    return {name: list(part.rows(place.root)) for name, part in _SD_PARTS.items()}
+
+
+def _sd_segments(place: Place, parts: Parts) -> Parts:
+    return {name: list(part.segments(place.root, parts[name])) for name, part in _SD_PARTS.items()}
+
+
 SD = CorpusTask(
     "Libri2Mix",
     ("Libri2Mix", "libri2mix"),
-    tuple(Need((f"{folder}/{table}",), _URL) for folder in _FOLDERS.values() for table in _TABLES),
-    _rows,
-    beside=_segments,
+    tuple(need for part in _SD_PARTS.values() for need in part.needs),
+    _sd_rows,
+    beside=_sd_segments,
 )
 
 
@@ -77,12 +135,12 @@ def _ss_rows(place: Place) -> Parts:
 
 
 def _clean_mixtures(folder: Path) -> list[Row]:
-    rows = []
-    for found in walk_audio(folder / _MIXTURES):
-        sources = {f"source{number}": str(folder / name / found.path) for number, name in enumerate(_SOURCES, start=1)}
-        path = folder / _MIXTURES / found.path
-        rows.append({"id": path.stem, "path": str(path), **sources})
-    return sorted(rows, key=lambda row: row["id"])
+    return [{**row, **_sources(folder, row)} for row in _audio(folder / _MIXTURES)]
+
+
+def _sources(folder: Path, row: Row) -> Row:
+    found = Path(row["path"]).relative_to(folder / _MIXTURES)
+    return {f"source{number}": str(folder / name / found) for number, name in enumerate(_SOURCES, start=1)}
 
 
 SS = CorpusTask(
