@@ -33,10 +33,9 @@ class HubertConfig:
     """Whether each waveform is brought to zero mean and unit variance over its valid samples."""
     fbank_num_mels: int = field(default=80, metadata=read_with("front_end", "fbank"))
     """Mel bands of the fbank front end."""
-    # Not marked as read with front_end=fbank: recipes give the band of their recordings to any model.
-    fbank_low_hz: float = 20.0
+    fbank_low_hz: float = field(default=20.0, metadata=read_with("front_end", "fbank"))
     """Lowest frequency of the mel bands, in Hz."""
-    fbank_high_hz: float = 8000.0
+    fbank_high_hz: float = field(default=8000.0, metadata=read_with("front_end", "fbank"))
     """Highest frequency of the mel bands, in Hz; 4000 for recordings made at 8 kHz, which have nothing above."""
     fbank_stack: int = field(default=4, metadata=read_with("front_end", "fbank"))
     """Frames of 10 ms that become one frame of the encoder: 4 gives 25 frames a second, 2 gives 50."""

@@ -296,6 +296,7 @@ def test_an_installed_package_carries_all_configuration_files(tmp_path: Path) ->
         (["model=tiny", "model.fbank_conv_dim=64"], "leave it out, or give model.fbank_subsampling=conv"),
         (["model=base", "model.fbank_conv_dim=64"], "leave it out, or give model.front_end=fbank"),
         (["model=fast", "model.front_end=waveform", "model.fbank_conv_dim=64"], "or give model.front_end=fbank"),
+        (["model=base", "model.fbank_high_hz=4000"], "leave it out, or give model.front_end=fbank"),
         (["++optim.momentum=0.5"], "optim.momentum is given"),
     ],
 )

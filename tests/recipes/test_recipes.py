@@ -318,6 +318,15 @@ def test_a_setting_of_the_user_wins_over_the_recipe_and_its_conf(checkout: Any, 
     assert "k=50" in words_of(checkout.calls, "kmeans")
 
 
+@pytest.mark.parametrize(("model", "band"), [("tiny", True), ("fast", True), ("small", False)])
+def test_telephone_speech_has_its_band_where_the_model_has_bands(checkout: Any, model: str, band: bool) -> None:
+    (checkout.folder / "mine.conf").write_text(f"pretrain model={model}\n")
+    checkout.run(
+        MINI, "--method", "hubert", "--config", "mine.conf", "--stage", "4", "--stop-stage", "4", cwd=checkout.folder
+    )
+    assert ("model.fbank_high_hz=4000" in words_of(checkout.calls, "pretrain")) is band
+
+
 def test_several_gpus_start_one_process_each(checkout: Any) -> None:
     checkout.run(MINI, "--method", "hubertopic", "--ngpu", "2", "--stage", "2", "--stop-stage", "4")
     launched = [call for call in checkout.calls if call[0] == "torchrun"]

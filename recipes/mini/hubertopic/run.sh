@@ -34,16 +34,17 @@ source "$(dirname "${BASH_SOURCE[0]}")/../../../tools/stages.sh" "$@"
 
 units=$exp/units
 topics=$exp/topics
+band=()
 if [ -n "$audio_dir" ]; then
   data=$exp/data/folder
   corpus=(corpus=folder "corpus.audio_dir=$audio_dir" "corpus.metadata=$metadata")
   probes=()
-  band=()
 else
   # Evaluation also hears voices that no training hears, and a synthesiser that tells the time of each phone.
   data=$exp/data/asterisk
   corpus=(corpus=asterisk)
-  band=(model.fbank_high_hz=4000) # telephone speech, recorded at 8 kHz
+  # Telephone speech, recorded at 8 kHz; models that read waveforms have no band.
+  case $(overrides pretrain | grep '^model=') in model=tiny | model=fast) band=(model.fbank_high_hz=4000) ;; esac
   probes=("test_dir=$exp/data/asterisk_voices" "phones_dirs=[$exp/data/flite_synthetic]")
 fi
 
