@@ -1,8 +1,8 @@
 # shellcheck shell=bash disable=SC2154 # the options are the recipe's
 # What every recipe's run.sh shares: options, set-up, which stages run, where output goes, what a failure shows.
 # Sourced with the recipe's arguments, after the defaults of its options. A recipe has the options exp, config,
-# seeds, stage and stop_stage, and may have method, ngpu, audio_dir, corpus_root, timit, metadata and tasks. Those that a
-# stage cannot do without stand in `needs`, as words STAGE:option. The work is done from the project's root; a folder or
+# seeds, stage and stop_stage, and may have method, ngpu, audio_dir, corpus_root, data_dir, timit, metadata and tasks. Those
+# that a stage cannot do without stand in `needs`, as words STAGE:option, or STAGE:option/option where one of them will do. The work is done from the project's root; a folder or
 # file that the user names is relative to where the user is. A default of exp is relative to the project's root; where
 # the recipe gives none, it is exp/ and the name of the audio or recipe.
 #
@@ -25,12 +25,15 @@ stages_fail() {
 }
 
 for need in ${needs:-}; do
-  name=${need#*:}
-  if [ "${need%:*}" -ge "$stage" ] && [ "${need%:*}" -le "$stop_stage" ] && [ -z "${!name}" ]; then
-    stages_fail "--${name//_/-} is needed by stage ${need%:*} (--help says what it is)"
+  given=
+  names=${need#*:}
+  for name in ${names//\// }; do given+=${!name}; done
+  if [ "${need%:*}" -ge "$stage" ] && [ "${need%:*}" -le "$stop_stage" ] && [ -z "$given" ]; then
+    names=${names//_/-}
+    stages_fail "--${names//\// or --} is needed by stage ${need%:*} (--help says what it is)"
   fi
 done
-for name in audio_dir corpus_root timit metadata tasks config; do
+for name in audio_dir corpus_root data_dir timit metadata tasks config; do
   [ -n "${!name:-}" ] || continue
   case $name in
     metadata | tasks | config) [ -f "${!name}" ] || stages_fail "--$name ${!name} is no file" ;;

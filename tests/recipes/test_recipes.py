@@ -230,6 +230,15 @@ def test_superb_says_what_is_there_before_it_evaluates(checkout: Any) -> None:
     assert "encoders={one: a, two: [b, c]}" in second and "seeds=[1,2]" in second
 
 
+def test_superb_takes_a_corpus_of_csv_files_instead(checkout: Any) -> None:
+    done = checkout.run("superb", "--data-dir", ".", "--task", "ks", "--encoders", "one: a", "--exp", "exp/mine")
+    assert done.returncode == 0, done.stderr
+    for _, name, *words in checkout.calls:
+        settings = load_settings(command_named(name), words)
+        assert settings.data_dir == "." and settings.corpus_dir is None
+    assert settings.cache_dir == "exp/mine/cache"
+
+
 def test_superb_leaves_out_what_a_search_does_not_take(checkout: Any, tmp_path: Path) -> None:
     given = {
         "labels": "[a]",
@@ -259,10 +268,12 @@ def test_superb_leaves_out_what_a_search_does_not_take(checkout: Any, tmp_path: 
 @pytest.mark.parametrize(
     ("options", "needed"),
     [
-        ((), "--corpus-root is needed by stage 1"),
-        (("--stage", "2", "--encoders", "one: a"), "--corpus-root is needed by stage 2"),
+        ((), "--corpus-root or --data-dir is needed by stage 1"),
+        (("--stage", "2", "--encoders", "one: a"), "--corpus-root or --data-dir is needed by stage 2"),
         (("--corpus-root", "."), "--encoders is needed by stage 2"),
+        (("--data-dir", "."), "--encoders is needed by stage 2"),
         (("--corpus-root", ".", "--stop-stage", "1"), ""),
+        (("--data-dir", ".", "--stop-stage", "1"), ""),
     ],
 )
 def test_superb_says_at_once_what_is_needed(checkout: Any, options: tuple[str, ...], needed: str) -> None:

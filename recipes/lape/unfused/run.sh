@@ -6,7 +6,7 @@
 # usage: bash recipes/lape/unfused/run.sh [options]
 #
 #   --audio-dir DIR    unlabelled audio to pretrain on (default: the target's recordings without those that are tested)
-#   --task NAME        the target: a task of configs/task (default asterisk_languages)
+#   --task NAME        the target: a task of configs/task, or folder: your own, see docs/recipes.md (default asterisk_languages)
 #   --corpus NAME      the target's corpus, as `speechssl manifest` names it (default asterisk_languages)
 #   --corpus-root DIR  the target's data set, where it is not downloaded
 #   --objective NAME   what is pretrained: decar, decar_mini, barlow_twins, moco ... (default decar_mini)
@@ -14,7 +14,7 @@
 #   --minutes M        training time of the pretraining, and of the distillation (default 4)
 #   --epochs N         of fine-tuning (default 10; 100 as published)
 #   --seeds N          encoders with seeds 1 to N (default 1)
-#   --exp DIR          folder of all that is made (default exp/lape)
+#   --exp DIR          folder of all that is made (default exp/lape, or exp/<name of the audio folder>)
 #   --config FILE      more settings, one `COMMAND key=value` a line, as in conf/default.conf
 #   --stage N          first stage (default 1)
 #   --stop-stage N     last stage (default 7)

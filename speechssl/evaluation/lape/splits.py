@@ -64,7 +64,9 @@ def divide(data: TaskData, task: LapeTask) -> list[Division]:
         divisions = [_official(data)]
     elif task.split is Split.stratified:
         train, test = _stratified(np.arange(len(data.labels)), data.labels, TEST_PART)
-        divisions = [Division("80/20, stratified", train, train[:0], test)]
+        own = any(recording.split == "test" for recording in data.recordings)
+        name = "80/20, stratified" + (", not the data's own split (task.split=official)" if own else "")
+        divisions = [Division(name, train, train[:0], test)]
     else:
         divisions = _folds(data, task)
     for division in divisions:

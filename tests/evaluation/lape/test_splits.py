@@ -43,6 +43,13 @@ def test_stratified_is_scikit_learns_split_of_a_fifth_with_seed_1() -> None:
     assert division.train.tolist() == sorted(train) and division.test.tolist() == sorted(test)
 
 
+def test_a_split_of_the_data_that_is_not_kept_is_told() -> None:
+    data = made({"a": 10, "b": 10}, split=(["train"] * 8 + ["test"] * 2) * 2)
+    (drawn,), (own,) = divide(data, task()), divide(data, task(split=Split.official))
+    assert drawn.name == "80/20, stratified, not the data's own split (task.split=official)"
+    assert own.test.tolist() == [8, 9, 18, 19] != drawn.test.tolist()
+
+
 def test_a_class_of_one_clip_is_trained_on() -> None:
     data = made({"a": 10, "b": 10, "c": 1})
     (division,) = divide(data, task())
