@@ -58,6 +58,11 @@ def captions(tasks: Sequence[TaskResults]) -> list[str]:
             "Published scores are those of arXiv 2105.01051 and 2110.13900, ASR without a language model; those of SE, "
             "SS, wav2vec 2.0 and WavLM Large are as others quote them."
         )
+        if "fbank" in encoder_names(tasks):
+            lines.append(
+                "The baseline fbank is not the published FBANK, which has derivatives and no mean over time: that is "
+                "`s3prl:fbank`."
+            )
     return lines
 
 

@@ -182,7 +182,7 @@ class _Run:
             raise UserError(f"no update until step {self.step} had a finite gradient; lr={self._plan.lr} is too high")
         self._skipped_before = self._skipped
         predictions = predict(self._problem.predict, self._head, valid, self._plan.at_once, self._plan.device)
-        scores = self._problem.scores(predictions, valid.utterances)
+        scores = self._problem.validation_scores(predictions, valid.utterances)
         first = self._problem.metrics[0]
         value = -scores[first] if self._problem.lower_is_better else scores[first]
         if not self._best or value > self._best["value"]:

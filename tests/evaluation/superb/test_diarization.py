@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from speechssl.cli.app import main
 from speechssl.errors import UserError
 from speechssl.evaluation.superb import training
-from speechssl.evaluation.superb.data import TaskData, read_task
+from speechssl.evaluation.superb.data import TaskData, Utterance, read_task
 from speechssl.evaluation.superb.problems import diarization
 from speechssl.evaluation.superb.problems.diarization import Chunk, Diarization, RecordingScorer
 from speechssl.evaluation.superb.tasks import TASKS
@@ -77,7 +77,8 @@ def data(recordings_dir: Path) -> TaskData:
 def chunk(targets: list[list[int]], recording: str = "x") -> Chunk:
     """A chunk of these frames, a row a speaker, of 10 ms."""
     truth = torch.tensor(targets, dtype=torch.float32).T
-    return Chunk(recording, Path("x"), 160 * len(truth), {}, recording=recording, frame=160, targets=truth)
+    frames = {"frame": 160, "targets": truth, "reference": truth}
+    return Chunk(recording, Path("x"), 160 * len(truth), {}, recording=recording, **frames)
 
 
 def logits(speech: list[list[float]]) -> torch.Tensor:
@@ -236,6 +237,17 @@ def test_the_median_filter_and_the_report():
     assert plain.der(said, chunks) == pytest.approx(1 / 40) and smooth.der(said, chunks) == 0
     assert plain.report(said, chunks) == {"x": [[0, 0.0, 0.08], [0, 0.09, 0.2], [1, 0.08, 0.09], [1, 0.2, 0.4]]}
     assert smooth.report(said, chunks) == {"x": [[0, 0.0, 0.2], [1, 0.2, 0.4]]}
+
+
+def test_the_test_part_counts_time_and_not_frames_of_the_encoder():
+    """Frames of 40 ms that are as right as they can be: twice .02 s too early, .01 s short, .02 s behind the last."""
+    recording = Utterance("x", Path("x"), 16320, {})
+    segments = [diarization.Segment(0.1, 0.53, 0), diarization.Segment(0.9, 1.02, 1)]
+    (whole,) = diarization._chunks(recording, segments, 640)
+    assert len(whole.targets) == 25 and len(whole.reference) == 102
+    said = [logits(whole.targets.T.tolist())]
+    assert diarization._chunk_der(said, [whole]) == 0
+    assert RecordingScorer(0.5, 1).der(said, [whole]) == pytest.approx(0.07 / 0.55)
 
 
 def test_the_setting_is_chosen_on_validation(data: TaskData):

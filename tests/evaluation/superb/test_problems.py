@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import balanced_accuracy_score
 
 from speechssl.errors import UserError
 from speechssl.evaluation.superb.data import Utterance, read_task
-from speechssl.evaluation.superb.problems.classification import Classification
+from speechssl.evaluation.superb.problems.classification import Classification, KeywordSpotting
 from speechssl.evaluation.superb.problems.transcription import PhoneRecognition, SpeechRecognition
+from speechssl.evaluation.superb.tasks import TASKS
 from speechssl.s3prl_patches import guarded_s3prl
 from tests.evaluation.superb.conftest import write_csv, write_task
 
@@ -90,6 +92,19 @@ def test_all_columns_must_be_right(task_dir: Path):
     truth = [[utterance.labels["label"], utterance.labels["second"]] for utterance in utterances]
     half = [truth[0], [truth[1][0], "none"]]
     assert Classification(data, ["label", "second"]).scores(half, utterances) == {"accuracy": 0.5}
+
+
+def test_keywords_are_chosen_by_the_mean_over_classes_and_tested_by_utterances(task_dir: Path):
+    """As s3prl's `BalancedWeightedSampler` draws the validation part; that mean is scikit-learn's balanced accuracy."""
+    data = read_task(task_dir, ["label"])
+    problem = KeywordSpotting(data, ["label"])
+    utterances = [Utterance(str(row), Path("x"), 9, {"label": label}) for row, label in enumerate("aaaaaabbc")]
+    said = list("aaaaabbaa")
+    predictions = [[label] for label in said]
+    expected = balanced_accuracy_score(list("aaaaaabbc"), said)
+    assert problem.validation_scores(predictions, utterances)["accuracy"] == pytest.approx(expected)
+    assert problem.scores(predictions, utterances)["accuracy"] == pytest.approx(6 / 9)
+    assert TASKS["ks"].problem is KeywordSpotting
 
 
 @pytest.mark.parametrize(

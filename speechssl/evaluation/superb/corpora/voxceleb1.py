@@ -16,7 +16,7 @@ from speechssl.files import read_lines
 _URL = "https://www.robots.ox.ac.uk/~vgg/data/voxceleb/vox1.html"
 _SPLIT = Need(("iden_split.txt",), f"{_URL[: _URL.rindex('/')]}/meta/iden_split.txt")
 _AUDIO = Need(("wav", "dev/wav"), _URL)
-_TRIALS = Need(("veri_test2.txt", "voxceleb1_test_v2.txt", "veri_test.txt"), f"{_URL} (cleaned list of trial pairs)")
+_TRIALS = Need(("veri_test2.txt", "voxceleb1_test_v2.txt"), f"{_URL} (cleaned list of trial pairs)")
 _META = ("vox1_meta.csv",)
 _TEST_SPEAKERS = {f"id{number}" for number in range(10270, 10310)}
 _HELD_OUT = 40

@@ -80,3 +80,22 @@ class Classification(Problem):
                     f"{data.name(part)}: {len(unknown)} utterances have a {column} that none of training has: {named}; "
                     "take them out"
                 )
+
+
+class KeywordSpotting(Classification):
+    """KS: a head is chosen by the mean over the classes, and tested by the share of utterances.
+
+    More than half of the validation part of Speech Commands are other words than those to be spotted. s3prl draws from
+    it at random so that all classes are as frequent, and this is the mean over all such draws.
+    """
+
+    def validation_scores(self, predictions: Sequence[list[str]], utterances: Sequence[Utterance]) -> dict[str, float]:
+        """Return the mean over the classes (of the first column) of what s3prl's accuracy is on each."""
+        rows: dict[str, list[int]] = {}
+        for row, utterance in enumerate(utterances):
+            rows.setdefault(utterance.labels[self._columns[0]], []).append(row)
+        of_class = [
+            self.scores([predictions[row] for row in of_one], [utterances[row] for row in of_one])["accuracy"]
+            for of_one in rows.values()
+        ]
+        return {"accuracy": sum(of_class) / len(of_class)}

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from speechssl.audio import SAMPLE_RATE
@@ -51,6 +52,8 @@ class Chunk(Utterance):
     """Samples of a frame."""
     targets: Tensor
     """`(frames, 2)`: 1 where a speaker speaks."""
+    reference: Tensor
+    """`(steps, 2)`: the same in steps of 10 ms (or what divides a frame), of the last chunk to the recording's end."""
 
 
 class Diarization(Problem):
@@ -59,11 +62,12 @@ class Diarization(Problem):
     A recording has two speakers, or one. It is cut into chunks of 2000 frames of the encoder; a last chunk of less than
     10 stays with the one before. Unlike s3prl, a segment that begins before a chunk and ends after it is speech in it.
 
-    The error rate counts frames of the encoder, with no collar, and overlapping speech is scored. On validation it is
-    s3prl's: the mean over the chunks, logits above 0 are speech, each chunk in its own order of speakers, a chunk
-    without speech has none. On test it is as in SUPERB's scoring: over all time, one order of speakers a recording;
-    the threshold (0.3 to 0.7) and the median filter (1 or 11 frames) are those that are best on validation, where
-    SUPERB's own takes the best on test. The test part's `chunk_der` is what validation counts.
+    The error rate has no collar, and overlapping speech is scored. On validation it is s3prl's: it counts frames of the
+    encoder, the mean over the chunks, logits above 0 are speech, each chunk in its own order of speakers, a chunk
+    without speech has none. On test it is as in SUPERB's scoring: in steps of 10 ms, so that segments that end within a
+    frame count as they are, over all time, one order of speakers a recording; the threshold (0.3 to 0.7) and the
+    median filter (1 or 11 frames) are those that are best on validation, where SUPERB's own takes the best on test.
+    The test part's `chunk_der` is what validation counts.
     """
 
     pooled = False
@@ -121,8 +125,9 @@ class Diarization(Problem):
         """Return what the error rate is."""
         return {
             "notes": [
-                "der: frames of the encoder, no collar, overlapping speech scored; valid: mean over chunks, threshold "
-                "0.5; test: over whole recordings, threshold and median filter chosen on valid"
+                "der: no collar, overlapping speech scored; valid: mean over chunks, in frames of the encoder, "
+                "threshold 0.5; test: over whole recordings, in steps of 10 ms, threshold and median filter chosen on "
+                "valid"
             ]
         }
 
@@ -152,8 +157,10 @@ class RecordingScorer(Scorer):
         """Return all wrong speech over all speech, the speakers of each recording in their better order."""
         wrong = spoken = 0.0
         for said, chunks in self._recordings(predictions, utterances):
-            truth = torch.cat([chunk.targets for chunk in chunks])
-            orders = [_errors(torch.from_numpy(said), truth[:, order]) for order in permutations(range(_SPEAKERS))]
+            truth = torch.cat([chunk.reference for chunk in chunks])
+            steps = torch.from_numpy(said).repeat_interleave(chunks[0].frame // _step(chunks[0].frame), dim=0)
+            steps = functional.pad(steps, (0, 0, 0, len(truth) - len(steps)))
+            orders = [_errors(steps, truth[:, order]) for order in permutations(range(_SPEAKERS))]
             wrong += min(errors for errors, _ in orders)
             spoken += orders[0][1]
         return wrong / spoken
@@ -233,7 +240,9 @@ def _runs(speech: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
 
 
 def _chunks(recording: Utterance, segments: Sequence[Segment], frame: int) -> Iterator[Chunk]:
-    for number, (first, last) in enumerate(_cuts(recording.samples // frame)):
+    step, frames = _step(frame), recording.samples // frame
+    for number, (first, last) in enumerate(_cuts(frames)):
+        end = recording.samples if last == frames else last * frame
         yield Chunk(
             name=f"{recording.name}#{number}",
             audio=recording.audio,
@@ -243,7 +252,13 @@ def _chunks(recording: Utterance, segments: Sequence[Segment], frame: int) -> It
             recording=recording.name,
             frame=frame,
             targets=_targets(segments, first, last, frame),
+            reference=_targets(segments, first * frame // step, end // step, step),
         )
+
+
+def _step(frame: int) -> int:
+    """Return the samples of 10 ms, or of the longest step that divides both it and a frame."""
+    return math.gcd(SAMPLE_RATE // 100, frame)
 
 
 def _cuts(frames: int) -> list[tuple[int, int]]:

@@ -83,6 +83,10 @@ class Problem(Scorer, Protocol):
         """Return what the head says of each utterance, on the CPU where it is a tensor."""
         ...
 
+    def validation_scores(self, predictions: Sequence[Any], utterances: Sequence[Utterance]) -> dict[str, float]:
+        """Return the scores by which a head is chosen: those of the test part, unless s3prl chooses by others."""
+        return self.scores(predictions, utterances)
+
     def predict_test(
         self, head: nn.Module, features: Tensor, lengths: Tensor, utterances: Sequence[Utterance]
     ) -> list[Any]:
