@@ -28,7 +28,11 @@ Count = TypeVar("Count", int, Tensor)
 
 @dataclass
 class LogMelSettings:
-    """Log-mel spectrogram of audio at 16 kHz (defaults: BYOL-A, arXiv 2103.06695, as UnFuSeD and LAPE use it)."""
+    """Log-mel spectrogram of audio at 16 kHz, with the sizes of BYOL-A (arXiv 2103.06695), UnFuSeD and LAPE.
+
+    The mel scale is HTK's with bands of one height, as in torchaudio and so in BYOL-A's code. LAPE's code, and the
+    weights that BYOL-A published, have librosa's: Slaney's scale, bands of one area.
+    """
 
     n_fft: int = 1024
     """Samples in a window, which is also the length of the Fourier transform (64 ms)."""

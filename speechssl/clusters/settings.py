@@ -33,9 +33,9 @@ class ClusterSettings:
     seed: int = 1
     """Of the starts of k-means."""
     clip_seconds: float | None = None
-    """Length that every recording is cut or padded to, in its middle. null: recordings as they are, up to
-    `max_seconds`; where an encoder pools a maximum over time, clusters may then follow the length (`quality.json` says
-    how much)."""
+    """Length that every recording is cut or padded to, in its middle (0.95 in UnFuSeD's code). null: recordings as they
+    are, up to `max_seconds`; where an encoder pools a maximum over time, clusters may then follow the length
+    (`quality.json` says how much)."""
     max_seconds: float = 20.0
     """Of longer recordings, the middle."""
     device: str = "auto"

@@ -34,7 +34,10 @@ class MaskSettings:
 def span_mask(
     frames: int, probability: float, length: int, min_spans: int, generator: np.random.Generator
 ) -> npt.NDArray[np.bool_]:
-    """Draw a mask of spans that may overlap, as fairseq's static mask.
+    """Draw a mask of spans that may overlap, as fairseq's static mask before it makes those of a batch equally large.
+
+    fairseq then uncovers single masked frames, so that all utterances of a batch have as many; here none is uncovered.
+    With crops of 15.6 s .57 of the frames are masked here and about .54 there, of shorter ones fewer there.
 
     Args:
         frames: frames of the utterance.

@@ -17,8 +17,8 @@ class AudioNTT(Backbone):
 
     A block is a convolution 3x3 of 64 channels, batch norm, ReLU and a maximum over 2x2. The bands and channels of a
     time step are put side by side, bands outside, as in BYOL-A's code, whose names the weights have: its checkpoints
-    of width 2048 fit. The taps are the time means of the blocks' outputs, laid out the same way: 2048, 1024 and 512
-    wide for 64 mels.
+    of width 2048 fit, though they were trained on another mel scale (`LogMelSettings`). The taps are the time means of
+    the blocks' outputs, laid out the same way: 2048, 1024 and 512 wide for 64 mels.
 
     Args:
         num_mels: mel bands, a multiple of 8.

@@ -24,7 +24,7 @@ class BarlowTwinsSettings:
     projector: int = 2048
     """Width of the three layers of the projector (2048 in DeLoRes-S, 8192 in Barlow Twins)."""
     off_diagonal: float = 0.0051
-    """Weight of the correlations between different features (0.0051 as published)."""
+    """Weight of the correlations between different features (0.0051 as in Barlow Twins; 1 in the code of DeLoRes-S)."""
 
     def __post_init__(self) -> None:
         refuse_unless_positive("barlow_twins", projector=self.projector)

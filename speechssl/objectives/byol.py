@@ -34,6 +34,8 @@ class ByolSettings:
 class Byol(ViewObjective):
     """The loss is `2 - 2 cos(predicted, made by the copy)`, summed over the two directions: 0 to 8.
 
+    BYOL-A's code normalises the views of a batch once more after they are mixed and cropped; here they are not.
+
     Args:
         backbone: the encoder, which is copied.
         settings: see :class:`ByolSettings`.

@@ -38,7 +38,7 @@ class MoCoSettings:
     barlow_projector: int = 2048
     """Width of the three layers of the projector of each tap."""
     barlow_off_diagonal: float = 0.0051
-    """Weight of the correlations between different features."""
+    """Weight of the correlations between different features (0.0051 as in Barlow Twins; 1 in the code of DeLoRes-M)."""
     hard_negatives: HardNegativeSettings = field(default_factory=HardNegativeSettings)
     """MoCHi."""
     temperatures: TemperatureSettings = field(default_factory=TemperatureSettings)

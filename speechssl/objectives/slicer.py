@@ -27,7 +27,11 @@ from speechssl.objectives.views import (
 
 @dataclass
 class SlicerSettings:
-    """MoCo in both directions, and the same contrast between clusters. Open points follow the released code."""
+    """MoCo in both directions, and the same contrast between clusters.
+
+    Open points follow the released code, but that mixes and crops a view before k-mix, where here k-mix is in place of
+    mixing, before the crop.
+    """
 
     projection: int = 128
     """Width of queries and keys; the head is one linear layer."""

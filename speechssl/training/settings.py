@@ -97,12 +97,13 @@ class BatchSettings:
 
     seconds: float = 87.5
     """Audio in one batch on one device, padding included: what fits the memory."""
-    total_seconds: float = 2800.0
+    total_seconds: float = 2400.0
     """Audio in one update over all devices; reached by accumulating batches."""
     fit: Fit = Fit.pad
     """`pad` to the longest of the batch, or `crop` to the shortest (as published)."""
     bucket_updates: int = 16
-    """Utterances are sorted by length within this many updates, which saves padding. 1: within an update only."""
+    """Utterances are sorted by length within this many updates, which saves padding. 1: within an update only, so that
+    each has utterances of all lengths (`published`)."""
 
 
 @dataclass
@@ -148,7 +149,8 @@ class OptimSettings:
     weight_decay: float = 0.01
     """Weight decay; decoupled with `adamw` and `muon`, added to the gradient with `sgd`."""
     clip: float = 10.0
-    """Largest norm of the gradient of the normalised loss."""
+    """Largest norm of the gradient of the normalised loss (10 as in HuBERT; published encoders of clips have no
+    limit)."""
 
     def __post_init__(self) -> None:
         require_positive({"optim.lr": self.lr, "optim.clip": self.clip})

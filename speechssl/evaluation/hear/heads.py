@@ -98,7 +98,8 @@ def train_head(
 ) -> Trained[Found]:
     """Train a network by Adam, and return it as it was at its best look at the validation part.
 
-    Examples are shuffled in every epoch (hear-eval-kit shuffles them once). The seed alone decides weights, dropout and
+    Examples are shuffled in every epoch (hear-eval-kit shuffles recordings once, and the frames of events not at all: a
+    batch has some seconds of one recording there). The seed alone decides weights, dropout and
     order; torch's own random state is left as it was.
 
     Args:

@@ -1,7 +1,7 @@
 """Which of the heads is reported: the one chosen on validation (sound), or by the test part itself (paper).
 
-LAPE's published scores are the largest test accuracy of all epochs. That is what `paper` gives; in both protocols the
-encoder is in evaluation mode and statistics come from the training part, which in the released code they do not.
+LAPE's published scores are the largest test accuracy of all epochs. That is what `paper` gives; in both protocols a
+frozen encoder is in evaluation mode and statistics come from the training part, which in released code they do not.
 """
 
 from __future__ import annotations
