@@ -2,12 +2,13 @@
 
 The dialogues of the game Fish Fillets NG, from its Debian packages (GPL-2): 1.6 hours, mostly two voices. The rooms of
 the game are the parts: every fifth is tested, every tenth is validation. Left out, and counted, are lines without
-speech or text, texts with a place for a number, and texts that an earlier line has.
+speech or text in both languages, texts with a place for a number, and texts that an earlier line has.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import re
 import sys
 from collections import Counter
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from speechssl.data.corpora.debian import fetch_packages
 from speechssl.errors import UserError
+from speechssl.files import write_text
 
 PACKAGES = ("fillets-ng-data", "fillets-ng-data-cs")
 GAME = "usr/share/games/fillets-ng"
@@ -23,8 +25,8 @@ VOICES = {"m": "small fish", "v": "big fish"}
 """By the second part of a line's name, as in `let-m-oko`; others are `other`."""
 
 _TEXT = r'"((?:[^"\\]|\\.)*)"'
-_LINE = re.compile(rf"dialogId\({_TEXT},\s*{_TEXT},\s*{_TEXT}\)\s*dialogStr\({_TEXT}\)")
-"""A line's name, its font, what it says in English, and in Czech."""
+_LINE = re.compile(rf"dialogId\({_TEXT},\s*{_TEXT},\s*{_TEXT}\)(?:\s*dialogStr\({_TEXT}\))?")
+"""A line's name, its font, what it says in English, and in Czech if it does."""
 
 
 def lines(script: Path) -> Iterator[tuple[str, str, str]]:
@@ -48,9 +50,13 @@ def rows(texts: Path, sounds: Path, left_out: Counter[str]) -> dict[str, list[di
         room = script.parent.name
         for name, english, czech in lines(script):
             sound = sounds / "sound" / room / "cs" / f"{name}.ogg"
-            reason = "no speech or text" if not (english and sound.is_file()) else "a number" if "%" in english else ""
-            reason = reason or ("known text" if english in known else "")
-            if reason:
+            reasons = {
+                "no speech or text": not (english and czech and sound.is_file()),
+                "a number": "%" in english,
+                "known text": english in known,
+            }
+            reason = next((words for words, holds in reasons.items() if holds), None)
+            if reason is not None:
                 left_out[reason] += 1
                 continue
             known.add(english)
@@ -66,10 +72,11 @@ def write(folder: Path) -> None:
     texts, sounds = (downloads / package / GAME for package in PACKAGES)
     left_out: Counter[str] = Counter()
     for part, found in rows(texts, sounds, left_out).items():
-        with open(folder / f"{part}.csv", "w", encoding="utf-8", newline="") as stream:
-            table = csv.DictWriter(stream, ("id", "path", "translation", "text", "voice"))
-            table.writeheader()
-            table.writerows(found)
+        stream = io.StringIO(newline="")
+        table = csv.DictWriter(stream, ("id", "path", "translation", "text", "voice"))
+        table.writeheader()
+        table.writerows(found)
+        write_text(folder / f"{part}.csv", stream.getvalue())
         print(f"{folder / part}.csv: {len(found)} lines")
     print("left out:", ", ".join(f"{count} ({reason})" for reason, count in sorted(left_out.items())) or "nothing")
 

@@ -1,10 +1,11 @@
 # shellcheck shell=bash disable=SC2154 # the options are the recipe's
 # What every recipe's run.sh shares: options, set-up, which stages run, where output goes, what a failure shows.
 # Sourced with the recipe's arguments, after the defaults of its options. A recipe has the options exp, config,
-# seeds, stage and stop_stage, and may have method, ngpu, audio_dir, corpus_root, data_dir, timit, metadata and tasks. Those
-# that a stage cannot do without stand in `needs`, as words STAGE:option, or STAGE:option/option where one of them will do. The work is done from the project's root; a folder or
-# file that the user names is relative to where the user is. A default of exp is relative to the project's root; where
-# the recipe gives none, it is exp/ and the name of the audio or recipe.
+# seeds, stage and stop_stage, and may have method, ngpu, audio_dir, corpus_root, data_dir, timit, metadata and tasks.
+# Those that a stage cannot do without stand in `needs`, as words STAGE:option, or STAGE:option/option where one of them
+# will do. The work is done from the project's root; a folder or file that the user names is relative to where the user
+# is. A default of exp is relative to the project's root; where the recipe gives none, it is exp/ and the name of the
+# audio or recipe.
 #
 # Overrides of a command come from three places, the later winning: conf/default.conf beside run.sh, the words that
 # run.sh gives, and --config FILE. A .conf file has one `COMMAND key=value` a line; # starts a comment.

@@ -17,6 +17,7 @@ DIALOGS = {
     "d": ("x-four", "It took you %1 hours!", "Trvalo ti to %1 hodin!"),
     "e": ("m-five", "We are locked in.", "Jsme zavření."),
     "f": ("m-six", "Nobody says this.", "To nikdo neřekne."),
+    "g": ("v-seven", "Only in English.", None),
 }
 """Of each room the only line: how its name ends, English, Czech."""
 
@@ -35,7 +36,8 @@ def write_game(fillets: ModuleType, debian: Path) -> Path:
     for room, (name, english, czech) in DIALOGS.items():
         script = texts / "script" / room / "dialogs_cs.lua"
         script.parent.mkdir(parents=True)
-        script.write_text(f'dialogId("{room}-{name}", "font", "{english}")\ndialogStr("{czech}")\n', encoding="utf-8")
+        said = "" if czech is None else f'dialogStr("{czech}")\n'
+        script.write_text(f'dialogId("{room}-{name}", "font", "{english}")\n{said}', encoding="utf-8")
         if room != "f":
             sound = sounds / "sound" / room / "cs" / f"{room}-{name}.ogg"
             sound.parent.mkdir(parents=True)
@@ -62,4 +64,4 @@ def test_lines_with_speech_become_rows_and_others_are_counted(
         "text": "Kdo to řekl?",
         "voice": "small fish",
     }
-    assert "left out: 1 (a number), 1 (known text), 1 (no speech or text)" in capsys.readouterr().out
+    assert "left out: 1 (a number), 1 (known text), 2 (no speech or text)" in capsys.readouterr().out
