@@ -42,12 +42,14 @@ print(*glob.glob(os.path.join(os.path.dirname(soundfile.__file__), "_soundfile_d
 }
 
 # uv is three times as fast as pip here. It does not read pip's configuration (mirrors), so pip comes after it.
+# As with pip, modules are compiled now: where Python may not write (PYTHONDONTWRITEBYTECODE, often set in containers),
+# each command would compile what it imports again, which doubles its start.
 install_stack() {
   local what=(--constraint tools/constraints.txt --editable '.[train,superb,export,dev]')
   echo "setup: installing the pinned stack into .venv (about 8 GB, a few minutes; log in .venv/setup.log)"
   {
     .venv/bin/python -m pip install --disable-pip-version-check --no-input -c tools/constraints.txt uv &&
-      .venv/bin/uv pip install --python .venv/bin/python "${what[@]}"
+      .venv/bin/uv pip install --compile-bytecode --python .venv/bin/python "${what[@]}"
   } >.venv/setup.log 2>&1 && return
   echo "setup: uv could not install it; trying pip"
   if ! .venv/bin/python -m pip install --disable-pip-version-check --no-input "${what[@]}" >>.venv/setup.log 2>&1; then
