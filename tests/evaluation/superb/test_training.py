@@ -44,7 +44,7 @@ def parts_of(data: TaskData, pooled: bool) -> dict[str, Part]:
 
 def trained(task_dir: Path, saved: Path, plan: Plan = PLAN, speech: bool = False) -> Trained:
     data = read_task(task_dir, ["label", "transcription"])
-    problem = SpeechRecognition(data, ["transcription"]) if speech else Classification(data, ["label"])
+    problem = SpeechRecognition(data, ["transcription"], width=32) if speech else Classification(data, ["label"])
     parts = parts_of(data, problem.pooled)
     return train_head(problem, parts["train"], parts["valid"], (LAYERS, DIM), plan, saved)
 
