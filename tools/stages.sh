@@ -8,7 +8,8 @@
 # audio or recipe.
 #
 # Overrides of a command come from three places, the later winning: conf/default.conf beside run.sh, the words that
-# run.sh gives, and --config FILE. A .conf file has one `COMMAND key=value` a line; # starts a comment.
+# run.sh gives, and --config FILE. A .conf file has one `COMMAND key=value` a line; # at the start of a word starts a
+# comment.
 
 recipe_command=$(printf '%q ' bash "$0" "$@")
 started_in=$PWD
@@ -42,9 +43,34 @@ for name in audio_dir corpus_root data_dir timit metadata tasks config; do
   esac
   printf -v "$name" %s "$(realpath --relative-base="$root" "${!name}")"
 done
+
+# The words of the .conf file $1, a line of it each; comments and blanks at both ends are gone, and so are CRs.
+conf_words() { sed -E 's/(^|[[:space:]]+)#.*//; s/[[:space:]]+$//; s/^[[:space:]]+//' "$1"; }
+
+# A line of --config that no command would read ends the recipe now.
+check_config() {
+  local name override number=0 line commands
+  [ -r "$config" ] || stages_fail "--config $config cannot be read"
+  commands=$(cd "$root/speechssl/cli" && grep -l '^COMMAND = ' -- *.py | sed 's/[.]py$//')
+  while IFS= read -r line; do
+    number=$((number + 1))
+    read -r name override <<<"$line"
+    [ -n "$name" ] || continue
+    grep -qxF -- "$name" <<<"$commands" ||
+      stages_fail "--config $config, line $number: no command named '$name' (known: ${commands//$'\n'/, })"
+    case $override in
+      *=* | "~"*) ;;
+      *) stages_fail "--config $config, line $number: after $name comes key=value, not '$override'" ;;
+    esac
+  done < <(conf_words "$config")
+}
+
 if [ -z "$exp" ]; then
-  named=exp/$(basename "${audio_dir:-$(dirname "$recipe")}" | tr -c 'A-Za-z0-9._\n-' _)
-  exp=$root/${default_exp:-$named}
+  name=$(basename "${audio_dir:-$(dirname "$recipe")}")
+  named=$(printf %s "$name" | LC_ALL=C tr -c 'A-Za-z0-9._-' _)
+  # Two folders whose names differ only in what was replaced are two experiments.
+  [ "$named" = "$name" ] || named+=-$(printf %s "$name" | cksum | cut -d' ' -f1)
+  exp=$root/${default_exp:-exp/$named}
 fi
 exp=$(realpath -m --relative-base="$root" "$exp")
 [[ $exp =~ ^[A-Za-z0-9._/@+-]+$ ]] || stages_fail "--exp $exp: use only letters, digits and . _ - + @ in its name"
@@ -113,7 +139,7 @@ overrides() {
 }
 
 # The overrides of command $1 in the .conf file $2.
-conf_lines() { sed -n "s/[[:space:]]*#.*//; s/^$1[[:space:]]\{1,\}//p" "$2"; }
+conf_lines() { conf_words "$2" | sed -nE "s/^$1[[:space:]]+//p"; }
 
 # pretrain_methods DATA UNITS TOPICS key=value ...: an encoder of each method and seed, in $exp/<method>-seed<S>.
 pretrain_methods() {
@@ -154,9 +180,11 @@ methods=${method:-}
 methods=${methods/both/hubert hubertopic}
 mkdir -p "$exp/log"
 if [ "$stage" -gt "$stop_stage" ]; then stages_fail "--stage $stage is after --stop-stage $stop_stage"; fi
+if [ -n "$config" ]; then check_config; fi
 stage_log=$exp/log/setup.log
 : >"$stage_log"
-# The run folder keeps the command that made it.
-printf '#!/usr/bin/env bash\n# Does this run again, or goes on with it.\ncd %q && %s\n' \
-  "$started_in" "$recipe_command" >"$exp/run.sh"
+# The run folder keeps the commands that made it, in their order; one that is given again is there already.
+made=$(printf 'cd %q && %s' "$started_in" "$recipe_command")
+[ -s "$exp/run.sh" ] || printf '#!/usr/bin/env bash\n# Does this run again, or goes on with it.\n' >"$exp/run.sh"
+grep -qxF -- "$made" "$exp/run.sh" || printf '%s\n' "$made" >>"$exp/run.sh"
 run bash tools/setup.sh

@@ -192,9 +192,9 @@ def is_number(value: Any) -> bool:
 
 
 def _command(script: str) -> str:
-    """Return the command of the `run.sh` that a recipe leaves: its last line, without the folder it was called in."""
-    lines = script.strip().splitlines()
-    return re.sub(r"^cd .*? && ", "", lines[-1]).strip() if lines else ""
+    """Return the commands of the `run.sh` that a recipe leaves, without the folders they were called in."""
+    lines = [line for line in script.splitlines() if line.strip() and not line.startswith("#")]
+    return "; ".join(re.sub(r"^cd .*? && ", "", line).strip() for line in lines)
 
 
 def _parse_line(path: Path, number: int, line: str) -> Metrics:

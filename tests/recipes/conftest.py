@@ -29,7 +29,7 @@ class Checkout:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for name in ("tools", "recipes"):
+        for name in ("tools", "recipes", "speechssl/cli"):
             shutil.copytree(ROOT / name, folder / name)
         (folder / "tools" / "setup.sh").write_text("echo setup: ready\n")
         (folder / ".venv" / "bin").mkdir(parents=True)

@@ -329,6 +329,31 @@ def test_a_setting_of_the_user_wins_over_the_recipe_and_its_conf(checkout: Any, 
     assert "k=50" in words_of(checkout.calls, "kmeans")
 
 
+def test_lines_of_a_configuration_may_be_indented_and_end_as_on_windows(checkout: Any, tmp_path: Path) -> None:
+    (tmp_path / "mine.conf").write_bytes(
+        b"  topics title=a#b # no part of it\r\n\r\n\ttopics\ttopics=7\r\n#pretrain a=b\r\n"
+    )
+    options = ("--stage", "3", "--stop-stage", "3", "--config", "mine.conf")
+    assert checkout.run(MINI, *options, cwd=tmp_path).returncode == 0
+    assert words_of(checkout.calls, "topics")[-2:] == ["title=a#b", "topics=7"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("pretain model=small", "line 2: no command named 'pretain' (known: cluster, distill, "),
+        ("command model=small", "line 2: no command named 'command'"),
+        ("pretrain", "line 2: after pretrain comes key=value, not ''"),
+        ("pretrain model small", "line 2: after pretrain comes key=value, not 'model small'"),
+    ],
+)
+def test_a_line_that_no_command_reads_is_one_error(checkout: Any, line: str, message: str) -> None:
+    (checkout.folder / "mine.conf").write_text(f"# mine\n{line}\n")
+    done = checkout.run(MINI, "--config", "mine.conf")
+    assert done.returncode == 2 and checkout.calls == []
+    assert message in done.stderr and done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize(("model", "band"), [("tiny", True), ("fast", True), ("small", False)])
 def test_telephone_speech_has_its_band_where_the_model_has_bands(checkout: Any, model: str, band: bool) -> None:
     (checkout.folder / "mine.conf").write_text(f"pretrain model={model}\n")
@@ -382,7 +407,7 @@ def test_own_audio_is_found_from_where_the_user_is(checkout: Any, tmp_path: Path
     settings = load_settings(command_named("manifest"), words_of(checkout.calls, "manifest"))
     assert (settings.corpus.name, settings.corpus.audio_dir) == ("folder", str(audio))
     assert settings.corpus.metadata == str(tmp_path / "labels.tsv")
-    assert settings.out == "exp/My__Own___Audio___2____x_/data/folder"
+    assert re.fullmatch(r"exp/My__Own___Audio___2____x_-[0-9]+/data/folder", settings.out)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -421,6 +446,22 @@ def test_the_run_folder_keeps_a_command_that_does_it_again(checkout: Any, tmp_pa
     assert len(before) == 3
     checkout.run("exp/x/run.sh", cwd=Path("/"))
     assert checkout.calls == before
+
+
+def test_a_run_folder_keeps_each_command_that_made_it(checkout: Any) -> None:
+    made = ["--exp", "exp/x", "--seeds", "2", "--stop-stage", "2"], ["--exp", "exp/x", "--stage", "7"]
+    for options in (*made, made[0]):
+        checkout.run(MINI, *options)
+    kept = [line for line in (checkout.folder / "exp/x/run.sh").read_text().splitlines() if line.startswith("cd ")]
+    assert [line.partition("run.sh ")[2].split() for line in kept] == list(made)
+
+
+def test_folders_of_other_alphabets_are_experiments_of_their_own(checkout: Any) -> None:
+    for name in ("\u5f55\u97f3", "\u97f3\u4e50", "plain"):
+        (checkout.folder / name).mkdir()
+        assert checkout.run(MINI, "--audio-dir", name, "--stop-stage", "1").returncode == 0
+    experiments = sorted(folder.name for folder in (checkout.folder / "exp").iterdir())
+    assert len(experiments) == 3 and experiments[-1] == "plain"
 
 
 def test_an_option_takes_its_value_after_an_equals_sign_too(checkout: Any) -> None:
