@@ -32,7 +32,7 @@ def class_columns(paths: Sequence[str], metadata: Mapping[str, Mapping[str, str]
     if missing:
         raise UserError(
             f"{source} has no row for {missing[0]} ({len(missing)} of {len(paths)} utterances); "
-            "it is of another corpus: make manifests and metadata again"
+            "make manifests and metadata again, or add what is missing"
         )
     names = [name for name in metadata[paths[0]] if name not in _NO_CLASSES]
     return {name: [metadata[path].get(name, "") for path in paths] for name in names}

@@ -88,6 +88,12 @@ def make_manifests(settings: ManifestSettings) -> None:
     if set(str(corpus.root.absolute())) & _BREAKS:
         raise UserError(f"the folder's name {str(corpus.root)!r} holds a tab or a line end; rename it")
     out = Path(settings.out)
+    table = getattr(settings.corpus, "metadata", "")
+    if out.resolve() in (corpus.root.resolve(), *([Path(table).resolve().parent] if table else [])):
+        raise UserError(
+            f"out={out} holds the audio or its metadata.tsv, and a table of that name is written there: "
+            "give another folder"
+        )
     summary_file = out / "manifest.json"
     found = _fingerprint(settings, corpus)
     if _is_current(summary_file, found.everything):
@@ -162,11 +168,9 @@ def _inspect_all(settings: ManifestSettings, corpus: Corpus, entries: int, out: 
         return _inspect(corpus.root, entry, settings.min_seconds)
 
     found = progress(_in_order(corpus.entries(), inspect, workers), "reading audio", "file", total=entries)
-    alignments = 0
-    with (
-        table_writer(out / "rejected.tsv", ["path", "reason"]) as reject,
-        table_writer(out / "alignments.tsv", ALIGNMENT_COLUMNS) as align,
-    ):
+    with contextlib.ExitStack() as stack:
+        reject = stack.enter_context(table_writer(out / "rejected.tsv", ["path", "reason"]))
+        align = None
         for entry, result in found:
             if isinstance(result, str):
                 reject([entry.path, result])
@@ -174,12 +178,10 @@ def _inspect_all(settings: ManifestSettings, corpus: Corpus, entries: int, out: 
                 continue
             _accept(accepted, corpus, entry, result)
             for segment in entry.alignment:
+                # Made when it is needed: one that somebody laid there is theirs.
+                align = align or stack.enter_context(table_writer(out / "alignments.tsv", ALIGNMENT_COLUMNS))
                 align([entry.path, f"{segment.start:.6f}", f"{segment.end:.6f}", segment.phone])
-            alignments += len(entry.alignment)
-    if alignments:
-        return ["rejected.tsv", "alignments.tsv"]
-    (out / "alignments.tsv").unlink()
-    return ["rejected.tsv"]
+    return ["rejected.tsv", *(["alignments.tsv"] if align else [])]
 
 
 def _inspect(root: Path, entry: Entry, min_seconds: float) -> int | str:
@@ -233,7 +235,7 @@ def _require_some(settings: ManifestSettings, corpus: Corpus, accepted: Accepted
         )
     if accepted.pool.files == 1 and "valid" not in accepted.splits and settings.valid_fraction > 0:
         raise UserError(
-            f"only one recording below {corpus.root} can be used, too few for train and valid; see "
+            f"only one recording of train below {corpus.root} can be used, too few for train and valid; see "
             f"{out / 'rejected.tsv'}, or set valid_fraction=0"
         )
 

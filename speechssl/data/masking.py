@@ -59,21 +59,25 @@ def span_mask(
     return mask
 
 
-def label_positions(frames: int, frame_rate: float, label_rate: float) -> npt.NDArray[np.int64]:
-    """Return, for each encoder frame, the index of the label whose centre is nearest before its own.
+def label_positions(frames: int, frame_rate: float, label_rate: float, first: int = 0) -> npt.NDArray[np.int64]:
+    """Return the index of the label of each encoder frame.
 
-    For labels at twice the frame rate this is every second one, as in fairseq; for labels at four times the frame
-    rate (40 ms frames, 10 ms labels) it is the second of four.
+    Where there are several labels to a frame, it is the one whose centre is nearest before the frame's: of labels at
+    twice the frame rate every second one, as in fairseq; of labels at four times the frame rate (40 ms frames, 10 ms
+    labels) the second of four. Where there are fewer labels than frames, it is the last that has begun, as in fairseq:
+    of two frames to a label both have it.
 
     Args:
         frames: number of encoder frames.
         frame_rate: encoder frames a second.
         label_rate: labels a second.
+        first: place of the first frame in the recording, where a crop begins.
 
     Returns:
         `(frames,)` indices, not limited to the labels there are.
     """
     ratio = label_rate / frame_rate
-    centres = (np.arange(frames) + 0.5) * ratio - 0.5
+    places = first + np.arange(frames)
+    positions = (places + 0.5) * ratio - 0.5 if ratio > 1 else places * ratio
     # A tiny step up, so that 3.9999999 from rounding counts as 4.
-    return np.maximum(np.floor(centres + 1e-6), 0).astype(np.int64)
+    return np.floor(positions + 1e-6).astype(np.int64)

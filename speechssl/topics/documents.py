@@ -60,7 +60,7 @@ def fit_documents(utterances: Sequence[Units], clusters: int, frame_rate: float,
     if not len(dictionary):
         raise UserError(
             f"no word is in at least {settings.no_below} and at most {settings.no_above:.0%} of the {len(utterances)} "
-            "utterances to fit on; lower no_below, raise no_above, or take words=unit"
+            "utterances to fit on; lower no_below, raise no_above, or take other words"
         )
     return Documents(words, dictionary, settings.tfidf)
 

@@ -125,8 +125,9 @@ def fit_lda(documents: Sequence[Document], dictionary: Dictionary, settings: Top
         dtype=np.float32,
         # Batch learning. gensim would still average each pass with those before, at a rate that falls with the number
         # of chunks; without decay the rate is 1, and every pass is one exact step whatever the size of the corpus.
+        # Only the step of a prior that is learned can be too long: gensim leaves out one that ends below zero.
         update_every=0,
-        decay=0.0,
+        decay=0.5 if settings.alpha == "auto" else 0.0,
     )
 
 

@@ -65,6 +65,8 @@ def run_topics(settings: TopicSettings) -> None:
     logging.getLogger("gensim").setLevel(logging.WARNING)
     labels = {split: _open_split(settings, split) for split in _all_splits(settings)}
     _require_same_units(list(labels.values()))
+    for split in settings.splits:  # a missing row is told before the fit
+        _columns(settings, read_manifest(_manifest(settings, split)))
     if settings.topic_model:
         file = Path(settings.topic_model)
         model = load_topic_model(file)

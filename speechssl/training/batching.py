@@ -65,6 +65,11 @@ class UpdatePlanner:
             )
         needed = len(_fill(lengths, self.batch_samples))
         count = -(-needed // self.processes) * self.processes
+        if len(self.samples) < self.processes:
+            raise UserError(
+                f"a split of {len(self.samples)} utterances has fewer than the {self.processes} processes: "
+                "start fewer, or hold more recordings out (valid_fraction of `speechssl manifest`)"
+            )
         if count > len(members):
             raise UserError(
                 f"an update of {len(members)} utterances cannot be split over {self.processes} processes into "

@@ -12,7 +12,15 @@ import torch
 from torch import Tensor
 
 from speechssl.audio import SAMPLE_RATE, AudioError, read_audio
-from speechssl.data.labels import FrameLabels, TopicLabels, check_labels_fit, check_topics_fit, read_labels, read_topics
+from speechssl.data.labels import (
+    FrameLabels,
+    TopicLabels,
+    check_labels_fit,
+    check_topics_fit,
+    read_labels,
+    read_topics,
+    sidecar,
+)
 from speechssl.data.manifest import AUDIO, Manifest, read_manifest
 from speechssl.data.masking import MaskSettings, label_positions, span_mask
 from speechssl.errors import UserError
@@ -107,7 +115,7 @@ class PretrainDataset:
         self._frame_rate = encoder.frame_rate
         self._seed = seed
         self._cache = cache
-        self.labels = [_labels(folder, self.manifest, settings.label_rate) for folder in settings.labels]
+        self.labels = _labels(settings, self.manifest)
         self.topics = _topics(settings.topics, self.manifest) if settings.topics else None
         # Crops start at whole frames, so that labels stay aligned with the audio.
         self._hop = round(SAMPLE_RATE / encoder.frame_rate)
@@ -121,6 +129,12 @@ class PretrainDataset:
         """`(utterances,)` samples after cropping, of the utterances that are long enough."""
         self.frames = encoder.frame_lengths(torch.from_numpy(self.samples)).numpy()
         """`(utterances,)` encoder frames after cropping."""
+        shortest = int(self.frames.argmin())
+        if self.frames[shortest] < 1:
+            raise UserError(
+                f"{self.manifest.audio_path(int(self.kept[shortest]))} gives {self.samples[shortest]} samples, "
+                "which is no frame of the encoder: raise data.min_seconds, and data.max_seconds if it is as short"
+            )
 
     def inputs(self) -> dict[str, str]:
         """Return the files that decide what is learned from this split, with their checksums."""
@@ -157,10 +171,9 @@ class PretrainDataset:
         labels = []
         for label_set in self.labels:
             values = label_set[row]
-            first = round(start / SAMPLE_RATE * label_set.info.frame_rate)
-            positions = label_positions(frames, self._frame_rate, label_set.info.frame_rate)
+            positions = label_positions(frames, self._frame_rate, label_set.info.frame_rate, start // self._hop)
             # The last encoder frame can lie just beyond the last label.
-            labels.append(values[np.minimum(first + positions, len(values) - 1)].astype(np.int64))
+            labels.append(values[np.minimum(positions, len(values) - 1)].astype(np.int64))
         return Example(
             name=self.manifest.paths[row],
             waveform=waveform[start : start + samples],
@@ -191,9 +204,13 @@ def check_same_source(train: PretrainDataset, valid: PretrainDataset) -> None:
         )
 
 
-def _labels(folder: str, manifest: Manifest, label_rate: float) -> FrameLabels:
-    labels = read_labels(Path(folder) / f"{manifest.file.stem}.km", frame_rate=label_rate or None)
-    check_labels_fit(labels, manifest)
+def _labels(settings: DataSettings, manifest: Manifest) -> list[FrameLabels]:
+    files = [Path(folder) / f"{manifest.file.stem}.km" for folder in settings.labels]
+    # Where all sets have a sidecar, the rate that was given has to be theirs.
+    rated = [file for file in files if not sidecar(file).is_file()] or files
+    labels = [read_labels(file, frame_rate=settings.label_rate or None if file in rated else None) for file in files]
+    for each in labels:
+        check_labels_fit(each, manifest)
     return labels
 
 

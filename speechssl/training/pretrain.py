@@ -150,7 +150,7 @@ class MaskedPretraining(Trainable):
         batch = self.settings.batch
         return UpdatePlanner(
             samples=data.samples,
-            update_samples=int(batch.total_seconds * SAMPLE_RATE),
+            update_samples=max(1, int(batch.total_seconds * SAMPLE_RATE)),
             batch_samples=int(batch.seconds * SAMPLE_RATE),
             bucket_updates=batch.bucket_updates,
             processes=gangs.dp.size,

@@ -306,6 +306,8 @@ class PretrainSettings(TrainSettings):
             }
         )
         require_not_negative({"data.label_rate": self.data.label_rate})
+        if not self.data.labels:
+            raise UserError("data.labels must name at least one folder of labels, e.g. data.labels=[exp/mini/units]")
         if not self.objective.layers:
             raise UserError("objective.layers must name at least one hidden state, e.g. [-1]")
         weights = ("unmasked_weight", "feature_penalty", "topic_weight")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import torch
@@ -16,6 +16,7 @@ from speechssl.errors import UserError
 from speechssl.models.checksum import weights_checksum
 from speechssl.models.encoder import Encoder
 from speechssl.models.load import load_encoder
+from speechssl.settings import read_with
 from speechssl.units.pieces import FrameLayout, Piece
 from speechssl.units.reading import read_in_order, single_threaded_torch
 
@@ -30,12 +31,12 @@ class FeatureSettings:
     """`mfcc` (39 values at 100 Hz, HuBERT's first iteration) or `encoder` (a layer of a pretrained encoder)."""
     encoder: str = ""
     """Folder or file of the encoder, as `speechssl.load_encoder` takes it."""
-    layer: int = 6
+    layer: int = field(default=6, metadata=read_with("kind", "encoder"))
     """Hidden states to take: 0 is the input of the first layer, 6 what HuBERT's second iteration uses."""
-    max_seconds: float = 60.0
+    max_seconds: float = field(default=60.0, metadata=read_with("kind", "encoder"))
     """An encoder gets longer recordings in pieces of this many seconds, so that memory is bounded: it hears one second
     more on either side of a piece, and nothing further. The number of frames is that of the whole recording."""
-    batch_seconds: float = 80.0
+    batch_seconds: float = field(default=80.0, metadata=read_with("kind", "encoder"))
     """Seconds of audio, padding included, that an encoder gets at once."""
 
     def __post_init__(self) -> None:

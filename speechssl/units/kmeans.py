@@ -104,7 +104,7 @@ def fit_kmeans(frames: Tensor, settings: ClusteringSettings, processes: Processe
     if rows.total < settings.k:
         raise UserError(f"k={settings.k} clusters need at least as many frames, and the fit has {rows.total}")
     generator = torch.Generator().manual_seed(settings.seed)
-    sample = rows.gathered(torch.randint(rows.total, (min(3 * settings.batch_size, rows.total),), generator=generator))
+    sample = rows.gathered(_seeding_rows(rows.total, settings, generator))
     centroids = seed_centroids(sample, settings.k, settings.n_init, generator)
     steps = 0
     counts = torch.zeros(settings.k, device=frames.device)
@@ -117,6 +117,14 @@ def fit_kmeans(frames: Tensor, settings: ClusteringSettings, processes: Processe
     _, distances = Quantizer(centroids)(frames)
     total = rows.processes.sum(distances.sum(dtype=torch.float64))
     return FittedKMeans(centroids, float(total) / rows.total, steps)
+
+
+def _seeding_rows(total: int, settings: ClusteringSettings, generator: torch.Generator) -> Tensor:
+    """Return which frames centroids are seeded with: of few frames none twice, or there were fewer than k."""
+    size = min(3 * max(settings.batch_size, settings.k), total)
+    if total < 2 * size:
+        return torch.randperm(total, generator=generator)[:size]
+    return torch.randint(total, (size,), generator=generator)
 
 
 def seed_centroids(sample: Tensor, k: int, n_init: int, generator: torch.Generator) -> Tensor:

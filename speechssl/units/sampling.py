@@ -11,6 +11,7 @@ from torch import Tensor
 
 from speechssl.audio import SAMPLE_RATE
 from speechssl.data.manifest import Manifest
+from speechssl.errors import UserError
 from speechssl.progress import progress
 from speechssl.units.features import Features
 from speechssl.units.processes import Processes
@@ -22,15 +23,20 @@ MOST_SECONDS = 100 * 3600.0
 
 
 def default_fraction(seconds: float) -> float:
-    """Return the fraction of a corpus to fit on: a tenth (HuBERT's choice), but from one hour to a hundred."""
+    """Return the fraction of a corpus to fit on: a tenth, but from one hour to a hundred.
+
+    A tenth is what HuBERT took of an encoder's features; its MFCC were fitted on all of LibriSpeech.
+    """
     return min(1.0, max(LEAST_SECONDS, min(MOST_SECONDS, 0.1 * seconds)) / seconds)
 
 
 def sample_recordings(manifest: Manifest, fraction: float, seed: int) -> Indices:
     """Return the indices, ascending, of randomly chosen recordings that together hold `fraction` of the audio.
 
-    At least one recording is chosen. With `fraction` 1 all are.
+    At least one recording is chosen. With `fraction` 1 all are. A manifest without any audio is a `UserError`.
     """
+    if not manifest.samples.sum():
+        raise UserError(f"{manifest.file} lists no audio: all of its recordings have 0 samples")
     if fraction >= 1:
         return np.arange(len(manifest))
     order = np.random.default_rng(seed).permutation(len(manifest))

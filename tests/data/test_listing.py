@@ -152,6 +152,31 @@ def test_phone_times_of_usable_recordings_are_kept(audio, tmp_path):
     assert (tmp_path / "out/alignments.tsv").read_text() == header + kept
 
 
+def test_phone_times_find_their_recordings_or_are_listed(audio, tmp_path):
+    (audio / "alignments.tsv").write_text("path\tstart\tend\tphone\n./s1/a.wav\t0\t1\ta\ngone.wav\t0\t1\tb\n")
+    run(audio, tmp_path / "out")
+    assert (tmp_path / "out/alignments.tsv").read_text().splitlines()[1:] == ["s1/a.wav\t0.000000\t1.000000\ta"]
+    assert rejected(tmp_path / "out")["gone.wav"] == "in alignments.tsv, but there is no such file"
+
+
+def test_tables_of_the_user_are_never_replaced(audio, tmp_path, write_noise):
+    mine = (audio / "metadata.tsv").read_text()
+    with pytest.raises(UserError, match="holds the audio or its"):
+        run(audio, audio)
+    table = tmp_path / "tables" / "labels.tsv"
+    table.parent.mkdir()
+    table.write_text(mine)
+    with pytest.raises(UserError, match="holds the audio or its"):
+        run(audio, table.parent, metadata=str(table))
+    assert (audio / "metadata.tsv").read_text() == mine
+    out = tmp_path / "out"
+    run(audio, out)
+    (out / "alignments.tsv").write_text("path\tstart\tend\tphone\ns1/a.wav\t0\t1\ta\n")
+    write_noise(audio / "s12/a.wav")
+    run(audio, out)
+    assert "s1/a.wav" in (out / "alignments.tsv").read_text()
+
+
 def test_done_once_and_again_when_something_changes(audio, tmp_path, write_noise, capsys):
     out = tmp_path / "out"
     (audio / "alignments.tsv").write_text("path\tstart\tend\tphone\ns1/a.wav\t0\t1\ta\n")

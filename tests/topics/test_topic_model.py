@@ -52,6 +52,16 @@ def test_topics_are_those_of_scikit_learn(utterances: list[np.ndarray], scikit: 
     np.testing.assert_allclose(model.lda.state.get_lambda(), scikit.components_, rtol=1e-2, atol=1e-2)
 
 
+def test_a_learned_prior_is_learned_in_every_pass() -> None:
+    """Utterances of one clear topic each: the prior falls with every pass, as in gensim's own setting."""
+    random = np.random.default_rng(0)
+    utterances = [4 * (number % 3) + random.integers(0, 4, 60) for number in range(150)]
+    words = {"words": WordSettings("unit"), "no_above": 1.0}
+    few, many = (fit(utterances, alpha="auto", passes=passes, **words).lda.alpha.mean() for passes in (5, 20))
+    assert many < few < 1 / 3
+    assert many < 0.1
+
+
 def test_posteriors_are_those_of_scikit_learn(utterances: list[np.ndarray], scikit: LatentDirichletAllocation) -> None:
     model = fit(utterances)
     posteriors = model.posteriors([model.documents(units) for units in utterances])

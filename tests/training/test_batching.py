@@ -36,6 +36,12 @@ def test_updates_are_near_the_stated_total():
     assert np.mean(totals) == pytest.approx(60, rel=0.1)
 
 
+def test_fewer_utterances_than_processes_is_one_clear_line():
+    with pytest.raises(UserError, match="a split of 5 utterances has fewer than the 8 processes"):
+        plan = planner(processes=8, utterances=5)
+        plan.batches(plan.in_order()[0])
+
+
 @pytest.mark.parametrize("processes", [1, 2, 3])
 def test_batches_fit_and_share_the_work(processes):
     plan = planner(processes)

@@ -88,4 +88,38 @@ def test_label_positions_as_fairseq_for_whole_ratios():
     np.testing.assert_array_equal(label_positions(5, 50.0, 100.0), np.arange(5) * 2)
     np.testing.assert_array_equal(label_positions(5, 50.0, 50.0), np.arange(5))
     np.testing.assert_array_equal(label_positions(3, 25.0, 100.0), [1, 5, 9])
-    np.testing.assert_array_equal(label_positions(4, 50.0, 25.0), [0, 0, 0, 1])
+    np.testing.assert_array_equal(label_positions(4, 50.0, 25.0), [0, 0, 1, 1])
+    np.testing.assert_array_equal(label_positions(4, 50.0, 25.0, first=3), [1, 2, 2, 3])
+
+
+def test_slow_labels_follow_crops(ramp):
+    """Labels of 40 ms, of an encoder of the iteration before, on frames of 20 ms: as fairseq of the whole recording."""
+    info = LabelInfo(25.0, 1000, "ramp", kmeans_sha256="", manifest_sha256=checksum(ramp / "train.tsv"))
+    write_labels(ramp / "train.km", [np.arange(60_000 // 640)], info)
+    data = dataset(ramp, max_seconds=2.0)
+    starts = set()
+    for epoch in range(8):
+        example = data.example(0, epoch, int(data.samples[0]), int(data.frames[0]))
+        start = round(example.waveform[0].item() * 2**17) // 320
+        starts.add(start % 4)
+        expected = ((start + np.arange(data.frames[0])) * 25.0 / 50.0).astype(int)
+        np.testing.assert_array_equal(example.labels[0], np.minimum(expected, 60_000 // 640 - 1))
+    assert len(starts) > 2
+
+
+def test_label_sets_with_and_without_a_sidecar_are_read_together(ramp):
+    bare = ramp / "bare"
+    bare.mkdir()
+    (bare / "train.km").write_text(" ".join(map(str, range(60_000 // 320))) + "\n")
+    encoder = HubertEncoder(HubertConfig(num_layers=1))
+    settings = DataSettings(labels=[str(ramp), str(bare)], label_rate=50.0)
+    data = PretrainDataset(str(ramp / "train.tsv"), settings, MaskSettings(), encoder, seed=3, cache=AudioCache(1))
+    assert [labels.info.frame_rate for labels in data.labels] == [100.0, 50.0]
+    alone = DataSettings(labels=[str(ramp)], label_rate=50.0)
+    with pytest.raises(UserError, match=r"frame_rate"):
+        PretrainDataset(str(ramp / "train.tsv"), alone, MaskSettings(), encoder, seed=3, cache=AudioCache(1))
+
+
+def test_a_crop_without_a_frame_is_named_before_training(ramp):
+    with pytest.raises(UserError, match=r"ramp\.wav gives 320 samples, which is no frame"):
+        dataset(ramp, max_seconds=0.02)

@@ -94,6 +94,13 @@ def test_fewer_distinct_frames_than_clusters_leaves_no_centroid_at_the_origin() 
     assert fitted.centroids.min() > 9.9
 
 
+@pytest.mark.parametrize(("frames", "k", "batch_size"), [(3000, 300, 50), (120, 100, 10_000)])
+def test_every_centroid_is_seeded_with_a_frame_of_its_own(frames: int, k: int, batch_size: int) -> None:
+    settings = ClusteringSettings(k=k, batch_size=batch_size, max_iter=1)
+    fitted = fit_kmeans(torch.from_numpy(speech_like(frames)), settings)
+    assert len(fitted.centroids.unique(dim=0)) == k
+
+
 def test_fit_stops_when_nothing_improves() -> None:
     frames = torch.from_numpy(speech_like(2000))
     settings = ClusteringSettings(k=5, batch_size=500, max_iter=1000, max_no_improvement=5)

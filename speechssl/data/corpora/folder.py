@@ -76,14 +76,17 @@ def _columns(table: Path) -> list[str]:
 def _entries(root: Path, table: Path | None, labels: tuple[str, ...]) -> Iterator[Entry]:
     rows = _rows(table, labels) if table is not None else {}
     aligned = root / "alignments.tsv"
-    alignments = read_alignments(aligned) if aligned.is_file() else {}
+    phones = read_alignments(aligned) if aligned.is_file() else {}
+    alignments = {posixpath.normpath(path): segments for path, segments in phones.items()}
     for path, rejected in walk_audio(root):
         split, *cells = rows.pop(path, "\t" * len(labels)).split("\t")
-        alignment = alignments.get(path, ())
+        alignment = alignments.pop(path, ())
         known = dict(zip(labels, cells, strict=True))
         yield Entry(path, known, split, rejected, tuple(alignment))
     for path in rows:
         yield Entry(path, rejected=_why_not_found(path, table))
+    for path in alignments.keys() - rows.keys():
+        yield Entry(path, rejected=_why_not_found(path, aligned))
 
 
 def _rows(table: Path, labels: tuple[str, ...]) -> dict[str, str]:
