@@ -31,6 +31,10 @@ _UNKNOWN_LENGTH = 1 << 48
 _SECONDS_AT_ONCE = 4
 """Seconds that are resampled at once: from 8 kHz, torchaudio takes fifteen times the memory of what it resamples."""
 
+_MOST_PHASES = 1000
+"""Samples of the result before the filter's phases come again, for torchaudio (640 from 11025 Hz): its filter has a row
+for each, as long as what they span, which takes gigabytes from 11127 Hz."""
+
 _SECONDS_AROUND = 0.1
 """Seconds on either side of those; the resampling filter reaches seven samples of the lower rate."""
 
@@ -50,8 +54,8 @@ def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> Tensor:
         sample_rate: samples a second of the result.
 
     Returns:
-        `(samples,)` float32 in [-1, 1]: the mean of the channels, resampled to exactly
-        `ceil(sample_rate * frames / rate)` samples.
+        `(samples,)` float32, full scale is 1 (files of floats may go beyond): the mean of the channels, resampled to
+        exactly `ceil(sample_rate * frames / rate)` samples.
 
     Raises:
         AudioError: the file cannot be decoded, or holds values that are not finite.
@@ -97,7 +101,11 @@ def resampled_length(frames: int, rate: int, sample_rate: int = SAMPLE_RATE) -> 
 
 def open_audio(path: str | Path) -> soundfile.SoundFile:
     """Open an audio file for reading; raw GSM is told by its ending."""
-    return soundfile.SoundFile(path, **_RAW_FORMATS.get(Path(path).suffix.lower(), {}))
+    file = soundfile.SoundFile(path, **_RAW_FORMATS.get(Path(path).suffix.lower(), {}))
+    if file.frames > _UNKNOWN_LENGTH:
+        # FLAC from a pipe: soundfile seeks after every read where it can, and libsndfile says wrongly that it can.
+        file.seekable = lambda: False
+    return file
 
 
 def failure_reason(path: str | Path, error: BaseException) -> str:
@@ -130,10 +138,12 @@ def _count(file: soundfile.SoundFile) -> int:
 
 def _resampled(waveform: Tensor, rate: int, sample_rate: int) -> Tensor:
     """Resample piece by piece, each with its surroundings: the pieces put together are the whole, resampled."""
+    common = math.gcd(rate, sample_rate)
+    if sample_rate // common > _MOST_PHASES:
+        return _resampled_from_an_odd_rate(waveform, rate // common, sample_rate // common)
     resampler = _resampler(rate, sample_rate)
     result = waveform.new_empty(resampled_length(len(waveform), rate, sample_rate))
     # Pieces start at multiples of the unit, so that the filter's phases are those of the whole.
-    common = math.gcd(rate, sample_rate)
     unit, resampled_unit = rate // common, sample_rate // common
     around, units = math.ceil(_SECONDS_AROUND * common), _SECONDS_AT_ONCE * common
     for first in range(0, -(-len(waveform) // unit), units):
@@ -142,6 +152,15 @@ def _resampled(waveform: Tensor, rate: int, sample_rate: int) -> Tensor:
         target = result[first * resampled_unit : (first + units) * resampled_unit]
         target.copy_(resampler(piece)[before * resampled_unit :][: len(target)])
     return result
+
+
+def _resampled_from_an_odd_rate(waveform: Tensor, unit: int, resampled_unit: int) -> Tensor:
+    """Resample where rates have hardly a common divisor (11127 Hz): scipy's filter has one row for all phases."""
+    try:
+        from scipy.signal import resample_poly
+    except ImportError as error:
+        raise AudioError("has a rate that torchaudio resamples badly, and scipy is not installed") from error
+    return torch.from_numpy(resample_poly(waveform.numpy(), resampled_unit, unit).astype("float32", copy=False))
 
 
 @functools.lru_cache(maxsize=32)

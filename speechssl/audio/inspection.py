@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import soundfile
 
 from speechssl.audio.decode import NOT_FINITE, AudioError, failure_reason, open_audio, resampled_length
@@ -30,7 +31,7 @@ def inspect_audio(path: str | Path, min_seconds: float) -> int:
             rate = file.samplerate
             while len(block := file.read(1 << 20, dtype="float32")):
                 frames += len(block)
-                low, high = min(low, float(np.min(block))), max(high, float(np.max(block)))
+                low, high = _span(block, low, high)
                 # A comparison with a NaN is false, so min and max above may drop one; the sum does not.
                 if not math.isfinite(float(np.sum(block, dtype=np.float64))):
                     raise AudioError(NOT_FINITE)
@@ -43,6 +44,12 @@ def inspect_audio(path: str | Path, min_seconds: float) -> int:
     if (high - low) / 2 < SILENCE_PEAK:
         raise AudioError(f"silent: the peak {(high - low) / 2:.6f} is below {SILENCE_PEAK:g} of full scale")
     return resampled_length(frames, rate)
+
+
+def _span(block: npt.NDArray[np.float32], low: float, high: float) -> tuple[float, float]:
+    """Widen a span by that of a block's mean over channels, which is what is read: opposite ones leave nothing."""
+    mono = block.mean(axis=1) if block.ndim > 1 else block
+    return min(low, float(np.min(mono))), max(high, float(np.max(mono)))
 
 
 def is_silent(path: str | Path, start: float, end: float) -> bool:
@@ -65,7 +72,7 @@ def is_silent(path: str | Path, start: float, end: float) -> bool:
             while place < last and len(block := file.read(file.samplerate, dtype="float32")):
                 stretch = block[max(first - place, 0) : last - place]
                 if stretch.size:
-                    low, high = min(low, float(np.min(stretch))), max(high, float(np.max(stretch)))
+                    low, high = _span(stretch, low, high)
                 if (high - low) / 2 >= SILENCE_PEAK:
                     return False
                 place += len(block)

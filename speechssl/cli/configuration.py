@@ -16,6 +16,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import AnyNode, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -23,6 +24,8 @@ from omegaconf.errors import OmegaConfBaseException
 from speechssl.cli.command import Command
 from speechssl.errors import UserError, nearest
 from speechssl.settings import plain_value, unread
+
+_LARGEST_SEED = 2**32 - 1
 
 
 def config_dir() -> Path:
@@ -37,10 +40,18 @@ def config_dir() -> Path:
 def load_settings(command: Command, overrides: list[str]) -> Any:
     """Compose the command's configuration with `overrides` and return its typed settings object."""
     config = compose_config(command, overrides)
-    missing = sorted(OmegaConf.missing_keys(config))
-    if missing:
-        raise UserError(f"missing setting {', '.join(missing)}: give it as {missing[0]}=VALUE")
-    return OmegaConf.to_object(config)
+    try:
+        missing = sorted(OmegaConf.missing_keys(config))
+        if missing:
+            raise UserError(f"missing setting {', '.join(missing)}: give it as {missing[0]}=VALUE")
+        # numpy's, torch's and scikit-learn's generators have this range in common.
+        if not 0 <= (config.get("seed") or 0) <= _LARGEST_SEED:
+            raise UserError(f"seed={config.seed} must be from 0 to {_LARGEST_SEED}")
+        return OmegaConf.to_object(config)
+    except OmegaConfBaseException as error:
+        raise UserError(
+            f"setting not accepted: {' '.join(str(error).split())}; a dollar sign is written \\$"
+        ) from error
 
 
 def compose_config(whole: Command, overrides: list[str]) -> DictConfig:
@@ -54,7 +65,7 @@ def compose_config(whole: Command, overrides: list[str]) -> DictConfig:
     ConfigStore.instance().store(name=f"{command.config_name}_schema", node=command.settings)
     GlobalHydra.instance().clear()
     texts = [override for override in overrides if _sets_text(command, override)]
-    overrides = [_readable(override) for override in overrides if override not in texts]
+    overrides = [_readable(command, override) for override in overrides if override not in texts]
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         try:
             config = compose(command.config_name, overrides)
@@ -101,19 +112,62 @@ def _sets_text(command: Command, override: str) -> bool:
     return typing.get_type_hints(command.settings).get(key) is str and (config_dir() / key).is_dir()
 
 
-def _readable(override: str) -> str:
-    """Quote a value that hydra's grammar cannot read, such as a path with a bracket: the user means it as text."""
+def _type_of(settings: Any, key: str) -> Any:
+    """Return the type of a setting by its name with dots, of an optional one without `None`; None if it is unknown."""
+    for part in key.split("."):
+        if not dataclasses.is_dataclass(settings):
+            return None
+        settings = typing.get_type_hints(settings).get(part)
+        kinds = [kind for kind in typing.get_args(settings) if kind is not type(None)]
+        if len(kinds) == 1 and type(None) in typing.get_args(settings):
+            (settings,) = kinds
+    return settings
+
+
+def _readable(command: Command, override: str) -> str:
+    """Quote what hydra's grammar would read otherwise than the user means it.
+
+    That is a text that looks like a number (`out=1.10`), and a path with characters that the grammar does not have,
+    alone, in a list or in a dictionary.
+    """
     key, equals, value = override.partition("=")
     if not equals and not key.startswith("~"):
         raise UserError(f"'{override}' is not a setting: settings are given as key=value")
-    try:
-        if not OverridesParser.create().parse_override(override).is_sweep_override():
+    parsed = _parsed(override)
+    if parsed is not None:
+        is_text = _type_of(command.settings, key.lstrip("+")) is str
+        if not is_text or value == "null" or isinstance(parsed.value(), str):
             return override
+    elif value[:1] in ("[", "{"):
+        quoted = f"{key}={re.sub(_ELEMENT, _quoted_element, value)}"
+        if _parsed(quoted) is not None:
+            return quoted
+    return f"{key}={_quoted(value)}"
+
+
+_ELEMENT = re.compile(r"[^][{},]+")
+"""What stands between brackets and commas: of a dictionary with its key."""
+
+
+def _quoted_element(found: re.Match[str]) -> str:
+    """Quote an element of a list or dictionary that hydra's grammar cannot read."""
+    before, text, after = re.fullmatch(r"(\s*(?:[\w.-]+:\s+)?)(.*?)(\s*)", found[0], re.DOTALL).groups()  # type: ignore[union-attr]
+    return found[0] if not text or _parsed(f"x={text}") is not None else f"{before}{_quoted(text)}{after}"
+
+
+def _quoted(text: str) -> str:
+    """Return a text in hydra's quotes, in which a backslash is one, except before a quote."""
+    inner = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + found[2].replace("'", "\\'"), text)
+    return f"'{inner}'"
+
+
+def _parsed(override: str) -> Override | None:
+    """Return what hydra reads; None where it cannot, or would run a sweep."""
+    try:
+        parsed = OverridesParser.create().parse_override(override)
     except HydraException:
-        pass
-    # In hydra's quotes a backslash is one, except before a quote.
-    quoted = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + found[2].replace("'", "\\'"), value)
-    return f"{key}='{quoted}'"
+        return None
+    return None if parsed.is_sweep_override() else parsed
 
 
 def group_options(config: DictConfig, group: str) -> list[str]:
@@ -180,6 +234,8 @@ def _unknown_key(command: Command, overrides: list[str], error: Exception, whole
         if key not in known:
             hint = _owner(key, whole) or nearest(key, [*known, whole.choice])
             return UserError(f"unknown setting '{key}' of `speechssl {command.name}`{hint}")
+        if isinstance(known[key], ListConfig) and option.startswith("'["):
+            return UserError(f"{key}: the list cannot be read; put each text in it in double quotes")
         if isinstance(known[key], ListConfig) and not option.startswith("["):
             return UserError(f"{key} takes a list: {key}=[{option}]")
     causes = [str(error), str(error.__cause__ or "")]

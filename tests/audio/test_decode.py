@@ -7,6 +7,7 @@ import torch
 import torchaudio
 
 from speechssl.audio import AudioError, audio_length, read_audio
+from speechssl.audio.inspection import inspect_audio
 
 
 def tone(samples, rate, hertz=440.0, channels=1):
@@ -43,9 +44,12 @@ def test_resampling_is_torchaudio_s_in_one_piece_and_in_several(tmp_path, rate, 
     torch.testing.assert_close(read_audio(path), expected)
 
 
-def test_a_tone_keeps_its_pitch_and_level_when_resampled(tmp_path):
+@pytest.mark.parametrize("rate", [44100, 11127, 22255])
+def test_a_tone_keeps_its_pitch_and_level_when_resampled(tmp_path, rate):
+    """Also from the rates of old Macintoshes, for which torchaudio's filter takes gigabytes."""
     path = tmp_path / "a.wav"
-    soundfile.write(path, tone(44100, 44100, hertz=1000.0), 44100)
+    soundfile.write(path, tone(rate, rate, hertz=1000.0), rate)
+    assert len(read_audio(path)) == 16000
     spectrum = torch.fft.rfft(read_audio(path) * torch.hann_window(16000, periodic=False)).abs()
     assert spectrum.argmax() == 1000
     assert spectrum.max() == pytest.approx(0.5 * 16000 / 4, rel=0.02)
@@ -62,6 +66,19 @@ def test_formats_keep_the_sound(tmp_path, name, format, subtype):
     waveform = read_audio(path)
     assert audio_length(path) == len(waveform)
     assert torch.fft.rfft(waveform[:16000]).abs().argmax() == pytest.approx(1000, abs=1)
+
+
+def test_flac_of_unknown_length_is_read(tmp_path):
+    """As an encoder writes it into a pipe: the number of samples in its header is 0."""
+    path = tmp_path / "a.flac"
+    soundfile.write(path, tone(8000, 16000), 16000)
+    whole = read_audio(path)
+    data = bytearray(path.read_bytes())
+    data[21] &= 0xF0
+    data[22:26] = bytes(4)
+    path.write_bytes(data)
+    torch.testing.assert_close(read_audio(path), whole)
+    assert audio_length(path) == inspect_audio(path, min_seconds=0.1) == 8000
 
 
 def test_raw_gsm_is_read_at_8_khz(tmp_path):

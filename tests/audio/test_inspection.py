@@ -49,6 +49,7 @@ def samples_of(*arguments, **options):
         (samples_of(noise(1599), 16000), "too short: 0.100 s"),
         (samples_of(np.zeros(16000), 16000), "silent"),
         (samples_of(np.full(16000, 0.3), 16000), "silent"),
+        (samples_of(np.stack([noise(16000), -noise(16000)], axis=1), 16000), "silent"),
         (samples_of(noise(16000, level=0.0009), 16000, subtype="FLOAT"), "silent"),
         (with_one(np.nan), "not finite"),
         (with_one(np.inf), "not finite"),

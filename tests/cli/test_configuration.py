@@ -138,6 +138,8 @@ class Outer:
     """The group."""
     paths: list[str] = field(default_factory=list)
     """Where from."""
+    seed: int = 0
+    """What is drawn."""
 
     def __post_init__(self) -> None:
         if self.rate > 1:
@@ -254,6 +256,39 @@ def test_a_word_that_is_no_override_is_one_line(command: Command) -> None:
 )
 def test_a_path_with_odd_characters_is_taken_as_it_is(command: Command, path: str) -> None:
     assert load_settings(command, [f"out={path}"]).out == path
+
+
+@pytest.mark.parametrize("text", ["1.10", "1_0", "1e3", "true", "007", "[a, b]", "{a: b}"])
+def test_a_text_stays_as_it_was_written(command: Command, text: str) -> None:
+    assert load_settings(command, [f"out={text}"]).out == text
+    assert load_settings(command, ["out=x", f"body.name={text}"]).body.name == text
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("[data/\u00f6/train.tsv,b]", ["data/\u00f6/train.tsv", "b"]),
+        ("[data/a (1)/x.tsv, data/a+b&c/y.tsv]", ["data/a (1)/x.tsv", "data/a+b&c/y.tsv"]),
+        ("['data/a (1)/x.tsv','it\\'s']", ["data/a (1)/x.tsv", "it's"]),
+        ("[]", []),
+    ],
+)
+def test_paths_in_a_list_need_no_quotes(command: Command, given: str, read: list[str]) -> None:
+    assert load_settings(command, ["out=x", f"paths={given}"]).paths == read
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("paths=[a/b(", "paths: the list cannot be read; put each text in it in double quotes"),
+        ("out=a${b}", "setting not accepted: "),
+        ("seed=-1", "seed=-1 must be from 0 to 4294967295"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line(command: Command, override: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_settings(command, ["out=x", override])
+    assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
 
 
 def test_docstrings_of_inherited_fields_are_found() -> None:
