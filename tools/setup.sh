@@ -11,11 +11,14 @@ set -euo pipefail
 python=
 # shellcheck source=tools/parse_options.sh
 source "$(dirname "${BASH_SOURCE[0]}")/parse_options.sh" "$@"
+case $python in */*) python=$(realpath -s "$python") ;; esac # a path is relative to where the user is
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 find_python() {
   local candidate
-  for candidate in ${python:-python3.11 python3.12 python3.10 python3}; do
+  local candidates=(python3.11 python3.12 python3.10 python3)
+  [ -z "$python" ] || candidates=("$python")
+  for candidate in "${candidates[@]}"; do
     # A name on the PATH can be a shim without an interpreter behind it, or lack ensurepip: so it has to run.
     if "$candidate" -c 'import sys, ensurepip; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' 2>/dev/null; then
       command -v "$candidate"
@@ -59,15 +62,22 @@ install_stack() {
   fi
 }
 
+# In a copy of the project the commands of .venv are still the original's.
+made_here() {
+  local here
+  here=$(pwd -P)/.venv
+  grep -qF -e "VIRTUAL_ENV=$here" -e "VIRTUAL_ENV=\"$here" -e "VIRTUAL_ENV='$here" .venv/bin/activate 2>/dev/null
+}
+
 exec 9<tools/setup.sh
 flock 9 # two commands that both set up wait for one another
 wanted=$(cat tools/constraints.txt setup.py | sha256sum | cut -d' ' -f1)
 if [ -z "$python" ] && [ "$(cat .venv/setup.stamp 2>/dev/null)" = "$wanted" ] &&
-  .venv/bin/speechssl --version >/dev/null 2>&1; then
+  .venv/bin/speechssl --version >/dev/null 2>&1 && made_here; then
   echo "setup: .venv is up to date"
   exit 0
 fi
-if [ -n "$python" ] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+if [ -n "$python" ] || ! made_here || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
   found=$(find_python)
   "$found" -m venv --clear .venv
 fi

@@ -85,6 +85,8 @@ def _system_message(error: BaseException | None) -> str | None:
                 f"the disk is full{where}; free some space and run the same command again: "
                 "finished files are kept and no half-written file is left"
             )
+        if isinstance(error, (NotADirectoryError, FileExistsError)) and error.filename:
+            return f"{error.filename}: {error.strerror}; give a folder, or a path that is not taken"
         if isinstance(error, OSError) and error.errno in _DENIED and error.filename:
             return f"{error.filename}: {error.strerror}; change its permissions, or give another file or folder"
         error = error.__cause__

@@ -52,10 +52,12 @@ def check_audio(audio: str, min_samples: int) -> list[Tensor]:
         paths = [manifest.audio_path(index) for index in long_enough[:UTTERANCES]]
     else:
         paths = [Path(audio)]
-    try:
-        waveforms = [read_audio(path)[: SECONDS * SAMPLE_RATE] for path in paths]
-    except AudioError as error:
-        raise UserError(f"the audio of the check cannot be read ({error}): {audio}") from error
+    waveforms = []
+    for path in paths:
+        try:
+            waveforms.append(read_audio(path)[: SECONDS * SAMPLE_RATE])
+        except AudioError as error:
+            raise UserError(f"{path}, which the export is to be checked on, cannot be read: {error}") from error
     if not waveforms or min(len(waveform) for waveform in waveforms) < min_samples:
         raise UserError(f"{audio} has no audio of at least {min_samples} samples to check the export on")
     return waveforms

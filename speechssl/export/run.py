@@ -13,6 +13,7 @@ from torch import Tensor
 from speechssl.errors import UserError, nearest
 from speechssl.export import check, huggingface, own, s3prl
 from speechssl.files import read_json, write_json
+from speechssl.models.checksum import weights_checksum
 from speechssl.models.hubert import HubertEncoder
 from speechssl.models.load import encoder_files, load_encoder, load_heads, require_hubert
 
@@ -65,15 +66,18 @@ class ExportSettings:
 
 def run_export(settings: ExportSettings) -> None:
     """Write and check each target; `check.json` has the differences. An export that fails its check is removed."""
+    _require_other_folders(settings)
     encoder = require_hubert(load_encoder(settings.encoder), f"export of {settings.encoder}")
     waveforms = check.check_audio(settings.audio, encoder.min_samples)
-    results: dict[str, dict[str, float | str]] = {}
+    weights = weights_checksum(encoder)
+    results = _others_of(weights, settings)
     for name in _names(settings):
         reason = check.why_not(encoder, name) if name != own.NAME else None
         if reason is None:
-            results[name] = {"largest_difference": _export(name, encoder, settings, waveforms)}
+            results[name] = {"largest_difference": _export(name, encoder, settings, waveforms), "weights": weights}
         elif settings.target == "all":
             results[name] = {"left_out": reason}
+            _remove(name, settings)  # of another encoder
             logger.info("%s: left out: %s", name, reason)
         else:
             raise UserError(reason)
@@ -88,16 +92,37 @@ def _export(name: str, encoder: HubertEncoder, settings: ExportSettings, wavefor
     try:
         difference = _check(name, encoder, folder, waveforms)
     except BaseException:
-        for path in TARGETS[name].files(folder):
-            path.unlink(missing_ok=True)
+        _remove(name, settings)
         raise
     logger.info("%s: %s, largest difference to our encoder %.1e", name, folder, difference)
     return difference
 
 
+def _remove(name: str, settings: ExportSettings) -> None:
+    for path in TARGETS[name].files(Path(settings.out) / name):
+        path.unlink(missing_ok=True)
+
+
+def _require_other_folders(settings: ExportSettings) -> None:
+    """Raise a `UserError` where an export would be written over the encoder that it is made from."""
+    source = Path(settings.encoder)
+    own = {folder.resolve() for folder in (source, source / "encoder")}
+    for name in _names(settings):
+        if (Path(settings.out) / name).resolve() in own:
+            raise UserError(f"out={settings.out}: its {name}/ holds the encoder itself; give another folder")
+
+
+def _others_of(weights: str, settings: ExportSettings) -> dict[str, dict[str, float | str]]:
+    """Return what was noted of the targets that are not made now, of the same encoder."""
+    file = _check_file(settings)
+    earlier: dict[str, dict[str, float | str]] = read_json(file) if file.is_file() else {}
+    others = set(earlier) - set(_names(settings))
+    return {name: earlier[name] for name in TARGETS if name in others and earlier[name].get("weights") == weights}
+
+
 def export_inputs(settings: ExportSettings) -> Iterable[Path]:
-    """Return the files of the encoder: when they change, the export is made again."""
-    return encoder_files(settings.encoder)
+    """Return the files of the encoder and of the check: when they change, the export is made again."""
+    return [*encoder_files(settings.encoder), *([Path(settings.audio)] if settings.audio else [])]
 
 
 def export_outputs(settings: ExportSettings) -> Iterable[Path]:

@@ -123,7 +123,15 @@ _CONVERT = (
 )
 
 
+def _no_checkpoint(path: Path) -> str:
+    what = "give the folder that it is in" if path.suffix == ".safetensors" else "get it again"
+    return f"{path} is not a torch checkpoint, or is cut off; {what}"
+
+
 def _load_safely(path: Path) -> dict[str, Any]:
+    with open(path, "rb") as file:
+        if not file.read(2).startswith((b"PK", b"\x80")):  # a zip, or before torch 1.6 a pickle
+            raise UserError(_no_checkpoint(path))
     try:
         with torch.serialization.safe_globals([(_Dictionary, "fairseq.data.dictionary.Dictionary")]):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
@@ -133,8 +141,10 @@ def _load_safely(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path} holds {what} that cannot be read without running code of the file; {_CONVERT}"
         ) from error
-    except (RuntimeError, EOFError) as error:
-        raise UserError(f"{path} is not a torch checkpoint, or is cut off; get it again") from error
+    except OSError:
+        raise
+    except Exception as error:  # bytes that are no pickle end in any error
+        raise UserError(_no_checkpoint(path)) from error
     if not isinstance(checkpoint, dict):
         raise UserError(f"{path} holds a {type(checkpoint).__name__}, not a checkpoint of fairseq or s3prl")
     return checkpoint

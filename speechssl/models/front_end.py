@@ -154,7 +154,7 @@ class FbankFrontEnd(nn.Module):
         x = x.transpose(1, 2)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.grad_mult > 0):
             for layer in self.conv_layers:
-                x = F.glu(layer["0"](x), dim=1)  # type: ignore[index]
+                x = F.glu(layer["0"](x.to(layer["0"].weight.dtype)), dim=1)  # type: ignore[index]
                 if valid is not None:
                     # The convolutions pad with zeros at the end of the batch, so each utterance must end in zeros too.
                     valid = [n // 2 for n in valid]

@@ -43,7 +43,13 @@ _FIELDS = {
 }
 """Our settings and the names that Hugging Face has for them."""
 
-_FIXED = {"model_type": "hubert", "hidden_act": "gelu", "feat_extract_activation": "gelu", "feat_proj_layer_norm": True}
+_FIXED = {
+    "model_type": "hubert",
+    "hidden_act": "gelu",
+    "feat_extract_activation": "gelu",
+    "feat_proj_layer_norm": True,
+    "layer_norm_eps": 1e-5,
+}
 """Settings that HuBERT has no choice in."""
 
 
@@ -107,7 +113,6 @@ def to_huggingface_config(config: HubertConfig) -> dict[str, Any]:
         | {
             "architectures": ["HubertModel"],
             "final_dropout": config.dropout,
-            "layer_norm_eps": 1e-5,
             "torch_dtype": "float32",
         }
     )

@@ -104,6 +104,8 @@ def _own_folder(path: Path) -> Path | None:
 def _load_own(folder: Path) -> Encoder:
     description = read_json(folder / "encoder.json")
     where = str(folder / "encoder.json")
+    if not isinstance(description, dict) or not isinstance(description.get("config"), dict):
+        raise UserError(f"{where} is not the description of an encoder; get or make the folder again")
     if description.get("format") != FORMAT:
         raise UserError(f"{where} is not an encoder of speechssl (format {description.get('format')!r})")
     if description.get("version") != FORMAT_VERSION:
@@ -153,10 +155,15 @@ def _load_huggingface(folder: Path) -> Encoder:
         raise UserError(f"{folder} has no model.safetensors: save the model with safe_serialization=True")
     values = read_json(folder / "config.json")
     # Without a preprocessor_config.json transformers would normalise by default; HuBERT Base must not.
-    normalize = read_json(require_file(folder / "preprocessor_config.json")).get("do_normalize", True)
+    preprocessor = read_json(require_file(folder / "preprocessor_config.json"))
+    normalize = preprocessor.get("do_normalize", True)
+    if (rate := preprocessor.get("sampling_rate", Encoder.sample_rate)) != Encoder.sample_rate:
+        raise UserError(f"{folder} hears {rate} Hz; only encoders of {Encoder.sample_rate} Hz can be loaded")
     config = from_huggingface_config(values, normalize, str(folder / "config.json"))
     encoder = _without_storage(config)
     state = from_huggingface_state(list(encoder.state_dict()), read_tensors(folder / "model.safetensors"))
+    if "mask_emb" not in state and not values.get("mask_time_prob", 1) and not values.get("mask_feature_prob", 0):
+        state["mask_emb"] = torch.zeros(config.dim)  # transformers leaves it out of models that never mask
     return _fill(encoder, state, str(folder / "model.safetensors"))
 
 

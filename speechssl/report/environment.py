@@ -35,9 +35,11 @@ def revision(folder: Path | None = None) -> str:
     """Return the git revision of the code in `folder` (default: this package's), marked where files differ from it."""
     folder = folder or Path(speechssl.__file__).resolve().parent
     commit = _git(folder, "rev-parse", "HEAD")
-    if not commit:
+    # Installed below somebody's project, the code is in a checkout, but none of its files is of it.
+    if not commit or not _git(folder, "ls-files", "--", "."):
         return "not known (the code is not in a git checkout)"
-    return commit + (" with uncommitted changes" if _git(folder, "status", "--porcelain", "--", ".") else "")
+    changed = _git(folder, "status", "--porcelain", "--", ".", ":/configs", ":/recipes", ":/tools")
+    return commit + (" with uncommitted changes" if changed else "")
 
 
 def versions() -> dict[str, str]:

@@ -165,6 +165,8 @@ def thinned(x: Sequence[float], y: Sequence[float], most: int = MAX_POINTS) -> t
 def shortened(text: str, most: int = 28) -> str:
     """Return `text` in one line of at most `most` characters."""
     text = " ".join(text.split())
+    if text.startswith("_"):
+        text = f"\u200b{text}"  # matplotlib leaves names out of the legend that begin with an underscore
     return text if len(text) <= most else text[: most - 1] + "\u2026"
 
 

@@ -138,7 +138,11 @@ def spread_text(values: Sequence[float], digits: int = 3) -> str:
     mean = number_text(statistics.fmean(values), digits)
     if len(values) == 1:
         return mean
-    return f"{mean} \u00b1\u00a0{statistics.stdev(values):.{_decimals(mean)}f}"
+    if not all(map(math.isfinite, values)):
+        return mean
+    spread = statistics.stdev(values)
+    text = number_text(spread, digits) if "e" in mean else f"{spread:.{_decimals(mean)}f}"
+    return f"{mean} \u00b1\u00a0{text}"
 
 
 def best_rows(means: Sequence[float | None], better: Better, digits: int = 3) -> set[int]:
@@ -161,4 +165,4 @@ def mean_or_none(values: Sequence[float]) -> float | None:
 
 
 def _decimals(text: str) -> int:
-    return len(text.partition(".")[2]) if "e" not in text else 3
+    return len(text.partition(".")[2])

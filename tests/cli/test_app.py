@@ -139,6 +139,19 @@ def test_a_forbidden_folder_is_one_line(stand_in: Any, capsys: pytest.CaptureFix
     assert error.count("\n") == 1 and "/corpora/out: Permission denied" in error
 
 
+@pytest.mark.parametrize("kind", [FileExistsError, NotADirectoryError])
+def test_a_file_where_a_folder_is_needed_is_one_line(
+    kind: type[OSError], stand_in: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise kind(errno.EEXIST, os.strerror(errno.EEXIST), "/exp/notes.txt")
+
+    stand_in(fail)
+    assert app.main(["manifest"]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "/exp/notes.txt: File exists; give a folder" in error
+
+
 def test_other_system_errors_keep_their_traceback(stand_in: Any) -> None:
     def fail() -> None:
         raise OSError(errno.EIO, "Input/output error", "x")

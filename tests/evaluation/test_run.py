@@ -145,6 +145,16 @@ def test_the_phone_probe_needs_phones_and_speakers(
     assert [item for item in left_out if item["what"] == f"phones of {two}" and "three speakers" in item["reason"]]
 
 
+def test_encoders_of_one_name_have_one_depth(
+    tmp_path: Path, corpus: Path, encoders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = HubertConfig(front_end="fbank", num_layers=1, dim=16, ffn_dim=32, num_heads=2, conv_pos=8)
+    save_encoder(tmp_path / "flat", HubertEncoder(config))
+    both = f"encoders={{hubert: [{encoders}/seed1, {tmp_path}/flat]}}"
+    assert main(["evaluate", f"data_dir={corpus}", f"out_dir={tmp_path}/out", both, "baselines=[]", *FAST]) == 1
+    assert "the encoders of hubert have different depths (2 layers, " in capsys.readouterr().err
+
+
 def test_a_folder_without_labels_still_has_rankme(tmp_path: Path, corpus: Path) -> None:
     plain = tmp_path / "data"
     plain.mkdir()

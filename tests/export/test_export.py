@@ -125,13 +125,34 @@ def test_what_others_cannot_hold_is_left_out_and_said(run_folder, tmp_path, chan
     folder, out = run_folder(**changes), tmp_path / "out"
     run_export(ExportSettings(encoder=str(folder), out=str(out)))
     results = json.loads((out / "check.json").read_text())
-    assert results["speechssl"] == {"largest_difference": 0.0}
+    assert results["speechssl"]["largest_difference"] == 0.0
     assert all("use speechssl.load_encoder" in results[name]["left_out"] for name in ("s3prl", "huggingface"))
     assert not (out / "s3prl").exists() and not (out / "huggingface").exists()
     assert load_encoder(out / "speechssl").config == load_encoder(folder).config
     with pytest.raises(UserError, match="s3prl cannot hold this encoder"):
         run_export(ExportSettings(encoder=str(folder), out=str(tmp_path / "other"), target="s3prl"))
     assert not (tmp_path / "other").exists()
+
+
+def test_nothing_of_another_encoder_is_left(run_folder, tmp_path):
+    out = tmp_path / "out"
+    first = run_folder("base").rename(tmp_path / "first")
+    second = run_folder("tiny")
+    for target in ("huggingface", "s3prl"):
+        run_export(ExportSettings(encoder=str(first), out=str(out), target=target))
+    assert set(json.loads((out / "check.json").read_text())) == {"s3prl", "huggingface"}
+    run_export(ExportSettings(encoder=str(second), out=str(out)))
+    assert not [path for name in ("s3prl", "huggingface") for path in (out / name).rglob("*") if path.is_file()]
+    run_export(ExportSettings(encoder=str(first), out=str(out), target="s3prl"))
+    assert set(json.loads((out / "check.json").read_text())) == {"s3prl"}
+
+
+def test_the_encoder_itself_is_never_written_over(run_folder, tmp_path):
+    run_export(ExportSettings(encoder=str(run_folder("base")), out=str(tmp_path), target="speechssl"))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "speechssl").iterdir()}
+    with pytest.raises(UserError, match="holds the encoder itself"):
+        run_export(ExportSettings(encoder=str(tmp_path / "speechssl"), out=str(tmp_path)))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "speechssl").iterdir()} == before
 
 
 def test_audio_of_the_check(recording, tmp_path):
@@ -162,6 +183,8 @@ def test_settings_and_files(run_folder, tmp_path):
     settings = ExportSettings(encoder=str(folder), out="out", target="s3prl")
     names = ["encoder.json", "encoder.safetensors", "heads.json", "heads.safetensors"]
     assert [path.name for path in export_inputs(settings)] == names
+    heard = ExportSettings(encoder=str(folder), out="out", target="s3prl", audio="a.wav")
+    assert [path.name for path in export_inputs(heard)] == [*names, "a.wav"]
     settings = ExportSettings(encoder=str(folder), out=str(tmp_path / "out"), target="s3prl")
     assert [path.name for path in export_outputs(settings)] == ["check.json"]
     run_export(settings)

@@ -159,6 +159,7 @@ def edit(path, change):
     [
         (lambda d: d.update(version=99), "format version 99"),
         (lambda d: d.update(format="other"), "not an encoder of speechssl"),
+        (lambda d: d.pop("config"), "not the description of an encoder"),
         (lambda d: d["config"].update(num_layer=3), "'num_layer'; did you mean 'num_layers'"),
         (lambda d: d["config"].update(num_layers=4), r"lacks the parameter 'encoder\.layers\.3\."),
         (lambda d: d["config"].update(num_layers=2), r"a parameter 'encoder\.layers\.2\..* no place"),
@@ -230,6 +231,36 @@ def test_huggingface_folder(narrow, speechlike, tmp_path, shape):
     edit(tmp_path / "config.json", lambda d: d.update(hidden_act="relu"))
     with pytest.raises(UserError, match="hidden_act"):
         load_encoder(tmp_path)
+    edit(tmp_path / "config.json", lambda d: d.update(hidden_act="gelu", layer_norm_eps=1e-2))
+    with pytest.raises(UserError, match=r"layer_norm_eps is 0\.01"):
+        load_encoder(tmp_path)
+    edit(tmp_path / "config.json", lambda d: d.update(layer_norm_eps=1e-5))
+    edit(tmp_path / "preprocessor_config.json", lambda d: d.update(sampling_rate=8000))
+    with pytest.raises(UserError, match="hears 8000 Hz"):
+        load_encoder(tmp_path)
+
+
+def test_huggingface_folder_that_never_masks(tmp_path):
+    """Transformers leaves the mask's embedding out then."""
+    from transformers import HubertConfig as TheirConfig
+    from transformers import HubertModel, Wav2Vec2FeatureExtractor
+
+    sizes = {"hidden_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 96}
+    HubertModel(TheirConfig(**sizes, conv_dim=[24] * 7, mask_time_prob=0.0)).save_pretrained(tmp_path)
+    Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(tmp_path)
+    assert not load_encoder(tmp_path).mask_emb.any()
+    edit(tmp_path / "config.json", lambda d: d.update(mask_time_prob=0.05))
+    with pytest.raises(UserError, match="lacks the parameter 'mask_emb'"):
+        load_encoder(tmp_path)
+
+
+@pytest.mark.parametrize("shape", ["base", "large", "stack", "conv"])
+def test_weights_of_half_precision_encode(narrow, speechlike, shape):
+    encoder = narrow(shape).eval()
+    whole = encoder(speechlike).hidden_states[-1]
+    half = encoder.to(torch.bfloat16)(speechlike).hidden_states[-1]
+    assert half.dtype == torch.bfloat16
+    assert (half.float() - whole).norm() < 0.1 * whole.norm()
 
 
 @pytest.fixture
@@ -274,6 +305,13 @@ def test_checkpoints_run_nothing(tmp_path):
     (tmp_path / "cut.pt").write_bytes((tmp_path / "bad.pt").read_bytes()[:100])
     with pytest.raises(UserError, match="not a torch checkpoint"):
         load_encoder(tmp_path / "cut.pt")
+    for name, data in (("text.pt", b"not a checkpoint\n"), ("page.pt", b"<!DOCTYPE html>"), ("empty.pt", b"")):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(UserError, match="not a torch checkpoint"):
+            load_encoder(tmp_path / name)
+    save_file({"a": torch.zeros(2)}, tmp_path / "encoder.safetensors")
+    with pytest.raises(UserError, match="give the folder that it is in"):
+        load_encoder(tmp_path / "encoder.safetensors")
     torch.save({"state_dict": {}}, tmp_path / "other.pt")
     with pytest.raises(UserError, match="neither s3prl's keys"):
         load_encoder(tmp_path / "other.pt")

@@ -30,6 +30,31 @@ def test_without_a_usable_python_it_says_so_and_keeps_what_is_there(tmp_path: Pa
     assert (tmp_path / ".venv" / "kept").exists()
 
 
+def test_a_python_is_found_from_where_the_user_is_and_a_copied_environment_is_not_used(tmp_path: Path) -> None:
+    project = tmp_path / "a copy"
+    shutil.copytree(ROOT / "tools", project / "tools")
+    shutil.copy(ROOT / "setup.py", project)
+    (project / ".venv" / "bin").mkdir(parents=True)
+    (project / ".venv" / "bin" / "activate").write_text('VIRTUAL_ENV="/of/the/original/.venv"\n')
+    wanted = subprocess.run(
+        "cat tools/constraints.txt setup.py | sha256sum | cut -d' ' -f1", shell=True, cwd=project, capture_output=True
+    )
+    (project / ".venv" / "setup.stamp").write_bytes(wanted.stdout)
+    own = project / ".venv" / "bin" / "speechssl"
+    own.write_text("#!/bin/sh\n")
+    own.chmod(0o755)
+    python = tmp_path / "my pythons" / "python3.11"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\necho "$@" >>"{tmp_path}/calls"\n')
+    python.chmod(0o755)
+    script, path = project / "tools" / "setup.sh", f"{python.parent}:/usr/bin:/bin"
+    for options in ([], ["--python", "my pythons/python3.11"]):
+        (tmp_path / "calls").unlink(missing_ok=True)
+        done = subprocess.run(["bash", str(script), *options], cwd=tmp_path, env={"PATH": path}, capture_output=True)
+        assert b"up to date" not in done.stdout
+        assert "-m venv --clear .venv" in (tmp_path / "calls").read_text()
+
+
 def imported(file: Path) -> set[str]:
     """Return the packages that a module imports, anywhere in it, beside Python's own."""
     modules: set[str] = set()

@@ -22,6 +22,28 @@ def test_revision_names_the_commit_and_says_when_files_differ(tmp_path):
     assert revision(tmp_path) == f"{commit} with uncommitted changes"
 
 
+def test_a_checkout_of_somebody_else_is_none(tmp_path):
+    """As where the package is installed in an environment below a project that ignores it."""
+    git(tmp_path, "init", "-q")
+    (tmp_path / ".gitignore").write_text("venv/\n")
+    git(tmp_path, "add", ".gitignore")
+    git(tmp_path, "commit", "-q", "-m", "one")
+    (tmp_path / "venv").mkdir()
+    (tmp_path / "venv" / "a").touch()
+    assert revision(tmp_path / "venv").startswith("not known")
+
+
+def test_changed_configurations_are_said(tmp_path):
+    git(tmp_path, "init", "-q")
+    for name in ("speechssl", "configs"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a").write_text("1")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-q", "-m", "one")
+    (tmp_path / "configs" / "a").write_text("2")
+    assert revision(tmp_path / "speechssl").endswith("with uncommitted changes")
+
+
 def test_no_checkout_is_said(tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert revision(tmp_path).startswith("not known")

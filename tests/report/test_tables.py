@@ -29,6 +29,13 @@ def test_spread_is_numpys_sample_deviation():
     assert spread_text(values) == f"{np.mean(values):.3f} ±\u00a0{np.std(values, ddof=1):.3f}"
 
 
+@pytest.mark.parametrize(
+    ("values", "text"), [([1e-4, 2e-4], "1.5e-04 ±\u00a07.1e-05"), ([0.3, math.nan], "nan"), ([0.3, math.inf], "inf")]
+)
+def test_spread_of_small_numbers_and_of_what_is_none(values, text):
+    assert spread_text(values) == text
+
+
 def test_one_seed_has_no_spread():
     assert spread_text([0.25]) == "0.250"
     assert spread_text([]) == "\u2013"
