@@ -77,7 +77,7 @@ class DataSettings:
     labels: list[str] = MISSING
     """Folders of frame labels: `<split>.km`, named as the manifests are. Several folders are several label sets."""
     label_rate: float = 0.0
-    """Labels a second, for label files without a sidecar (fairseq's). 0: read the sidecar."""
+    """Labels a second of the label sets without a sidecar (fairseq's). 0: all have one."""
     topics: str | None = None
     """Folder of topic labels (`<split>.topic.npy`); needed when `objective.topic_weight` is above 0, and only
     then."""

@@ -157,7 +157,12 @@ def _features_of(model: KMeansModel, encoder: str, device: torch.device) -> Feat
                 f"{description} was fitted on {settings.kind}, not on an encoder: leave encoder={encoder} out"
             )
         settings = dataclasses.replace(settings, encoder=encoder)
-    features = open_features(settings, device)
+    try:
+        features = open_features(settings, device)
+    except UserError as error:
+        if settings.kind != "encoder" or encoder:
+            raise
+        raise UserError(f"the encoder of {description} is not there: {error}; or give it as encoder=FOLDER") from error
     if features.checksum != model.info.encoder_sha256:
         raise UserError(
             f"{settings.encoder} has other weights than the encoder that {description} was fitted on; "

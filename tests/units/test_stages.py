@@ -125,6 +125,10 @@ def test_another_encoder_than_the_kmeans_was_fitted_on_is_refused(
     save_encoder(tmp_path / "other", encoder)
     with pytest.raises(UserError, match="other weights than the encoder"):
         label(units, units, manifest, encoder=str(tmp_path / "other"))
+    encoder_folder.rename(tmp_path / "away")
+    with pytest.raises(UserError, match=r"the encoder of .*kmeans\.json is not there: .* or give it as encoder=FOLDER"):
+        label(units, units, manifest)
+    (tmp_path / "away").rename(encoder_folder)
     mfcc_units = fit(tmp_path / "mfcc", manifest)
     with pytest.raises(UserError, match="fitted on mfcc, not on an encoder"):
         label(mfcc_units, mfcc_units, manifest, encoder=str(encoder_folder))

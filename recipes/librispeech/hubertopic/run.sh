@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # HuBERT and HuBERTopic on LibriSpeech's 960 hours, in two iterations with HuBERT's published settings (arXiv
-# 2106.07447); what HuBERTopic's paper (2310.03975) leaves open is this project's choice. Iteration 1 is HuBERT on MFCC
+# 2106.07447), but for the frames that k-means is fitted on; what HuBERTopic's paper (2310.03975) leaves open is this project's choice. Iteration 1 is HuBERT on MFCC
 # units (k = 100, 250 k updates). Iteration 2 starts again from scratch on units of its layer 6 (k = 500, 400 k
 # updates), with their topics as an auxiliary task. For GPUs: 32 as published; fewer accumulate to the same batch.
 # slurm.sh beside this file is for several machines.
