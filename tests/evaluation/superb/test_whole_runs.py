@@ -62,10 +62,10 @@ TASKS = {
     "er": Whole("SuperbER", "accuracy", 100, 1e-3),
     "ic": Whole("SuperbIC", "accuracy", 100, 1e-3, settings=("labels=[voice,kind]",)),
     "pr": Whole("SuperbPR", "per", 100, 1e-3, "fbank"),
-    "asr": Whole("SuperbASR", "cer", 100, 1e-2, "fbank"),
+    "asr": Whole("SuperbASR", "cer", 60, 1e-2, "fbank"),
     "sf": Whole("SuperbSF", "slot_value_cer", 100, 1e-2, "fbank"),
-    "asv": Whole("SuperbASV", "eer", 40, 1e-4, theirs="EER"),
-    "sd": Whole("SuperbSD", "chunk_der", 40, 1e-3, "fbank", theirs="der"),
+    "asv": Whole("SuperbASV", "eer", 20, 1e-4, theirs="EER"),
+    "sd": Whole("SuperbSD", "chunk_der", 20, 1e-3, "fbank", theirs="der"),
 }
 
 
