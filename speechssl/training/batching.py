@@ -13,6 +13,10 @@ Group = npt.NDArray[np.int64]
 """Indices of the utterances of one batch."""
 
 
+_LOOKED_AT = 50_000
+"""Utterances of planned epochs: a second of work."""
+
+
 @dataclass(frozen=True)
 class UpdatePlanner:
     """Plans the updates of an epoch and splits each into batches.
@@ -44,6 +48,17 @@ class UpdatePlanner:
             by_length = members[np.argsort(self.samples[members], kind="stable")]
             updates += _cut(by_length, self.samples, self.update_samples)
         return [updates[index] for index in generator.permutation(len(updates))]
+
+    def check(self) -> None:
+        """Plan as many epochs as have some ten thousand utterances.
+
+        Raises:
+            UserError: an update cannot be split. A small corpus on several processes can be lucky for some epochs.
+        """
+        epochs = 1 if self.processes == 1 else max(1, _LOOKED_AT // len(self.samples))
+        for epoch in range(epochs):
+            for update in self.epoch(epoch):
+                self.batches(update)
 
     def in_order(self) -> list[Group]:
         """Return all utterances once, longest first, in updates that do not depend on the seed (for validation)."""

@@ -61,11 +61,11 @@ class MaskedPretraining(Trainable):
         return self._train.inputs() | self._valid.inputs() | initial_weights(self.settings.init_from)
 
     def check_plans(self, gangs: Gangs) -> None:
-        """Plan an epoch and a validation."""
-        train, valid = self._planner(self._train, gangs), self._planner(self._valid, gangs)
-        for planner, updates in ((train, train.epoch(0)), (valid, valid.in_order())):
-            for update in updates:
-                planner.batches(update)
+        """Plan the first epochs and a validation."""
+        self._planner(self._train, gangs).check()
+        valid = self._planner(self._valid, gangs)
+        for update in valid.in_order():
+            valid.batches(update)
 
     def updates_an_epoch(self, gangs: Gangs) -> int:
         """Return the number of updates of an epoch."""

@@ -42,6 +42,15 @@ def test_fewer_utterances_than_processes_is_one_clear_line():
         plan.batches(plan.in_order()[0])
 
 
+def test_an_update_of_a_later_epoch_that_cannot_be_split_is_told_before_training():
+    samples = np.where(np.random.default_rng(1).random(1500) < 0.45, 249_600, 64_000)
+    plan = UpdatePlanner(samples, 120 * 16_000, 88 * 16_000, bucket_updates=1, processes=8, seed=5)
+    for update in plan.epoch(0):
+        plan.batches(update)
+    with pytest.raises(UserError, match="cannot be split over 8 processes"):
+        plan.check()
+
+
 @pytest.mark.parametrize("processes", [1, 2, 3])
 def test_batches_fit_and_share_the_work(processes):
     plan = planner(processes)
