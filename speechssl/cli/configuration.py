@@ -145,14 +145,14 @@ def _readable(command: Command, override: str) -> str:
     return f"{key}={_quoted(value)}"
 
 
-_ELEMENT = re.compile(r"[^][{},]+")
-"""What stands between brackets and commas: of a dictionary with its key."""
+_ELEMENT = re.compile(r"((?:^|(?<=[][{},]))\s*(?:[\w.-]+:\s+)?)([^][{},\s](?:[^][{},]*[^][{},\s])?)")
+"""A text between brackets and commas, and before it the blanks and the key that it has in a dictionary."""
 
 
 def _quoted_element(found: re.Match[str]) -> str:
     """Quote an element of a list or dictionary that hydra's grammar cannot read."""
-    before, text, after = re.fullmatch(r"(\s*(?:[\w.-]+:\s+)?)(.*?)(\s*)", found[0], re.DOTALL).groups()  # type: ignore[union-attr]
-    return found[0] if not text or _parsed(f"x={text}") is not None else f"{before}{_quoted(text)}{after}"
+    before, text = found.groups()
+    return found[0] if _parsed(f"x={text}") is not None else f"{before}{_quoted(text)}"
 
 
 def _quoted(text: str) -> str:

@@ -88,7 +88,7 @@ def make_manifests(settings: ManifestSettings) -> None:
     if set(str(corpus.root.absolute())) & _BREAKS:
         raise UserError(f"the folder's name {str(corpus.root)!r} holds a tab or a line end; rename it")
     out = Path(settings.out)
-    table = getattr(settings.corpus, "metadata", "")
+    table = settings.corpus.metadata
     if out.resolve() in (corpus.root.resolve(), *([Path(table).resolve().parent] if table else [])):
         raise UserError(
             f"out={out} holds the audio or its metadata.tsv, and a table of that name is written there: "

@@ -145,7 +145,7 @@ class FbankFrontEnd(nn.Module):
             x = normalize(mels[:, :frames], valid)
         if not self.conv_layers:
             return x.reshape(x.size(0), -1, self.channels)
-        x = self._convolve(x, valid)
+        x = self._convolve(x.to(next(self.parameters()).dtype), valid)
         if x.requires_grad and self.grad_mult != 1.0:
             x.register_hook(lambda gradient: gradient * self.grad_mult)
         return x
@@ -154,7 +154,7 @@ class FbankFrontEnd(nn.Module):
         x = x.transpose(1, 2)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.grad_mult > 0):
             for layer in self.conv_layers:
-                x = F.glu(layer["0"](x.to(layer["0"].weight.dtype)), dim=1)  # type: ignore[index]
+                x = F.glu(layer["0"](x), dim=1)  # type: ignore[index]
                 if valid is not None:
                     # The convolutions pad with zeros at the end of the batch, so each utterance must end in zeros too.
                     valid = [n // 2 for n in valid]

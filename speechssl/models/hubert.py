@@ -84,8 +84,9 @@ class HubertEncoder(Encoder):
         if mask is not None and mask.shape != features.shape[:2]:
             raise ValueError(f"the mask is {tuple(mask.shape)}, the frames are {tuple(features.shape[:2])}")
         spare = -features.size(1) % self._frame_grid(features)
-        # Filterbanks are computed in float32, whatever the weights are.
-        x = self.layer_norm(F.pad(features, (0, 0, 0, spare)).to(self.layer_norm.weight.dtype))
+        if self.layer_norm.weight.dtype is not torch.float32:  # filterbanks are float32, whatever the weights are
+            features = features.to(self.layer_norm.weight.dtype)
+        x = self.layer_norm(F.pad(features, (0, 0, 0, spare)))
         if self.post_extract_proj is not None:
             x = self.post_extract_proj(x)
         x = self.input_dropout(x)

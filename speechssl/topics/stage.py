@@ -65,8 +65,8 @@ def run_topics(settings: TopicSettings) -> None:
     logging.getLogger("gensim").setLevel(logging.WARNING)
     labels = {split: _open_split(settings, split) for split in _all_splits(settings)}
     _require_same_units(list(labels.values()))
-    for split in settings.splits:  # a missing row is told before the fit
-        _columns(settings, read_manifest(_manifest(settings, split)))
+    # Before the fit, which a missing row should not be told after.
+    columns = {split: _columns(settings, read_manifest(_manifest(settings, split))) for split in settings.splits}
     if settings.topic_model:
         file = Path(settings.topic_model)
         model = load_topic_model(file)
@@ -76,7 +76,7 @@ def run_topics(settings: TopicSettings) -> None:
         model = _fit(settings, labels[settings.fit_split])
         model.save(file)
     sha256 = checksum(file)
-    splits = {split: _label(settings, split, labels[split], model, sha256) for split in settings.splits}
+    splits = {split: _label(settings, split, labels[split], columns[split], model, sha256) for split in settings.splits}
     _write_quality(settings, model, splits)
 
 
@@ -97,10 +97,9 @@ def _fit(settings: TopicSettings, labels: FrameLabels) -> TopicModel:
 
 
 def _label(
-    settings: TopicSettings, split: str, labels: FrameLabels, model: TopicModel, model_sha256: str
+    settings: TopicSettings, split: str, labels: FrameLabels, columns: Columns, model: TopicModel, model_sha256: str
 ) -> LabelledSplit:
     manifest = read_manifest(_manifest(settings, split))
-    columns = _columns(settings, manifest)
     labelled = LabelledSplit(manifest.paths, *infer_topics(model, labels, f"topics of {split}"), columns)
     info = TopicInfo(
         topics=model.topics,

@@ -277,6 +277,13 @@ def test_paths_in_a_list_need_no_quotes(command: Command, given: str, read: list
     assert load_settings(command, ["out=x", f"paths={given}"]).paths == read
 
 
+def test_paths_in_a_dictionary_need_no_quotes() -> None:
+    command = importlib.import_module("speechssl.cli.evaluate").COMMAND
+    given = "encoders={a: [junk/\u00e9nc, b], c: d (1)/e, f: plain}"
+    config = compose_config(command, ["data_dir=d", "out_dir=o", given])
+    assert config.encoders == {"a": ["junk/\u00e9nc", "b"], "c": "d (1)/e", "f": "plain"}
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
