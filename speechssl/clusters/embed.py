@@ -7,10 +7,10 @@ import numpy.typing as npt
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from speechssl.audio import SAMPLE_RATE, AudioError, read_audio
+from speechssl.audio import SAMPLE_RATE
 from speechssl.audio.clip import fit_clip
 from speechssl.data.manifest import Manifest
-from speechssl.errors import UserError
+from speechssl.data.waveforms import read_listed
 from speechssl.models.encoder import Encoder
 from speechssl.progress import progress
 
@@ -55,10 +55,5 @@ def embed(
 
 
 def _middle(manifest: Manifest, row: int, clip: int | None, longest: int) -> torch.Tensor:
-    try:
-        waveform = read_audio(manifest.audio_path(row))
-    except AudioError as error:
-        raise UserError(
-            f"{manifest.audio_path(row)}: {error}; listed in {manifest.file}: make the manifest again"
-        ) from error
+    waveform = read_listed(manifest.audio_path(row), int(manifest.samples[row]), manifest.file)
     return fit_clip(waveform, min(len(waveform), longest) if clip is None else clip)

@@ -8,9 +8,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -29,6 +28,7 @@ from speechssl.data.tables import table_writer
 from speechssl.errors import UserError
 from speechssl.files import read_json, write_json
 from speechssl.progress import progress
+from speechssl.threads import available_cores, in_order
 
 _BREAKS = frozenset("\t\n\r")
 """Characters that a name in a manifest cannot hold."""
@@ -162,12 +162,13 @@ def _is_current(summary_file: Path, fingerprint: str) -> bool:
 
 def _inspect_all(settings: ManifestSettings, corpus: Corpus, entries: int, out: Path, accepted: Accepted) -> list[str]:
     """First pass: decode everything, write what can be known at once, spool the rest. Return the tables' names."""
-    workers = settings.workers or len(os.sched_getaffinity(0))
+    workers = settings.workers or available_cores()
 
     def inspect(entry: Entry) -> int | str:
         return _inspect(corpus.root, entry, settings.min_seconds)
 
-    found = progress(_in_order(corpus.entries(), inspect, workers), "reading audio", "file", total=entries)
+    inspected = in_order(corpus.entries(), inspect, workers, ahead=8 * workers)
+    found = progress(inspected, "reading audio", "file", total=entries)
     with contextlib.ExitStack() as stack:
         reject = stack.enter_context(table_writer(out / "rejected.tsv", ["path", "reason"]))
         align = None
@@ -198,21 +199,6 @@ def _inspect(root: Path, entry: Entry, min_seconds: float) -> int | str:
         return inspect_audio(root / entry.path, min_seconds)
     except AudioError as error:
         return str(error)
-
-
-def _in_order(
-    entries: Iterable[Entry], function: Callable[[Entry], int | str], workers: int
-) -> Iterator[tuple[Entry, int | str]]:
-    """Map in threads (libsndfile runs outside Python's lock), in order, with few entries under way at a time."""
-    pending: deque[tuple[Entry, Future[int | str]]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        for entry in entries:
-            pending.append((entry, pool.submit(function, entry)))
-            if len(pending) > 8 * workers:
-                first, future = pending.popleft()
-                yield first, future.result()
-        for first, future in pending:
-            yield first, future.result()
 
 
 def _accept(accepted: Accepted, corpus: Corpus, entry: Entry, samples: int) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from speechssl.audio import SAMPLE_RATE, AudioError, read_audio
+from speechssl.audio import SAMPLE_RATE
 from speechssl.data.alignments import Segment, read_alignments
 from speechssl.data.manifest import read_manifest
 from speechssl.data.metadata import FIXED_COLUMNS, read_metadata
+from speechssl.data.waveforms import read_listed
 from speechssl.errors import UserError
 
 SPLITS = ("train", "valid", "test")
@@ -45,16 +46,7 @@ class Recording:
         Raises:
             UserError: audio cannot be read, or is not as long as its manifest says.
         """
-        try:
-            waveform = read_audio(self.audio)
-        except AudioError as error:
-            raise UserError(f"{self.audio} cannot be read ({error}); run `speechssl manifest` again") from error
-        if len(waveform) != self.samples:
-            raise UserError(
-                f"{self.audio} has {len(waveform)} samples and its manifest says {self.samples}; "
-                "run `speechssl manifest` again"
-            )
-        return waveform
+        return read_listed(self.audio, self.samples, "the task's data")
 
 
 def read_recordings(folder: str | Path) -> list[Recording]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 import speechssl
+from speechssl.threads import available_cores
 
 PACKAGES = (
     "speechssl",
@@ -59,7 +60,7 @@ def machine() -> dict[str, str]:
     found = {
         "system": f"{platform.system()} {platform.machine()}",
         "processor": cpu.get("model name", platform.processor() or "not known"),
-        "cores": str(len(os.sched_getaffinity(0))),
+        "cores": str(available_cores()),
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB",
     }
     flags = set(f"{cpu.get('flags', '')} {cpu.get('Features', '')}".split())

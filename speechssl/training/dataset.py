@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from speechssl.audio import SAMPLE_RATE, AudioError, read_audio
+from speechssl.audio import SAMPLE_RATE, read_audio
 from speechssl.data.labels import (
     FrameLabels,
     TopicLabels,
@@ -23,6 +23,7 @@ from speechssl.data.labels import (
 )
 from speechssl.data.manifest import AUDIO, Manifest, read_manifest
 from speechssl.data.masking import MaskSettings, label_positions, span_mask
+from speechssl.data.waveforms import read_listed
 from speechssl.errors import UserError
 from speechssl.files import checksum
 from speechssl.models.encoder import Encoder
@@ -72,19 +73,7 @@ class AudioCache:
         Raises:
             UserError: the audio cannot be read, or is not as long as the manifest says.
         """
-        path = manifest.audio_path(row)
-        try:
-            waveform = self.read(path)
-        except AudioError as error:
-            raise UserError(
-                f"{path}: {error}; listed in {manifest.file}: restore it, or make the manifest and the labels again"
-            ) from error
-        if len(waveform) != manifest.samples[row]:
-            raise UserError(
-                f"{path} has {len(waveform)} samples but {manifest.file} says {manifest.samples[row]}: "
-                "the audio has changed; make the manifest and the labels again"
-            )
-        return waveform
+        return read_listed(manifest.audio_path(row), int(manifest.samples[row]), manifest.file, self.read)
 
 
 class PretrainDataset:

@@ -77,5 +77,5 @@ def test_audio_that_is_not_what_the_manifest_says_is_one_clear_line(corpus: Path
     audio = tmp_path / "a.wav"
     soundfile.write(audio, torch.zeros(900).numpy(), 16000)
     recording = Recording("a.wav", audio, 1000, "train", {})
-    with pytest.raises(UserError, match="has 900 samples and its manifest says 1000"):
+    with pytest.raises(UserError, match="has 900 samples at 16 kHz, but 1000 in "):
         WaveformCache(20).read(recording)

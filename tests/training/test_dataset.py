@@ -61,7 +61,7 @@ def test_mask_does_not_depend_on_the_batch(ramp):
 def test_changed_audio_is_named(ramp):
     soundfile.write(ramp / "ramp.wav", np.zeros(50_000), 16_000)
     data = dataset(ramp, max_seconds=2.0)
-    with pytest.raises(UserError, match=r"ramp\.wav has 50000 samples but .*train\.tsv says 60000"):
+    with pytest.raises(UserError, match=r"ramp\.wav has 50000 samples at 16 kHz, but 60000 in .*train\.tsv"):
         data.example(0, 0, 32_000, 99)
 
 

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from speechssl.evaluation.hear.folders import METADATA
 from speechssl.evaluation.hear.metrics import EVENT_SCORES, SCENE_SCORES
 from speechssl.evaluation.recordings import Recording
 from speechssl.files import changes, checksum_of, read_json, require_file, require_utf8
+from speechssl.threads import available_cores
 
 VOCABULARY = "labelvocabulary.csv"
 MIN_FOLDS = 3
@@ -251,7 +251,7 @@ def _audio_folder(metadata: Metadata) -> Path:
 
 
 def _lengths(files: Sequence[Path], workers: int) -> list[int]:
-    with ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(workers or available_cores()) as pool:
         return list(pool.map(_length, files))
 
 

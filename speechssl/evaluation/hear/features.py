@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from speechssl.evaluation.recordings import Recording
 from speechssl.evaluation.vectors import VectorFile
 from speechssl.models.encoder import Encoder, EncoderOutput
 from speechssl.progress import progress
+from speechssl.threads import available_cores
 
 MIN_EVENT_FRAMES = 2
 """That events can be found in."""
@@ -34,7 +34,7 @@ class Reader:
         self._longest = max(recording.seconds for recording in recordings)
         self._cache = WaveformCache(self._longest)
         self._batch_seconds = batch_seconds
-        self._workers = workers or len(os.sched_getaffinity(0))
+        self._workers = workers or available_cores()
 
     def groups(self, recordings: Sequence[Recording]) -> list[list[Recording]]:
         """Return recordings of similar length, a batch each."""

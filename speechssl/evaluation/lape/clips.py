@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -14,6 +11,7 @@ from torch import Tensor
 from speechssl.audio import SAMPLE_RATE
 from speechssl.audio.clip import fit_clip
 from speechssl.evaluation.recordings import Recording
+from speechssl.threads import available_cores, in_order
 
 
 class Clips:
@@ -28,7 +26,7 @@ class Clips:
     def __init__(self, seconds: float, workers: int = 0, cache_gb: float = 2.0) -> None:
         self.seconds = seconds
         self.samples = round(seconds * SAMPLE_RATE)
-        self._workers = workers or len(os.sched_getaffinity(0))
+        self._workers = workers or available_cores()
         self._free = int(cache_gb * 1e9 / (torch.float32.itemsize * self.samples))
         self._kept: dict[Path, Tensor] = {}
 
@@ -48,21 +46,10 @@ class Clips:
             yield torch.stack(clips)
 
     def _in_order(self, recordings: Sequence[Recording], ahead: int) -> Iterator[Tensor]:
-        """Read in threads (libsndfile runs outside Python's lock), `ahead` clips at most before they are asked for."""
-        pending: deque[tuple[Recording, Future[Tensor]]] = deque()
-        with ThreadPoolExecutor(self._workers) as pool:
-            for recording in recordings:
-                pending.append((recording, pool.submit(self._read, recording)))
-                if len(pending) > ahead:
-                    yield self._keep(*pending.popleft())
-            while pending:
-                yield self._keep(*pending.popleft())
-
-    def _keep(self, recording: Recording, future: Future[Tensor]) -> Tensor:
-        clip = future.result()
-        if recording.audio not in self._kept and len(self._kept) < self._free:
-            self._kept[recording.audio] = clip
-        return clip
+        for recording, clip in in_order(recordings, self._read, self._workers, ahead):
+            if recording.audio not in self._kept and len(self._kept) < self._free:
+                self._kept[recording.audio] = clip
+            yield clip
 
     def _read(self, recording: Recording) -> Tensor:
         if recording.audio in self._kept:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -45,6 +44,7 @@ from speechssl.models.hubert import HubertEncoder
 from speechssl.models.load import load_encoder
 from speechssl.models.save import save_encoder
 from speechssl.progress import progress
+from speechssl.threads import available_cores
 from speechssl.training.clips.classifier import BEST, load_classifier, require_tunable
 from speechssl.training.clips.finetune import finetune
 from speechssl.training.clips.reader import epoch_updates
@@ -213,7 +213,7 @@ def _run_settings(tuning: Tuning, lr: float) -> FinetuneSettings:
             train=str(data / "train.tsv"),
             valid=str(data / "valid.tsv"),
             seconds=settings.task.clip_seconds,
-            workers=settings.workers or len(os.sched_getaffinity(0)),
+            workers=settings.workers or available_cores(),
             cache_gb=settings.cache_gb,
         ),
         optim=OptimSettings(lr=lr, beta2=0.999, eps=1e-8, weight_decay=0.0),

@@ -6,7 +6,6 @@ import csv
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from speechssl.errors import UserError, few, nearest
 from speechssl.evaluation.superb.beside import Beside, Line
 from speechssl.evaluation.superb.remarks import Remarks, remarks_on
 from speechssl.files import changes, require_utf8
+from speechssl.threads import available_cores
 
 PARTS = ("train", "valid", "test")
 FIXED = ("id", "path", "start", "end")
@@ -220,7 +220,7 @@ def utterances_of(table: Table, columns: Sequence[str], sample: int | None = Non
     require_none_bad(table.name, _bad_rows(table, columns), table.advice)
     count = len(table.rows)
     heard = set(range(count) if sample is None else np.linspace(0, count - 1, min(sample, count)).round().tolist())
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         read = pool.map(lambda number: _utterance(table.folder, table.rows[number], number in heard), range(count))
         found = list(read)
     require_none_bad(table.name, [item for item in found if isinstance(item, str)], table.advice)

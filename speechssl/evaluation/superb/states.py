@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
@@ -19,6 +18,7 @@ from speechssl.evaluation.extract import batches, padded
 from speechssl.evaluation.sources import encoder_identity
 from speechssl.evaluation.superb.data import Utterance
 from speechssl.models.encoder import Encoder
+from speechssl.threads import available_cores
 
 
 class States(Protocol):
@@ -104,7 +104,7 @@ class FrozenEncoder:
         self.gain = gain
         self._batch_seconds = batch_seconds
         self._min_frames = min_frames
-        self._threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+        self._threads = ThreadPoolExecutor(available_cores())
 
     @functools.cached_property
     def identity(self) -> str:

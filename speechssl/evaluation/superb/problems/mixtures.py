@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from speechssl.audio.header import read_header
 from speechssl.errors import UserError
 from speechssl.evaluation.superb.data import TaskData, Utterance, require_none_bad
 from speechssl.progress import progress
+from speechssl.threads import available_cores
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def mixtures_of(data: TaskData, part: str, columns: Sequence[str]) -> dict[str, 
             channels than their mixture. All are counted, and the first few named.
     """
     utterances = data.parts[part]
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         found = pool.map(lambda utterance: _mixture(utterance, data, columns), utterances)
         mixtures = list(progress(found, f"sources of {part}", "mixture", len(utterances)))
     bad = [item for item in mixtures if isinstance(item, str)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from speechssl.evaluation.superb.problems.spectra import BINS, matched, signals,
 from speechssl.evaluation.superb.units import label, shown
 from speechssl.progress import progress
 from speechssl.s3prl_patches import guarded_s3prl
+from speechssl.threads import available_cores
 
 _WIDTH = 896
 """Of each direction of an LSTM, as published."""
@@ -77,7 +77,7 @@ class Separation(Problem):
                 f"labels={list(columns)}: this task reads {self.sources} column(s), the recordings of the sources"
             )
         self._width, self._bf16 = width, bf16
-        self._threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+        self._threads = ThreadPoolExecutor(available_cores())
         self._mixtures = {part: mixtures_of(data, part, columns) for part in PARTS}
         # What cannot be scored is found here, before anything is trained.
         self._unprocessed = {part: self._unprocessed_scores(part) for part in PARTS[1:]}
