@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from speechssl.report.evaluation import in_order, shown_name
+from speechssl.report.encoders import in_order
 from speechssl.report.reading import JsonObject
-from speechssl.report.tables import Better, Cell, Column, Table, TableRow, best_rows, number_text
-
-_NONE = "\u2013"
+from speechssl.report.tables import NOT_KNOWN, Better, Cell, best_rows
 
 Summary = Mapping[str, float]
 """`mean`, `spread` and `runs`."""
@@ -25,12 +23,12 @@ class Scale:
 
     def value(self, number: float | None) -> str:
         """Return a number as text."""
-        return _NONE if number is None else f"{self.factor * number:.{self.decimals}f}"
+        return NOT_KNOWN if number is None else f"{self.factor * number:.{self.decimals}f}"
 
     def text(self, summary: Summary | None) -> str:
         """Return the mean, and the spread where there are several runs."""
         if summary is None:
-            return _NONE
+            return NOT_KNOWN
         mean = self.value(summary["mean"])
         return f"{mean} \u00b1\u00a0{self.value(summary['spread'])}" if summary["runs"] > 1 else mean
 
@@ -43,22 +41,15 @@ class Scale:
 
 def encoders_of(tasks: Sequence[JsonObject]) -> list[str]:
     """Return the encoders of any task, in the order of the page."""
-    return in_order(dict.fromkeys(facts["name"] for results in tasks for facts in results["encoders"]))
+    return in_order(facts_of(tasks))
 
 
-def encoder_table(source: str, tasks: Sequence[JsonObject]) -> Table | None:
-    """Return size, frame rate and origin of the encoders of some tasks."""
-    facts = {encoder["name"]: encoder for results in tasks for encoder in results["encoders"]}
-    rows = []
-    for name in in_order(facts):
-        numbers = [Cell(number_text(facts[name][fact])) for fact in ("parameters", "dim", "frame_rate")]
-        rows.append(TableRow(shown_name(name), [*numbers, Cell(", ".join(map(str, facts[name]["sources"])))]))
-    columns = [Column(name) for name in ("parameters", "width", "frames a second")]
-    columns.append(Column("from", number=False))
-    return Table("Encoders", source, "encoder", columns, rows) if rows else None
+def facts_of(tasks: Sequence[JsonObject]) -> dict[str, JsonObject]:
+    """Return what the results of some tasks say of their encoders."""
+    return {encoder["name"]: encoder for results in tasks for encoder in results["encoders"]}
 
 
-def left_out_table(source: str, left_out: Sequence[JsonObject]) -> Table | None:
-    """Return `what` is not there, and the `reason`."""
-    rows = [TableRow(str(item["what"]), [Cell(str(item["reason"]))]) for item in left_out]
-    return Table("Left out", source, "what", [Column("why", number=False)], rows) if rows else None
+def summary_of(results: JsonObject, encoder: str, score: str) -> Summary | None:
+    """Return the mean and spread of a score of a task; `None` where the encoder has none."""
+    summary: Summary | None = results["summary"].get(encoder, {}).get(score)
+    return summary

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable
-from typing import Any
 
-from speechssl.report.findings import CLUSTER_QUALITY, Findings, is_number, method_and_seed
+from speechssl.report.findings import CLUSTER_QUALITY, Findings, method_and_seed
 from speechssl.report.plots import Line, bar_plot, colours_of, line_plot
-from speechssl.report.reading import JsonObject
-from speechssl.report.tables import Cell, Column, Figure, Section, Table, TableRow, number_text, present, spread_text
+from speechssl.report.reading import JsonObject, is_number
+from speechssl.report.tables import (
+    Cell,
+    Column,
+    Figure,
+    Section,
+    Table,
+    TableRow,
+    known_text,
+    number_text,
+    present,
+    spread_text,
+)
 
 AGREEMENT = {"nmi": "NMI", "homogeneity": "homogeneity"}
 """Numbers of a metadata column in a clustering's `quality.json` -> what they are called."""
@@ -43,13 +53,13 @@ def _size_table(found: Findings) -> Table | None:
     """Return number and sizes of the clusters, a column for each clustering."""
     qualities = list(found.clusters.values())
     rows = [
-        TableRow("clusters", [Cell(_text(quality.get("k"))) for quality in qualities]),
+        TableRow("clusters", [Cell(known_text(quality.get("k"))) for quality in qualities]),
         TableRow("chosen by", [Cell(_choice(quality)) for quality in qualities]),
     ]
     for split in _splits(qualities):
         sizes = [quality.get(split, {}).get("sizes", []) for quality in qualities]
         for name, measure in SIZES.items():
-            cells = [Cell(_text(measure(each) if each else None)) for each in sizes]
+            cells = [Cell(known_text(measure(each) if each else None)) for each in sizes]
             rows.append(TableRow(f"{name}, {split}", cells))
     columns = [Column(folder) for folder in found.clusters]
     return Table("Number and sizes", _source(found), "measure", columns, rows) if qualities else None
@@ -61,7 +71,7 @@ def _agreement_table(found: Findings) -> Table | None:
     rows = []
     for name, column, qualities in _compared(found):
         values = [number for split in splits for number in _numbers(qualities, split, column, "values")]
-        cells = [Cell(_text(max(values, default=None)))]
+        cells = [Cell(known_text(max(values, default=None)))]
         cells += [Cell(spread_text(_numbers(qualities, split, column, key))) for key in AGREEMENT for split in splits]
         rows.append(TableRow(name, cells))
     columns = [Column("values")]
@@ -165,7 +175,3 @@ def _numbers(qualities: list[JsonObject], split: str, column: str, key: str) -> 
 
 def _source(found: Findings) -> str:
     return f"{found.exp}/{CLUSTER_QUALITY}"
-
-
-def _text(value: Any) -> str:
-    return number_text(value) if is_number(value) else "\u2013"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from speechssl.report.findings import Findings, is_number
+from speechssl.report.encoders import SIZES, encoder_table, in_order, left_out_table, shown_name
+from speechssl.report.findings import Findings
 from speechssl.report.plots import Line, colours_of, line_plot
+from speechssl.report.reading import is_number
 from speechssl.report.tables import (
     Better,
     Cell,
@@ -25,8 +27,6 @@ from speechssl.report.tables import (
     spread_text,
 )
 
-NAMES = {"fbank": "FBANK", "random": "random", "hubert": "HuBERT", "hubertopic": "HuBERTopic"}
-"""How the encoders that every recipe compares are called on the page, in their order."""
 READINGS = {"best": "best layer", "weighted": "weighted sum", "value": ""}
 """Score of a task, by its key in the results -> what it is called."""
 CHANCE = ("most_frequent_class", "chance")
@@ -74,7 +74,9 @@ def evaluation_section(found: Findings) -> Section:
         "any candidate. \u00b1 is the standard deviation over seeds (n \u2212 1); a value without it is of one seed. "
         "The best of each line is bold.",
     )
-    details = (_encoder_table(source, results), _task_table(source, results), _left_out_table(source, results))
+    known = {encoder: results.facts[encoder] for encoder in results.encoders() if encoder in results.facts}
+    encoders = encoder_table(str(source), known, {"parameters": "parameters", "num_layers": "layers"} | SIZES)
+    details = (encoders, _task_table(source, results), left_out_table(str(source), results.left_out))
     section.tables = present([_probe_table(source, results)])
     section.detail_tables = present(details)
     for task, description in results.tasks.items():
@@ -90,17 +92,6 @@ def read_results(value: dict[str, Any]) -> Results:
     return Results(
         value.get("tasks", {}), value.get("scores", {}), value.get("left_out", []), value.get("encoders", {})
     )
-
-
-def in_order(encoders: Iterable[str]) -> list[str]:
-    """Return the encoders: those of every recipe first, in their order."""
-    order = list(NAMES)
-    return sorted(encoders, key=lambda name: order.index(name.lower()) if name.lower() in order else len(order))
-
-
-def shown_name(encoder: str) -> str:
-    """Return the name of an encoder on the page."""
-    return NAMES.get(encoder.lower(), encoder)
 
 
 def _measure(task: str, description: dict[str, Any]) -> str:
@@ -136,20 +127,6 @@ def _probe_table(source: Path, results: Results) -> Table | None:
     return Table("Probes", str(source), "task", columns, rows)
 
 
-def _encoder_table(source: Path, results: Results) -> Table | None:
-    """Return size and frame rate of the encoders."""
-    facts = ("parameters", "num_layers", "dim", "frame_rate")
-    names = [encoder for encoder in results.encoders() if encoder in results.facts]
-    rows = []
-    for encoder in names:
-        known = results.facts[encoder]
-        cells = [Cell(number_text(known[fact]) if is_number(known.get(fact)) else "\u2013") for fact in facts]
-        rows.append(TableRow(shown_name(encoder), [*cells, Cell(", ".join(map(str, known.get("sources", []))))]))
-    columns = [Column("parameters"), Column("layers"), Column("width"), Column("frames a second")]
-    columns.append(Column("from", number=False))
-    return Table("Encoders", str(source), "encoder", columns, rows) if rows else None
-
-
 def _task_table(source: Path, results: Results) -> Table | None:
     """Return what each task is measured on."""
     rows = []
@@ -158,11 +135,6 @@ def _task_table(source: Path, results: Results) -> Table | None:
         text = "; ".join(f"{key.replace('_', ' ')}: {_said(value)}" for key, value in facts)
         rows.append(TableRow(task, [Cell(text)]))
     return Table("What is measured", str(source), "task", [Column("how", number=False)], rows) if rows else None
-
-
-def _left_out_table(source: Path, results: Results) -> Table | None:
-    rows = [TableRow(str(item.get("what", "")), [Cell(str(item.get("reason", "")))]) for item in results.left_out]
-    return Table("Left out", str(source), "what", [Column("why", number=False)], rows) if rows else None
 
 
 def _layer_figure(results: Results, task: str, key: str, axis: str, caption: str) -> list[Figure]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from speechssl.report.findings import is_number
+from speechssl.report.reading import is_number
 from speechssl.report.tables import Cell, Column, Table, TableRow, number_text
 
 

@@ -15,6 +15,7 @@ from speechssl.report.reading import (
     JsonObject,
     benchmark_files,
     benchmark_folder,
+    is_number,
     is_whole,
     matching,
     object_if_there,
@@ -184,11 +185,6 @@ def flat_numbers(value: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
             yield from flat_numbers(inner, f"{prefix} {key}".strip())
     elif is_number(value):
         yield prefix, value
-
-
-def is_number(value: Any) -> bool:
-    """Tell whether a value read from JSON is a number (true and false are not)."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _command(script: str) -> str:

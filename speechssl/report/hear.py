@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from speechssl.report.benchmarks import Scale, Summary, encoder_table, encoders_of, left_out_table
-from speechssl.report.evaluation import shown_name
+from speechssl.report.benchmarks import Scale, encoders_of, facts_of, summary_of
+from speechssl.report.encoders import encoder_table, left_out_table, shown_name
 from speechssl.report.findings import Findings
 from speechssl.report.reading import JsonObject
 from speechssl.report.tables import Better, Cell, Column, Section, Table, TableRow, present
@@ -26,7 +26,7 @@ def hear_section(found: Findings) -> Section:
     )
     section.tables = present([_score_table(source, tasks)])
     left_out = left_out_table(f"{found.hear.path}/results.json", found.hear.overview.get("left_out", []))
-    section.detail_tables = present([_task_table(source, tasks), encoder_table(source, tasks), left_out])
+    section.detail_tables = present([_task_table(source, tasks), encoder_table(source, facts_of(tasks)), left_out])
     return section
 
 
@@ -36,7 +36,7 @@ def _score_table(source: str, tasks: Sequence[JsonObject]) -> Table | None:
     rows = []
     for results in tasks:
         for score in results["task"]["scores"]:
-            summaries = [_summary(results, encoder, score) for encoder in encoders]
+            summaries = [summary_of(results, encoder, score) for encoder in encoders]
             better: Better = "less" if score.endswith("_er") else "more"
             rows.append(TableRow(f"{results['task']['name']}, {score}", _SCALE.cells(summaries, better), better))
     columns = [Column(shown_name(encoder)) for encoder in encoders]
@@ -52,8 +52,3 @@ def _task_table(source: str, tasks: Sequence[JsonObject]) -> Table | None:
         rows.append(TableRow(task["name"], [Cell(text) for text in (*numbers, kind)]))
     columns = [Column("classes"), Column("recordings"), Column("folds"), Column("kind", number=False)]
     return Table("Tasks", source, "task", columns, rows) if rows else None
-
-
-def _summary(results: JsonObject, encoder: str, score: str) -> Summary | None:
-    summary: Mapping[str, float] | None = results["summary"].get(encoder, {}).get(score)
-    return summary

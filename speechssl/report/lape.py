@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from speechssl.plot_style import COLOURS
-from speechssl.report.benchmarks import Scale, Summary, encoder_table, encoders_of, left_out_table
-from speechssl.report.evaluation import shown_name
+from speechssl.report.benchmarks import Scale, Summary, encoders_of, facts_of
+from speechssl.report.encoders import encoder_table, left_out_table, shown_name
 from speechssl.report.findings import Findings, LapeResults
 from speechssl.report.plots import Line, colours_of, line_plot, picture_uri
 from speechssl.report.reading import JsonObject
@@ -73,7 +73,7 @@ def lape_section(found: Findings) -> Section:
     section.tables = _score_tables(found, ACCURACY)
     section.figures = [figure for results in found.lape for figure in _few_labels_figure(results.values)]
     section.more_figures = [figure for results in found.lape for figure in _confusion_figure(results)]
-    encoders = encoder_table(f"{found.lape_folder}/<task>/results.json", [each.values for each in found.lape])
+    encoders = encoder_table(f"{found.lape_folder}/<task>/results.json", facts_of([each.values for each in found.lape]))
     details = (_task_table(found), encoders, _pseudo_label_table(found), _mistake_table(found), _left_out_table(found))
     others = [table for measure in list(MEASURES)[1:] for table in _score_tables(found, measure)]
     section.detail_tables = [*others, *present(details)]

@@ -70,3 +70,8 @@ def read_benchmark(exp: Path, name: str) -> BenchmarkFolder:
     results = [read_object(file) for file in matching(folder, _TASKS)]
     tasks = [each for each in results if each.get("benchmark") == name]
     return BenchmarkFolder(folder, tasks, object_if_there(folder / "results.json") if tasks else {})
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether a value read from JSON is a number (true and false are not)."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

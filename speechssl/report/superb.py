@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from speechssl.report.benchmarks import Scale, Summary, encoder_table, encoders_of, left_out_table
-from speechssl.report.evaluation import in_order, shown_name
+from speechssl.report.benchmarks import Scale, encoders_of, facts_of, summary_of
+from speechssl.report.encoders import encoder_table, in_order, left_out_table, shown_name
 from speechssl.report.findings import Findings
 from speechssl.report.plots import picture_uri
 from speechssl.report.reading import LAYER_WEIGHTS, BenchmarkFolder, JsonObject
@@ -30,7 +30,7 @@ def superb_section(found: Findings) -> Section:
     section.figures = _layer_figure(folder)
     left_out = left_out_table(f"{folder.path}/results.json", folder.overview.get("left_out", []))
     others = (_score_table(source, folder, first=False), _task_table(source, folder.tasks))
-    section.detail_tables = present([*others, encoder_table(source, folder.tasks), left_out])
+    section.detail_tables = present([*others, encoder_table(source, facts_of(folder.tasks)), left_out])
     return section
 
 
@@ -69,7 +69,7 @@ def _score_row(
     better: Better = ""
     if score == task["metrics"][0]:
         better = "less" if task["lower_is_better"] else "more"
-    summaries = [_summary(results, encoder, score) for encoder in encoders]
+    summaries = [summary_of(results, encoder, score) for encoder in encoders]
     cells = scale.cells(summaries, better)
     cells += [Cell(scale.value(scores.get(task["name"], {}).get(score))) for scores in published]
     name = f"{task['name'].upper()} {score}{f' ({unit})' if unit else ''}"
@@ -106,8 +106,3 @@ def _task_table(source: str, tasks: Sequence[JsonObject]) -> Table | None:
         rows.append(TableRow(task["name"].upper(), [Cell(text) for text in (task["title"], sizes, training)]))
     columns = [Column(name, number=False) for name in ("title", "utterances", "training")]
     return Table("Tasks", source, "task", columns, rows) if rows else None
-
-
-def _summary(results: JsonObject, encoder: str, score: str) -> Summary | None:
-    summary: Mapping[str, float] | None = results["summary"].get(encoder, {}).get(score)
-    return summary

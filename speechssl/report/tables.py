@@ -6,9 +6,16 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
+
+from speechssl.report.reading import is_number
 
 Better = Literal["more", "less", ""]
+
+NOT_KNOWN = "\u2013"
+"""What stands where there is no number."""
+
+_DECIMALS = 3
 
 
 @dataclass(frozen=True)
@@ -118,40 +125,45 @@ class Section:
         return not (self.tables or self.figures or self.more_figures or self.detail_tables or self.folds)
 
 
-def number_text(value: float, digits: int = 3) -> str:
-    """Return a number for people: an int as it is, a float with `digits` decimals below 10 and fewer above."""
+def number_text(value: float) -> str:
+    """Return a number for people: an int as it is, a float with three decimals below 10 and fewer above."""
     if isinstance(value, int):
         return f"{value:,}".replace(",", "\u202f") if abs(value) >= 10_000 else str(value)
     if not math.isfinite(value):
         return str(value)
-    if 0 < abs(value) < 10**-digits:
+    if 0 < abs(value) < 10**-_DECIMALS:
         return f"{value:.1e}"
     size = abs(value)
-    decimals = digits if size < 10 else max(digits - 2, 1) if size < 1000 else 0
+    decimals = _DECIMALS if size < 10 else 1 if size < 1000 else 0
     return f"{value:.{decimals}f}"
 
 
-def spread_text(values: Sequence[float], digits: int = 3) -> str:
+def known_text(value: Any) -> str:
+    """Return a number for people, and a dash where a value read from JSON is none."""
+    return number_text(value) if is_number(value) else NOT_KNOWN
+
+
+def spread_text(values: Sequence[float]) -> str:
     """Return the mean, and with several values `± ` their sample standard deviation (n - 1)."""
     if not values:
-        return "\u2013"
-    mean = number_text(statistics.fmean(values), digits)
+        return NOT_KNOWN
+    mean = number_text(statistics.fmean(values))
     if len(values) == 1:
         return mean
     if not all(map(math.isfinite, values)):
         return mean
     spread = statistics.stdev(values)
-    text = number_text(spread, digits) if "e" in mean else f"{spread:.{_decimals(mean)}f}"
+    text = number_text(spread) if "e" in mean else f"{spread:.{_decimals(mean)}f}"
     return f"{mean} \u00b1\u00a0{text}"
 
 
-def best_rows(means: Sequence[float | None], better: Better, digits: int = 3) -> set[int]:
+def best_rows(means: Sequence[float | None], better: Better) -> set[int]:
     """Return the indices of the best means; those that read the same as the best count as well."""
     known = [mean for mean in means if mean is not None and math.isfinite(mean)]
     if not known or not better or len(known) < 2:
         return set()
-    best = number_text(max(known) if better == "more" else min(known), digits)
-    return {index for index, mean in enumerate(means) if mean is not None and number_text(mean, digits) == best}
+    best = number_text(max(known) if better == "more" else min(known))
+    return {index for index, mean in enumerate(means) if mean is not None and number_text(mean) == best}
 
 
 def present(tables: Iterable[Table | None]) -> list[Table]:

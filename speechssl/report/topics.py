@@ -5,9 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from speechssl.report.facts import facts_table
-from speechssl.report.findings import Findings, is_number
+from speechssl.report.findings import Findings
 from speechssl.report.plots import bar_plot, picture_uri
-from speechssl.report.tables import Better, Cell, Column, Figure, Section, Table, TableRow, number_text, present
+from speechssl.report.reading import is_number
+from speechssl.report.tables import (
+    Better,
+    Cell,
+    Column,
+    Figure,
+    Section,
+    Table,
+    TableRow,
+    known_text,
+    number_text,
+    present,
+)
 
 AGREEMENT: dict[str, tuple[str, Better]] = {
     "nmi": ("NMI", "more"),
@@ -52,7 +64,7 @@ def _agreement_table(source: str, quality: dict[str, Any]) -> Table | None:
     rows = []
     for name, numbers in quality.get("columns", {}).items():
         by_split = [split.get("columns", {}).get(name, {}).get("nmi") for split in splits.values()]
-        rows.append(TableRow(name, [Cell(_text(value)) for value in [*map(numbers.get, AGREEMENT), *by_split]]))
+        rows.append(TableRow(name, [Cell(known_text(value)) for value in [*map(numbers.get, AGREEMENT), *by_split]]))
     heads = [Column(title, better) for title, better in AGREEMENT.values()]
     heads += [Column(split, "more", "NMI by split") for split in splits]
     return Table("Topics and metadata", source, "metadata column", heads, rows) if rows else None
@@ -74,7 +86,8 @@ def _split_table(source: str, splits: dict[str, Any]) -> Table | None:
     """Return the numbers of each split."""
     names = list(dict.fromkeys(key for split in splits.values() for key, value in split.items() if is_number(value)))
     rows = [
-        TableRow(name.replace("_", " "), [Cell(_text(split.get(name))) for split in splits.values()]) for name in names
+        TableRow(name.replace("_", " "), [Cell(known_text(split.get(name))) for split in splits.values()])
+        for name in names
     ]
     return Table("Topics by split", source, "measure", [Column(split) for split in splits], rows) if rows else None
 
@@ -88,7 +101,7 @@ def _topic_table(source: str, quality: dict[str, Any]) -> Table | None:
     rows = []
     for topic, listed in enumerate(words):
         sizes = [_at(split.get("topic_sizes"), topic) for split in splits.values()]
-        cells = [*(Cell(_text(size)) for size in sizes), Cell(_text(_at(coherence, topic)))]
+        cells = [*(Cell(known_text(size)) for size in sizes), Cell(known_text(_at(coherence, topic)))]
         rows.append(TableRow(str(topic), [*cells, Cell(", ".join(str(word) for word, _ in listed[:SHOWN_WORDS]))]))
     heads = [Column(split, group="utterances") for split in splits]
     heads += [Column("coherence", "more"), Column("top words (units)", number=False)]
@@ -101,7 +114,3 @@ def _splits(quality: dict[str, Any]) -> dict[str, Any]:
 
 def _at(values: Any, place: int) -> Any:
     return values[place] if isinstance(values, list) and place < len(values) else None
-
-
-def _text(value: Any) -> str:
-    return number_text(value) if is_number(value) else "\u2013"
