@@ -18,7 +18,7 @@ from speechssl.data.clip_labels import ClusterInfo, write_clusters
 from speechssl.data.columns import agreement, class_columns
 from speechssl.data.labels import sidecar
 from speechssl.data.manifest import AUDIO, Manifest, read_manifest
-from speechssl.data.metadata import read_metadata
+from speechssl.data.metadata import metadata_file
 from speechssl.errors import UserError
 from speechssl.files import checksum, whole_file, write_json
 from speechssl.models.device import pick_device
@@ -35,7 +35,7 @@ _RECORDINGS_A_COMPONENT = 10
 def cluster_inputs(settings: ClusterSettings) -> Iterable[Path]:
     """Return the files that decide whether clusters are still current."""
     for manifest in map(Path, settings.manifests):
-        yield from (manifest, manifest.with_name(AUDIO), manifest.with_name("metadata.tsv"))
+        yield from (manifest, manifest.with_name(AUDIO), metadata_file(manifest))
     yield from encoder_files(settings.encoder)
 
 
@@ -102,10 +102,8 @@ def _write_labels(
 
 def _quality(manifest: Manifest, labels: npt.NDArray[np.int64], k: int) -> dict[str, Any]:
     """Return sizes of the clusters, and their agreement with every column of the metadata and with the length."""
-    metadata = manifest.file.with_name("metadata.tsv")
-    columns = class_columns(manifest.paths, read_metadata(metadata), str(metadata)) if metadata.is_file() else {}
     quarters = np.searchsorted(np.quantile(manifest.samples, [0.25, 0.5, 0.75]), manifest.samples)
-    columns = {**columns, "length in quarters": [str(quarter) for quarter in quarters]}
+    columns = {**class_columns(manifest), "length in quarters": [str(quarter) for quarter in quarters]}
     return {
         "recordings": len(labels),
         "sizes": np.bincount(labels, minlength=k).tolist(),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from speechssl.data.metadata import FIXED_COLUMNS
+from speechssl.data.manifest import Manifest
+from speechssl.data.metadata import FIXED_COLUMNS, metadata_file, read_metadata
 from speechssl.errors import UserError
 
 _NO_CLASSES = (*FIXED_COLUMNS, "text")
@@ -17,17 +18,16 @@ Columns = dict[str, list[str]]
 """Cells of each metadata column, one an utterance; an empty one is not known."""
 
 
-def class_columns(paths: Sequence[str], metadata: Mapping[str, Mapping[str, str]], source: str) -> Columns:
-    """Return the columns of `metadata` that name classes, for the utterances of a split.
-
-    Args:
-        paths: the manifest's paths.
-        metadata: rows by path.
-        source: file that the rows are from, for the message.
+def class_columns(manifest: Manifest) -> Columns:
+    """Return the columns of the metadata beside a manifest that name classes; none where there are no metadata.
 
     Raises:
         UserError: an utterance has no row.
     """
+    source = metadata_file(manifest.file)
+    if not source.is_file():
+        return {}
+    metadata, paths = read_metadata(source), manifest.paths
     missing = [path for path in paths if path not in metadata]
     if missing:
         raise UserError(

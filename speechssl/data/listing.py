@@ -22,7 +22,7 @@ from speechssl.audio.inspection import inspect_audio
 from speechssl.data.alignments import COLUMNS as ALIGNMENT_COLUMNS
 from speechssl.data.corpora import Corpus, CorpusSettings, Entry, open_corpus
 from speechssl.data.manifest import AUDIO, leaves_root
-from speechssl.data.metadata import FIXED_COLUMNS
+from speechssl.data.metadata import FIXED_COLUMNS, METADATA
 from speechssl.data.splits import Pool, SplitRule, keep_all
 from speechssl.data.tables import table_writer
 from speechssl.errors import UserError
@@ -108,7 +108,7 @@ def make_manifests(settings: ManifestSettings) -> None:
         _require_some(settings, corpus, accepted, out)
         splits = _write_splits(settings, corpus, out, accepted)
     write_json(out / AUDIO, {"sha256": found.audio})
-    files += [AUDIO, "metadata.tsv", *(f"{split}.tsv" for split in splits)]
+    files += [AUDIO, METADATA, *(f"{split}.tsv" for split in splits)]
     for name in old - set(files):
         (out / name).unlink(missing_ok=True)
     write_json(
@@ -233,7 +233,7 @@ def _write_splits(
     rule = _split_rule(settings, accepted)
     totals: dict[str, tuple[int, float]] = {}
     with contextlib.ExitStack() as stack:
-        write_metadata = stack.enter_context(table_writer(out / "metadata.tsv", [*FIXED_COLUMNS, *corpus.labels]))
+        write_metadata = stack.enter_context(table_writer(out / METADATA, [*FIXED_COLUMNS, *corpus.labels]))
         manifests: dict[str, Callable[[Sequence[object]], None]] = {}
         accepted.spool.seek(0)
         for path, named, samples, speaker, cells in map(json.loads, accepted.spool):

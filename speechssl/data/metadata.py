@@ -7,8 +7,16 @@ from pathlib import Path
 
 from speechssl.data.tables import read_table, write_table
 
+METADATA = "metadata.tsv"
+"""Name of the table, beside the manifests."""
+
 FIXED_COLUMNS = ("path", "split", "seconds")
 """Columns of every `metadata.tsv`; all others are labels."""
+
+
+def metadata_file(manifest: str | Path) -> Path:
+    """Return where the metadata of a manifest's recordings are."""
+    return Path(manifest).with_name(METADATA)
 
 
 def read_metadata(path: str | Path) -> dict[str, dict[str, str]]:

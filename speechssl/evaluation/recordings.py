@@ -10,7 +10,7 @@ from torch import Tensor
 from speechssl.audio import SAMPLE_RATE
 from speechssl.data.alignments import Segment, read_alignments
 from speechssl.data.manifest import read_manifest
-from speechssl.data.metadata import FIXED_COLUMNS, read_metadata
+from speechssl.data.metadata import FIXED_COLUMNS, METADATA, read_metadata
 from speechssl.data.waveforms import read_listed
 from speechssl.errors import UserError
 
@@ -58,7 +58,7 @@ def read_recordings(folder: str | Path) -> list[Recording]:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"the data folder {folder} does not exist; make it with `speechssl manifest`")
-    metadata = read_metadata(folder / "metadata.tsv") if (folder / "metadata.tsv").is_file() else {}
+    metadata = read_metadata(folder / METADATA) if (folder / METADATA).is_file() else {}
     alignments = read_alignments(folder / "alignments.tsv") if (folder / "alignments.tsv").is_file() else {}
     splits = sorted({row["split"] for row in metadata.values() if row.get("split")}) or SPLITS
     found = [folder / f"{split}.tsv" for split in splits if (folder / f"{split}.tsv").is_file()]

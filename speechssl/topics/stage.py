@@ -10,8 +10,8 @@ import numpy as np
 
 from speechssl.data.columns import Columns, class_columns
 from speechssl.data.labels import FrameLabels, TopicInfo, check_labels_fit, read_labels, sidecar, write_topics
-from speechssl.data.manifest import Manifest, read_manifest
-from speechssl.data.metadata import read_metadata
+from speechssl.data.manifest import read_manifest
+from speechssl.data.metadata import METADATA
 from speechssl.errors import UserError
 from speechssl.files import checksum, write_json
 from speechssl.progress import progress
@@ -66,7 +66,7 @@ def run_topics(settings: TopicSettings) -> None:
     labels = {split: _open_split(settings, split) for split in _all_splits(settings)}
     _require_same_units(list(labels.values()))
     # Before the fit, which a missing row should not be told after.
-    columns = {split: _columns(settings, read_manifest(_manifest(settings, split))) for split in settings.splits}
+    columns = {split: class_columns(read_manifest(_manifest(settings, split))) for split in settings.splits}
     if settings.topic_model:
         file = Path(settings.topic_model)
         model = load_topic_model(file)
@@ -139,11 +139,6 @@ def _open_split(settings: TopicSettings, split: str) -> FrameLabels:
     return labels
 
 
-def _columns(settings: TopicSettings, manifest: Manifest) -> Columns:
-    path = _metadata(settings)
-    return class_columns(manifest.paths, read_metadata(path), str(path)) if path.is_file() else {}
-
-
 def _require_same_units(labels: list[FrameLabels]) -> None:
     first = labels[0]
     for other in labels[1:]:
@@ -174,4 +169,4 @@ def _manifest(settings: TopicSettings, split: str) -> Path:
 
 
 def _metadata(settings: TopicSettings) -> Path:
-    return Path(settings.data) / "metadata.tsv"
+    return Path(settings.data) / METADATA

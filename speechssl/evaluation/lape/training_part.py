@@ -13,13 +13,13 @@ from pathlib import Path
 from omegaconf import MISSING
 
 from speechssl.data.manifest import AUDIO, read_manifest, write_manifest
+from speechssl.data.metadata import METADATA
 from speechssl.errors import UserError
 from speechssl.evaluation.lape.data import read_task
 from speechssl.evaluation.lape.settings import LapeTask
 from speechssl.evaluation.lape.splits import divide
 
 SPLITS = ("train", "valid")
-METADATA = "metadata.tsv"
 
 
 @dataclass

@@ -8,14 +8,13 @@ from pathlib import Path
 
 from speechssl.audio import SAMPLE_RATE
 from speechssl.data.manifest import AUDIO, read_manifest, write_manifest
-from speechssl.data.metadata import read_metadata, write_metadata
+from speechssl.data.metadata import METADATA, read_metadata, write_metadata
 from speechssl.evaluation.lape.data import TaskData
 from speechssl.evaluation.lape.splits import Rows
 from speechssl.files import write_text
 
 COLUMN = "class"
 """Column of the classes."""
-TABLE = "metadata.tsv"
 
 Cells = list[dict[str, str]]
 
@@ -37,7 +36,7 @@ def write_data(folder: Path, data: TaskData, parts: Mapping[str, Rows], unlabell
     root = Path(os.path.commonpath([recording.audio.parent for recording in data.recordings])).absolute()
     hidden = set(unlabelled.tolist())
     table = [_cells(data, row, part, root, row in hidden) for part, rows in parts.items() for row in rows.tolist()]
-    if (folder / TABLE).is_file():
+    if (folder / METADATA).is_file():
         return _holds(folder, table, root, audio)
     for part, rows in parts.items():
         paths = [cells["path"] for cells in table if cells["split"] == part]
@@ -46,7 +45,7 @@ def write_data(folder: Path, data: TaskData, parts: Mapping[str, Rows], unlabell
     if audio.is_file():
         write_text(folder / AUDIO, audio.read_text(encoding="utf-8"))
     # Written last: where it is, the others are.
-    write_metadata(folder / TABLE, [COLUMN], table)
+    write_metadata(folder / METADATA, [COLUMN], table)
     return True
 
 
@@ -63,4 +62,4 @@ def _cells(data: TaskData, row: int, part: str, root: Path, hidden: bool) -> dic
 def _holds(folder: Path, table: Cells, root: Path, audio: Path) -> bool:
     same_audio = not audio.is_file() or (folder / AUDIO).read_bytes() == audio.read_bytes()
     same_root = read_manifest(folder / "train.tsv").root == root
-    return same_audio and same_root and list(read_metadata(folder / TABLE).values()) == table
+    return same_audio and same_root and list(read_metadata(folder / METADATA).values()) == table

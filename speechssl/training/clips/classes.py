@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
 
 from speechssl.data.columns import class_columns
 from speechssl.data.manifest import Manifest
-from speechssl.data.metadata import read_metadata
+from speechssl.data.metadata import metadata_file
 from speechssl.errors import UserError, nearest
 
 
-def metadata_file(manifest: Manifest) -> Path:
-    """Return where the metadata of a manifest's recordings are."""
-    return manifest.file.with_name("metadata.tsv")
-
-
-def read_classes(manifest: Manifest, column: str) -> list[str]:
+def read_classes(manifest: Manifest, column: str, setting: str = "column") -> list[str]:
     """Return the class of each recording, in the manifest's order; empty where it is not known.
+
+    Args:
+        manifest: lists the recordings.
+        column: of the metadata beside it.
+        setting: which setting names the column, for the message.
 
     Raises:
         UserError: the metadata lack the column or a recording.
     """
-    table = metadata_file(manifest)
-    columns = class_columns(manifest.paths, read_metadata(table), str(table))
+    columns = class_columns(manifest)
     if column not in columns:
         raise UserError(
-            f"{table} has no column '{column}' of classes{nearest(column, columns)} "
-            f"(known: {', '.join(columns) or 'none'}); mend column="
+            f"{metadata_file(manifest.file)} has no column '{column}' of classes{nearest(column, columns)} "
+            f"(known: {', '.join(columns) or 'none'}); mend {setting}="
         )
     return columns[column]
+
+
+def class_numbers(cells: Sequence[str], classes: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return `(recordings,)` places of the cells among the classes; -1 where a cell is empty."""
+    places = {name: place for place, name in enumerate(classes)} | {"": -1}
+    return np.array([places[cell] for cell in cells], dtype=np.int64)

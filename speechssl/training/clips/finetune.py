@@ -18,11 +18,11 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from fairseq2.gang import Gangs
 from torch import nn
 
 from speechssl.data.manifest import read_manifest
+from speechssl.data.metadata import metadata_file
 from speechssl.errors import UserError
 from speechssl.files import checksum, read_json, write_json
 from speechssl.models.clip_config import ClipConfig
@@ -32,7 +32,7 @@ from speechssl.models.hubert import HubertEncoder
 from speechssl.models.load import load_encoder
 from speechssl.models.save import save_encoder, save_tensors
 from speechssl.objectives.label_augmentation import LabelAugmentation
-from speechssl.training.clips.classes import metadata_file, read_classes
+from speechssl.training.clips.classes import class_numbers, read_classes
 from speechssl.training.clips.classifier import BEST, Classifier, require_tunable
 from speechssl.training.clips.dataset import ClipDataset
 from speechssl.training.clips.pseudo_labels import TABLE, find_pseudo_labels, pseudo_label_inputs
@@ -151,7 +151,7 @@ class Finetuning(ClipTraining):
             raise UserError(
                 f"{self.valid.manifest.file} has a class that the training part lacks: {', '.join(strange)}"
             )
-        self.labels, self.valid_labels = self._numbers(train), self._numbers(valid)
+        self.labels, self.valid_labels = (class_numbers(cells, self.classes) for cells in (train, valid))
         start = settings.init_from
         self._start = None if start is None else require_tunable(load_encoder(start), start)
         self.valid_metrics = ["loss", "accuracy"]
@@ -176,13 +176,9 @@ class Finetuning(ClipTraining):
         data.keep(labelled)
         return [cells[row] for row in labelled]
 
-    def _numbers(self, cells: list[str]) -> Labels:
-        number = {name: place for place, name in enumerate(self.classes)}
-        return np.array([number[cell] for cell in cells], dtype=np.int64)
-
     def inputs(self) -> dict[str, str]:
         """Return manifests and classes with their checksums."""
-        tables = [metadata_file(data.manifest) for data in (self.train, self.valid)]
+        tables = [metadata_file(data.manifest.file) for data in (self.train, self.valid)]
         return super().inputs() | {str(table): checksum(table) for table in tables}
 
     def reader(self, gangs: Gangs, training: bool) -> RunReader[TrainBatch]:

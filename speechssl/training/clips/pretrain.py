@@ -5,25 +5,23 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import numpy as np
 import torch
 from fairseq2.gang import Gangs
 from torch import Tensor, nn
 
 from speechssl.audio.augment import Augmentation, Partners, any_partner, build_augmentation
 from speechssl.data.clip_labels import read_clusters
-from speechssl.data.metadata import read_metadata
-from speechssl.errors import UserError, nearest
 from speechssl.files import checksum
 from speechssl.models.clip_encoder import ClipEncoder
 from speechssl.objectives.choose import ViewObjectiveName, build_view_objective
 from speechssl.objectives.collapse import collapse_signs, knn_accuracy
 from speechssl.objectives.k_mix import KMix
 from speechssl.objectives.views import ViewBatch, ViewObjective
-from speechssl.training.clips.dataset import ClipDataset, cluster_file
+from speechssl.training.clips.classes import class_numbers, read_classes
+from speechssl.training.clips.dataset import cluster_file
 from speechssl.training.clips.reader import ClipBatch
 from speechssl.training.clips.settings import Crops, PretrainClipsSettings
-from speechssl.training.clips.trainable import ClipModel, ClipTraining, Labels
+from speechssl.training.clips.trainable import ClipModel, ClipTraining
 from speechssl.training.run import run_training
 from speechssl.training.trainable import Metrics
 
@@ -93,7 +91,8 @@ class ViewPretraining(ClipTraining):
         if settings.clusters is not None:
             self.apart, _ = read_clusters(cluster_file(settings.clusters, self.train), self.train.manifest)
         if settings.watch_column is not None:
-            self.valid_labels = watched_classes(self.valid, settings.watch_column)
+            cells = read_classes(self.valid.manifest, settings.watch_column, "watch_column")
+            self.valid_labels = class_numbers(cells, sorted({*cells} - {""}))
         with torch.device("meta"):
             self.metrics = self.build_model().objective.metrics
         names = ["rankme", "feature_variance"]
@@ -136,21 +135,3 @@ class ViewPretraining(ClipTraining):
     def describe(self) -> dict[str, Any]:
         """Return the name of the objective."""
         return {"objective": self.settings.objective.name.value}
-
-
-def watched_classes(data: ClipDataset, column: str) -> Labels:
-    """Return `(recordings,)` classes of a column of the metadata beside a manifest; -1 where a cell is empty.
-
-    Raises:
-        UserError: no such column.
-    """
-    metadata = read_metadata(data.manifest.file.with_name("metadata.tsv"))
-    rows = [metadata.get(path, {}) for path in data.manifest.paths]
-    known = next((list(row) for row in rows if row), [])
-    if column not in known:
-        raise UserError(
-            f"watch_column={column}: metadata.tsv beside {data.manifest.file} has no such column"
-            f"{nearest(column, known)}"
-        )
-    classes = {name: number for number, name in enumerate(sorted({row.get(column, "") for row in rows} - {""}))}
-    return np.array([classes.get(row.get(column, ""), -1) for row in rows], dtype=np.int64)

@@ -22,13 +22,13 @@ import torch
 
 from speechssl.audio import SAMPLE_RATE
 from speechssl.data.manifest import AUDIO, Manifest, write_manifest
-from speechssl.data.metadata import write_metadata
+from speechssl.data.metadata import METADATA, metadata_file, write_metadata
 from speechssl.data.tables import write_table
 from speechssl.errors import UserError
 from speechssl.files import read_json, write_text
 from speechssl.models.device import pick_device
 from speechssl.progress import progress
-from speechssl.training.clips.classes import metadata_file, read_classes
+from speechssl.training.clips.classes import class_numbers, read_classes
 from speechssl.training.clips.classifier import BEST, Classifier, load_classifier
 from speechssl.training.clips.dataset import ClipDataset
 from speechssl.training.clips.reader import HeldOutReader, Rows
@@ -179,7 +179,7 @@ def find_pseudo_labels(settings: PseudoLabelSettings) -> PseudoLabels:
 def pseudo_label_inputs(settings: PseudoLabelSettings) -> Iterable[Path]:
     """Return the files that decide the pseudo-labels."""
     manifest = Path(settings.manifest)
-    yield from (manifest, manifest.with_name(AUDIO), manifest.with_name("metadata.tsv"))
+    yield from (manifest, manifest.with_name(AUDIO), metadata_file(manifest))
     best = best_folder(settings.classifier)
     names = ("best.json", "encoder.json", "encoder.safetensors", "classifier.safetensors")
     yield from (best / name for name in names)
@@ -188,7 +188,7 @@ def pseudo_label_inputs(settings: PseudoLabelSettings) -> Iterable[Path]:
 def pseudo_label_outputs(settings: PseudoLabelSettings) -> Iterable[Path]:
     """Return the files that are made."""
     out = Path(settings.out)
-    return [out / TABLE, out / Path(settings.manifest).name, out / "metadata.tsv"]
+    return [out / TABLE, out / Path(settings.manifest).name, out / METADATA]
 
 
 def _described(file: Path) -> dict[str, Any]:
@@ -210,7 +210,7 @@ def _labels(cells: list[str], classes: list[str], manifest: Manifest, column: st
     strange = sorted(set(cells) - {"", *classes})
     if strange:
         raise UserError(
-            f"{metadata_file(manifest)} has a {column} that the classifier has not learned: {', '.join(strange)}; "
+            f"{metadata_file(manifest.file)} has a {column} that the classifier has not learned: {', '.join(strange)}; "
             "fine-tune on all classes first"
         )
     count = len(cells) - cells.count("")
@@ -219,7 +219,7 @@ def _labels(cells: list[str], classes: list[str], manifest: Manifest, column: st
             f"{count} of the {len(cells)} recordings of {manifest.file} have a {column}: "
             "pseudo-labels need some that have one, and some that have none"
         )
-    return np.array([classes.index(cell) if cell else -1 for cell in cells])
+    return class_numbers(cells, classes)
 
 
 @torch.inference_mode()
@@ -248,4 +248,4 @@ def _write_training_part(out: Path, manifest: Manifest, column: str, cells: list
         {"path": path, "split": manifest.file.stem, "seconds": f"{length / SAMPLE_RATE:.3f}", column: cells[row]}
         for row, path, length in zip(rows, paths, samples, strict=True)
     ]
-    write_metadata(out / "metadata.tsv", [column], table)
+    write_metadata(out / METADATA, [column], table)

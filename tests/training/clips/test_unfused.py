@@ -127,7 +127,7 @@ def test_bad_input_is_one_line(data, tmp_path, capsys):
 
     assert "did you mean 'barlow_twins'" in fails("pretrain_clips", "objective=barlow_twin")
     assert "views=1: objectives compare 2 views" in fails("pretrain_clips", "views=1")
-    assert "no such column" in fails("pretrain_clips", "watch_column=kinds")
+    assert "has no column 'kinds'" in fails("pretrain_clips", "watch_column=kinds")
     assert "does not exist" in fails("distill", f"clusters={tmp_path}/none", "schedule.epochs=null")
     assert "schedule.steps=2 and schedule.epochs=50 contradict" in fails("distill", f"clusters={tmp_path}/none")
     assert "cola compares two places" in fails("pretrain_clips", "objective=cola")
