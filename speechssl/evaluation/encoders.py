@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from speechssl.errors import UserError, nearest
+from speechssl.evaluation import huggingface
 from speechssl.evaluation.baselines import FilterbankEncoder
 from speechssl.evaluation.sources import is_own, load_source, source_files
 from speechssl.files import as_name
@@ -97,6 +98,7 @@ def contestants(encoders: Any, baselines: Sequence[str], fbank_rate: float | Non
             """one with signs such as = or & in double quotes: '{hubert: "s3prl:hubert_local?ckpt=model.pt"}'"""
         )
     rows = {str(name): _sources(str(name), value) for name, value in encoders.items()}
+    _require_own_names(rows)
     _require_own_files(rows)
     trained = _look_at(rows)
     first = next(iter(trained), None)
@@ -107,8 +109,6 @@ def contestants(encoders: Any, baselines: Sequence[str], fbank_rate: float | Non
     for name in baselines:
         if name not in (FBANK, RANDOM):
             raise UserError(f"baselines has no '{name}'{nearest(name, (FBANK, RANDOM))} (known: {FBANK}, {RANDOM})")
-        if name in rows:
-            raise UserError(f"encoders.{name} has the name of a baseline; give it another")
         if name == FBANK:
             found.append(Contestant(name, name, frame_rate=fbank_rate, tunable=False))
         elif first is None:
@@ -130,6 +130,13 @@ def contestants(encoders: Any, baselines: Sequence[str], fbank_rate: float | Non
     return found
 
 
+def _require_own_names(rows: Iterable[str]) -> None:
+    """Raise a `UserError` where a row has the name of a baseline, which is none of its encoders, named or not."""
+    for row in rows:
+        if row in (FBANK, RANDOM):
+            raise UserError(f"encoders.{row} has the name of a baseline; give it another")
+
+
 def _require_own_files(rows: Iterable[str]) -> None:
     """Raise a `UserError` where files that are named by two rows would have one name."""
     names: dict[str, str] = {}
@@ -142,7 +149,8 @@ def _require_own_files(rows: Iterable[str]) -> None:
 def _row_name(source: str) -> str:
     """Return the name of the row of a source that was given none: `hubert_local` of `s3prl:hubert_local?ckpt=...`."""
     name = source.removeprefix("s3prl:").removeprefix("hf:").partition("?")[0]
-    return Path(name).name or source
+    name = Path(name).name or source
+    return f"{name}_encoder" if name in (FBANK, RANDOM) else name
 
 
 class _Facts(NamedTuple):
@@ -175,4 +183,14 @@ def _sources(name: str, value: Any) -> list[str]:
     sources = list(value) if isinstance(value, (list, tuple)) else [value]
     if not sources or not all(isinstance(source, str) and source for source in sources):
         raise UserError(f"encoders.{name} must be a folder, s3prl:NAME or hf:FOLDER, or a list of them, one a seed")
+    sources = [_at_home(source) for source in sources]
+    if len(set(sources)) < len(sources):
+        raise UserError(f"encoders.{name} names an encoder twice, which would count as two seeds; take one out")
     return sources
+
+
+def _at_home(source: str) -> str:
+    """Return a source with a `~` of its path as the home folder; the shell leaves it within quotes."""
+    kind = huggingface.PREFIX if source.startswith(huggingface.PREFIX) else ""
+    path = source.removeprefix(kind)
+    return f"{kind}{Path(path).expanduser()}" if path.startswith("~") else source

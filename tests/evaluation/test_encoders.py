@@ -320,11 +320,32 @@ def test_two_rows_are_not_one_name_for_files() -> None:
         contestants({"a b": "nowhere", "a/b": "nowhere"}, [])
 
 
+@pytest.mark.parametrize("name", ["fbank", "random"])
+def test_a_row_has_not_the_name_of_a_baseline_named_or_not(name: str) -> None:
+    for baselines in ([], ["fbank"]):
+        with pytest.raises(UserError, match=f"encoders.{name} has the name of a baseline"):
+            contestants({name: "s3prl:fbank"}, baselines)
+
+
+def test_an_encoder_is_one_seed_of_a_row_once(tmp_path: Path) -> None:
+    save_encoder(tmp_path / "own", hubert())
+    with pytest.raises(UserError, match="encoders.twice names an encoder twice"):
+        contestants({"twice": [str(tmp_path / "own")] * 2}, [])
+
+
+def test_a_path_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_encoder(tmp_path / "own", hubert())
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert contestants({"own": "~/own"}, []) == contestants({"own": str(tmp_path / "own")}, [])
+
+
 def test_one_encoder_needs_no_name(tmp_path: Path) -> None:
     save_encoder(tmp_path / "hubert-seed1", hubert())
     alone = contestants(str(tmp_path / "hubert-seed1"), ["random"])
     assert [rival.name for rival in alone] == ["random", "hubert-seed1"]
     assert alone == contestants({"hubert-seed1": str(tmp_path / "hubert-seed1")}, ["random"])
     assert [rival.name for rival in contestants("s3prl:fbank_no_cmvn", [])] == ["fbank_no_cmvn"]
+    [filterbanks] = contestants("s3prl:fbank", [])
+    assert filterbanks.name == "fbank_encoder" and filterbanks.build().dim == 240
     with pytest.raises(UserError, match=r"name an encoder|must name"):
         contestants("", ["fbank"])
