@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from speechssl.cli.app import COMMANDS
 from speechssl.cli.configuration import compose_config
 from speechssl.data.corpora import CORPORA
 from speechssl.models.hubert import HubertEncoder
-from speechssl.models.hubert_config import HubertConfig
+from speechssl.models.hubert_config import SIZES, HubertConfig, size_config
 from speechssl.models.save import save_encoder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,8 +46,36 @@ def test_links_and_paths_lead_somewhere(page: Path) -> None:
     assert missing == []
 
 
+def anchors(page: Path) -> set[str]:
+    """Return what a link to a heading of a page may have behind its #."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_to_headings_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([\w./-]*)#([^)]+)\)", page.read_text())
+    wrong = [
+        f"{file}#{anchor}" for file, anchor in links if anchor not in anchors(page.parent / file if file else page)
+    ]
+    assert wrong == []
+
+
+def test_the_table_of_sizes_is_the_code() -> None:
+    section = (ROOT / "docs" / "encoders.md").read_text().split("\n## Model sizes\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)`[^|]*\| ([\d.]+) \| (\d+) \| (\d+) \| (\d+) \|", section, flags=re.MULTILINE)
+    assert {name for name, *_ in rows} == set(SIZES)
+    for name, *written in rows:
+        with torch.device("meta"):
+            encoder = HubertEncoder(size_config(name))
+        millions = sum(parameter.numel() for parameter in encoder.parameters()) / 1e6
+        assert written == [f"{millions:.1f}", str(encoder.num_layers), str(encoder.dim), f"{encoder.frame_rate:g}"]
+
+
 def test_settings_in_the_documentation_exist() -> None:
-    lines = re.findall(rf"^({'|'.join(COMMANDS)}) +(\S+=\S+)", (ROOT / "docs" / "recipes.md").read_text(), re.MULTILINE)
+    text = "\n".join(page.read_text() for page in PAGES)
+    lines = re.findall(rf"^({'|'.join(COMMANDS)}) +(\S+=\S+)", text, re.MULTILINE)
     assert len(lines) >= 5
     for name, override in lines:
         # What the recipes of LAPE give `evaluate` themselves.

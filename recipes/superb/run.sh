@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SUPERB (arXiv 2105.01051): frozen encoders side by side in all tasks whose corpora are there, with the published heads.
-# What each task reads is said in docs/recipes.md; the first stage says what is missing, and where to get it. As many
+# What each task reads is said in docs/superb.md; the first stage says what is missing, and where to get it. As many
 # updates as published: `evaluate preset=quick` in a file for --config makes a tenth.
 #
 # usage: bash recipes/superb/run.sh --corpus-root DIR --encoders 'NAME: FOLDER, NAME: FOLDER' [options]

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from speechssl.errors import UserError
+from speechssl.processes import gathered, write_rows
+from speechssl.settings import read_with
 
 Partners = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """Of clips `(batch, mels, frames)`, the memory `(places, mels, frames)`, how many of its places are filled `()`, and
@@ -30,7 +32,7 @@ class MixupExpSettings:
 
     enabled: bool = True
     """Whether it is on."""
-    ratio: float = 0.4
+    ratio: float = field(default=0.4, metadata=read_with("enabled", True))
     """Largest share of the other clip; each clip's share is drawn between 0 and this (0.4 as published)."""
     memory: int = 2048
     """Clips kept to mix with, the oldest leave first (2048 as published)."""
@@ -46,13 +48,13 @@ class RandomResizeCropSettings:
 
     enabled: bool = True
     """Whether it is on."""
-    canvas_mels: float = 1.0
+    canvas_mels: float = field(default=1.0, metadata=read_with("enabled", True))
     """Height of the canvas that is cropped from, in heights of the input, which lies in its middle."""
-    canvas_frames: float = 1.5
+    canvas_frames: float = field(default=1.5, metadata=read_with("enabled", True))
     """Width of the canvas, in widths of the input; beyond the input the canvas is 0, the mean of normalised input."""
-    smallest: float = 0.6
+    smallest: float = field(default=0.6, metadata=read_with("enabled", True))
     """Smallest height and width of the crop, in heights and widths of the input."""
-    largest: float = 1.5
+    largest: float = field(default=1.5, metadata=read_with("enabled", True))
     """Largest height and width of the crop, as far as the canvas allows."""
 
     def __post_init__(self) -> None:
@@ -72,13 +74,13 @@ class SpecAugmentSettings:
 
     enabled: bool = False
     """Whether it is on."""
-    mel_masks: int = 2
+    mel_masks: int = field(default=2, metadata=read_with("enabled", True))
     """Masked bands in a clip; they may overlap."""
-    mel_share: float = 0.25
+    mel_share: float = field(default=0.25, metadata=read_with("enabled", True))
     """Width that a band stays below, as a share of the mels."""
-    time_masks: int = 2
+    time_masks: int = field(default=2, metadata=read_with("enabled", True))
     """Masked spans of time in a clip; they may overlap."""
-    time_share: float = 0.2
+    time_share: float = field(default=0.2, metadata=read_with("enabled", True))
     """Length that a span stays below, as a share of the frames."""
 
     def __post_init__(self) -> None:
@@ -105,7 +107,8 @@ class MixupExp(nn.Module):
 
     z is drawn anew for each clip from a first-in-first-out memory of the inputs of earlier calls, as they were before
     mixing. A batch enters the memory after it was mixed, in training mode only; a clip that is not finite leaves its
-    place as it was. While the memory is empty, nothing is mixed. The memory is a buffer, so checkpoints hold it.
+    place as it was. While the memory is empty, nothing is mixed. The memory is a buffer, so checkpoints hold it: those
+    of the first process, so the batches of all processes enter the memory of each.
     """
 
     memory: Tensor
@@ -139,11 +142,9 @@ class MixupExp(nn.Module):
         return mixed
 
     def _remember(self, log_mel: Tensor) -> None:
-        newest = log_mel.detach()[-len(self.memory) :]
+        newest = gathered(log_mel)[-len(self.memory) :]
         places = (self.remembered + torch.arange(len(newest), device=log_mel.device)) % len(self.memory)
-        # The trainer skips an update that is not finite; what it left here would spoil later ones.
-        finite = newest.isfinite().flatten(1).all(dim=1)[:, None, None]
-        self.memory[places] = torch.where(finite, newest, self.memory[places])
+        write_rows(self.memory, places, newest)
         self.remembered += len(newest)
 
 

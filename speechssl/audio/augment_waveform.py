@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from speechssl.errors import UserError
+from speechssl.settings import changed_fields
 
 _WINDOW = 512
 """Samples of the phase vocoder's window: 32 ms."""
@@ -42,6 +43,7 @@ class NoiseSettings:
         _check_range("noise", self.probability, self.snr_low_db, self.snr_high_db, "snr_low_db", "snr_high_db")
         if self.steepest < 0:
             raise UserError(f"augment_waveform.noise: steepest={self.steepest} is below 0")
+        _check_read("noise", self)
 
 
 @dataclass
@@ -59,6 +61,7 @@ class PitchShiftSettings:
         _check_range("pitch_shift", self.probability, self.low, self.high, "low", "high")
         if max(-self.low, self.high) > 24:
             raise UserError("augment_waveform.pitch_shift: low and high must be within two octaves, -24 to 24")
+        _check_read("pitch_shift", self)
 
 
 @dataclass
@@ -76,6 +79,7 @@ class TimeStretchSettings:
         _check_range("time_stretch", self.probability, self.slowest, self.fastest, "slowest", "fastest")
         if self.slowest <= 0:
             raise UserError(f"augment_waveform.time_stretch: slowest={self.slowest} is not above 0")
+        _check_read("time_stretch", self)
 
 
 @dataclass
@@ -173,3 +177,13 @@ def _check_range(group: str, probability: float, low: float, high: float, low_na
         raise UserError(f"augment_waveform.{group}: probability={probability} is not in [0, 1]")
     if low > high:
         raise UserError(f"augment_waveform.{group}: {low_name}={low} is above {high_name}={high}")
+
+
+def _check_read(group: str, settings: NoiseSettings | PitchShiftSettings | TimeStretchSettings) -> None:
+    """Refuse settings of what is off."""
+    unread = changed_fields(settings)
+    if settings.probability == 0 and unread:
+        raise UserError(
+            f"augment_waveform.{group}: {unread[0]}={getattr(settings, unread[0])} is given, but probability=0 turns "
+            f"it off: give {group}.probability too, or leave it out"
+        )

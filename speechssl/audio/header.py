@@ -44,7 +44,7 @@ def read_header(path: str | Path) -> AudioHeader:
     try:
         with open_audio(path) as file:
             frames = frames_of(path, file)
-            missing = _missing(path, file, frames)
+            missing = missing_end(path, file, frames)
             header = AudioHeader(resampled_length(frames, file.samplerate), file.samplerate, file.channels)
     except (soundfile.SoundFileError, OSError) as error:
         raise AudioError(failure_reason(path, error)) from error
@@ -53,8 +53,14 @@ def read_header(path: str | Path) -> AudioHeader:
     return header
 
 
-def _missing(path: str | Path, file: soundfile.SoundFile, frames: int) -> str:
-    """Return what is missing at the end of a file; nothing where all is there, or cannot be told."""
+def missing_end(path: str | Path, file: soundfile.SoundFile, frames: int) -> str:
+    """Return what is missing at the end of a file; nothing where all is there, or cannot be told.
+
+    Args:
+        path: the file.
+        file: the same, open.
+        frames: that decoding it gives.
+    """
     size = _SIZE.search(file.extra_info)
     if size and int(size[2]) < int(size[1]) < _UNKNOWN_SIZE:
         return f"{size[2]} of {size[1]} bytes of sound are there"

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import soundfile
 
 from speechssl.audio.decode import NOT_FINITE, AudioError, failure_reason, open_audio, resampled_length
+from speechssl.audio.header import missing_end
 
 SILENCE_PEAK = 1e-3
 """A file whose samples span less than twice this (-60 dB of full scale) is silent."""
@@ -23,7 +24,8 @@ def inspect_audio(path: str | Path, min_seconds: float) -> int:
         min_seconds: the shortest that is of use.
 
     Raises:
-        AudioError: the file cannot be decoded, is empty, not finite, shorter than `min_seconds` or silent.
+        AudioError: the file cannot be decoded, is empty, its end is missing, not finite, shorter than
+            `min_seconds` or silent.
     """
     frames, low, high = 0, math.inf, -math.inf
     try:
@@ -35,10 +37,13 @@ def inspect_audio(path: str | Path, min_seconds: float) -> int:
                 # A comparison with a NaN is false, so min and max above may drop one; the sum does not.
                 if not math.isfinite(float(np.sum(block, dtype=np.float64))):
                     raise AudioError(NOT_FINITE)
+            missing = missing_end(path, file, frames)
     except (soundfile.SoundFileError, OSError) as error:
         raise AudioError(failure_reason(path, error)) from error
     if frames == 0:
         raise AudioError("empty: no samples")
+    if missing:
+        raise AudioError(f"cut off: {missing}")
     if frames / rate < min_seconds:
         raise AudioError(f"too short: {frames / rate:.3f} s, at least {min_seconds:g} s are needed")
     if (high - low) / 2 < SILENCE_PEAK:

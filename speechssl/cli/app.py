@@ -77,7 +77,7 @@ def _system_message(error: BaseException | None) -> str | None:
         if missing != "speechssl":
             return (
                 f"the package '{missing}' is not installed; `speechssl doctor` says which extra brings it "
-                "(all of them: pip install 'speechssl[train,superb,export]')"
+                "(all of them: pip install -e '.[train,superb,export]' in the project's folder)"
             )
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             where = f" while writing {error.filename}" if error.filename else ""

@@ -81,7 +81,8 @@ def _extras() -> Iterator[Finding]:
     for extra, purpose in EXTRAS.items():
         missing = [name for name in _extra_packages(extra) if not _installed(name)]
         if missing:
-            advice = f"for {purpose}: pip install 'speechssl[{extra}]'"
+            # By its name pip would fetch another package: this one is in no index.
+            advice = f"for {purpose}: pip install -e '.[{extra}]' in the project's folder"
             yield Finding("missing", f"extra {extra}", f"would add {', '.join(missing)}", advice)
         else:
             yield Finding("ok", f"extra {extra}", purpose)

@@ -7,9 +7,9 @@ from speechssl.evaluation.hear.all_tasks import run_all_tasks as run_all_hear_ta
 from speechssl.evaluation.hear.run import hear_audio, hear_inputs, hear_outputs, run_hear
 from speechssl.evaluation.hear.settings import ALL, HearSettings
 from speechssl.evaluation.lape.all_tasks import run_all_tasks as run_all_lape_tasks
-from speechssl.evaluation.lape.run import lape_inputs, lape_outputs, run_lape
+from speechssl.evaluation.lape.run import lape_audio, lape_inputs, lape_outputs, run_lape
 from speechssl.evaluation.lape.settings import LapeSettings
-from speechssl.evaluation.run import evaluate_inputs, evaluate_outputs, run_evaluate
+from speechssl.evaluation.run import evaluate_audio, evaluate_inputs, evaluate_outputs, run_evaluate
 from speechssl.evaluation.settings import EvaluateSettings
 from speechssl.evaluation.superb.all_tasks import run_all_tasks as run_all_superb_tasks
 from speechssl.evaluation.superb.check import check_tasks
@@ -34,6 +34,7 @@ PROBES = Command(
         "encoders='{unfused: exp/unfused}'",
     ),
     inputs=evaluate_inputs,
+    audio=evaluate_audio,
     outputs=evaluate_outputs,
 )
 
@@ -59,6 +60,7 @@ TASK_OF_LAPE = Command(
         "encoders='{unfused: exp/unfused, fbank_s3prl: s3prl:fbank_no_cmvn}'",
     ),
     inputs=lape_inputs,
+    audio=lape_audio,
     outputs=lape_outputs,
 )
 
@@ -114,7 +116,7 @@ TASK_OF_SUPERB = Command(
         "benchmark=superb task=ks data_dir=data/ks out_dir=exp/superb preset=quick "
         "encoders='{hubert: exp/mini/hubert-seed1, hubertopic: exp/mini/hubertopic-seed1}'",
         "benchmark=superb task=asr data_dir=data/asr out_dir=exp/superb 'groups=[gender]' "
-        "encoders='{hubert: hf:models/hubert-base, fbank: s3prl:fbank}' 'baselines=[]'",
+        "encoders='{hubert: hf:models/hubert-base, filterbanks: s3prl:fbank}' 'baselines=[]'",
         "benchmark=superb task=ic data_dir=data/fsc out_dir=exp/superb 'labels=[action, object, location]' "
         "encoders='{hubert: exp/mini/hubert-seed1}'",
         "benchmark=superb task=all corpus_dir=/corpora check=true",

@@ -11,6 +11,7 @@ from speechssl.audio import SAMPLE_RATE
 from speechssl.audio.clip import fit_clip
 from speechssl.data.manifest import Manifest
 from speechssl.data.waveforms import read_listed
+from speechssl.errors import UserError
 from speechssl.models.encoder import Encoder
 from speechssl.progress import progress
 
@@ -32,7 +33,7 @@ def embed(
         device: where the encoder runs.
 
     Raises:
-        UserError: a recording cannot be read.
+        UserError: a recording cannot be read, or the encoder makes NaN or infinity of it.
     """
     encoder = encoder.to(device).eval()
     longest = round(max_seconds * SAMPLE_RATE)
@@ -47,6 +48,7 @@ def embed(
         lengths = torch.tensor([len(waveform) for waveform in waveforms])
         output = encoder(pad_sequence(waveforms, batch_first=True).to(device), lengths.to(device))
         pooled = encoder.pool(output).float().cpu().numpy()
+        _check_finite(manifest, rows, pooled)
         if vectors is None:
             vectors = np.empty((len(manifest), pooled.shape[1]), dtype=np.float32)
         vectors[rows] = pooled
@@ -57,3 +59,13 @@ def embed(
 def _middle(manifest: Manifest, row: int, clip: int | None, longest: int) -> torch.Tensor:
     waveform = read_listed(manifest.audio_path(row), int(manifest.samples[row]), manifest.file)
     return fit_clip(waveform, min(len(waveform), longest) if clip is None else clip)
+
+
+def _check_finite(manifest: Manifest, rows: npt.NDArray[np.int64], pooled: npt.NDArray[np.float32]) -> None:
+    """Refuse vectors of recordings, rows of the manifest, that no clustering could place."""
+    bad = rows[~np.isfinite(pooled).all(axis=1)]
+    if len(bad):
+        raise UserError(
+            f"{manifest.audio_path(int(bad[0]))}: the encoder makes NaN or infinity of it (too loud a recording, or a "
+            f"broken encoder): leave it out of {manifest.file}"
+        )

@@ -16,7 +16,7 @@ from speechssl.errors import UserError
 Vectors = npt.NDArray[np.float32]
 
 _SILHOUETTE_SAMPLE = 2000
-"""Recordings that the silhouette is computed from at most: its cost grows with their square."""
+"""Recordings that the silhouette is computed from: its cost grows with their square. More for very many clusters."""
 
 
 @dataclass
@@ -75,12 +75,19 @@ def silhouettes(
         seed: see :func:`fit_clustering`; also of the sample that large sets are reduced to.
     """
     _, points = _points(vectors, components)
-    sample = min(_SILHOUETTE_SAMPLE, len(points))
     found = {}
     for k in candidates:
         labels = KMeans(k, n_init=10, max_iter=iterations, random_state=seed).fit_predict(points)
-        found[k] = float(silhouette_score(points, labels, sample_size=sample, random_state=seed))
+        rows = _sample(labels, max(_SILHOUETTE_SAMPLE, 2 * k), seed)
+        found[k] = float(silhouette_score(points[rows], labels[rows]))
     return found
+
+
+def _sample(labels: npt.NDArray[np.int32], size: int, seed: int) -> npt.NDArray[np.int64]:
+    """Draw `size` rows, or all where there are fewer, one of each cluster among them."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    firsts = np.unique(labels[order], return_index=True)[1]
+    return np.concatenate([order[firsts], np.delete(order, firsts)])[:size]
 
 
 def _points(vectors: Vectors, components: int) -> tuple[PCA, Vectors]:

@@ -14,11 +14,11 @@ from safetensors.numpy import save_file
 from speechssl.clusters.embed import embed
 from speechssl.clusters.fit import Clustering, fit_clustering, silhouettes
 from speechssl.clusters.settings import ClusterSettings
-from speechssl.data.clip_labels import ClusterInfo, write_clusters
 from speechssl.data.columns import agreement, class_columns
 from speechssl.data.labels import sidecar
 from speechssl.data.manifest import AUDIO, Manifest, read_manifest
 from speechssl.data.metadata import metadata_file
+from speechssl.data.recording_labels import ClusterInfo, write_clusters
 from speechssl.errors import UserError
 from speechssl.files import checksum, whole_file, write_json
 from speechssl.models.device import pick_device

@@ -1,4 +1,4 @@
-"""Labels of frames (fairseq's `.km` format) and topics of utterances, each with a sidecar that says what they are."""
+"""Labels of frames (fairseq's `.km` format), with a sidecar that says what they are."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from speechssl.audio import SAMPLE_RATE
 from speechssl.data.manifest import Manifest
 from speechssl.errors import UserError
-from speechssl.files import checksum, read_json, require_file, whole_file, write_json, write_text
+from speechssl.files import checksum, read_json, require_file, whole_file, write_json
 
 TOLERANCE = 3
 """Frames that a label row may differ from seconds times frame rate.
@@ -112,17 +112,18 @@ def write_labels(path: str | Path, rows: Iterable[npt.NDArray[Any]], info: Label
     return info
 
 
-def read_labels(path: str | Path, frame_rate: float | None = None, k: int | None = None) -> FrameLabels:
+def read_labels(path: str | Path, frame_rate: float | None = None) -> FrameLabels:
     """Open a `.km` file.
 
     Args:
         path: the `.km` file.
         frame_rate: labels a second, needed where there is no sidecar (labels made with fairseq). Where there is one,
             it must agree.
-        k: number of clusters; where there is no sidecar and this is None, one more than the largest label.
+
+    Where there is no sidecar, the number of clusters is one more than the largest label.
 
     Raises:
-        UserError: a missing file, no sidecar and no frame rate, a frame rate or k that differ from the sidecar, or
+        UserError: a missing file, no sidecar and no frame rate, a frame rate that differs from the sidecar's, or
             labels changed since the sidecar was written.
     """
     path = require_file(path, made_by="speechssl label")
@@ -131,27 +132,23 @@ def read_labels(path: str | Path, frame_rate: float | None = None, k: int | None
         info = _read_info(path)
         if info.sha256 != sha256 or info.utterances != len(counts):
             raise UserError(f"{path} is not the file that {sidecar(path).name} describes; label again")
-        _require_same(path, "frame_rate", frame_rate, info.frame_rate)
-        _require_same(path, "k", k, info.k)
+        if frame_rate not in (None, info.frame_rate):
+            raise UserError(
+                f"{path} was made with frame_rate {info.frame_rate:g}, not {frame_rate:g}; "
+                "leave the setting out or label again"
+            )
     elif frame_rate is None:
         raise UserError(
             f"{path} has no {sidecar(path).name}: give its frame rate as label_rate, `pretrain` as data.label_rate "
             "(100 for MFCC, 50 for HuBERT layers)"
         )
     else:
-        clusters = _largest(path) + 1 if k is None else k
-        info = LabelInfo(frame_rate, clusters, "", "", "", len(counts), sha256)
+        info = LabelInfo(frame_rate, _largest(path) + 1, "", "", "", len(counts), sha256)
     return FrameLabels(path, info, starts, counts)
 
 
-def check_labels_fit(labels: FrameLabels, manifest: Manifest, kmeans: str | Path | None = None) -> None:
-    """Raise a `UserError` unless the labels are those of the manifest's audio.
-
-    Args:
-        labels: opened labels.
-        manifest: the manifest they should belong to.
-        kmeans: the k-means file that should have made them, where one is to be checked.
-    """
+def check_labels_fit(labels: FrameLabels, manifest: Manifest) -> None:
+    """Raise a `UserError` unless the labels are those of the manifest's audio."""
     path, info = labels.path, labels.info
     if len(labels) != len(manifest):
         raise UserError(f"{path} has {len(labels)} lines and {manifest.file} {len(manifest)} utterances; label again")
@@ -166,99 +163,6 @@ def check_labels_fit(labels: FrameLabels, manifest: Manifest, kmeans: str | Path
         )
     if info.manifest_sha256 and info.manifest_sha256 != checksum(manifest.file):
         raise UserError(f"{manifest.file} has changed since {path} was made from it; label again")
-    if kmeans is not None and info.kmeans_sha256 and info.kmeans_sha256 != checksum(require_file(kmeans)):
-        raise UserError(f"{kmeans} is not the k-means that made {path}; label again")
-
-
-@dataclass(frozen=True)
-class TopicInfo:
-    """The sidecar `<split>.topic.json`."""
-
-    topics: int
-    """Number of topics: labels are 0 to topics - 1."""
-    source: str
-    """What the topics were made from."""
-    model_sha256: str
-    """Checksum of the topic model."""
-    manifest_sha256: str
-    """Checksum of the manifest whose utterances they label."""
-    units_sha256: str
-    """Checksum of the `.km` file that the documents were made from."""
-    utterances: int = 0
-    """Number of utterances."""
-    sha256: str = ""
-    """Checksum of the `.topic` file."""
-
-
-@dataclass(frozen=True)
-class TopicLabels:
-    """Topics of one split."""
-
-    labels: npt.NDArray[np.int64]
-    """`(utterances,)` the most probable topic."""
-    posteriors: npt.NDArray[np.float32]
-    """`(utterances, topics)` probabilities."""
-    info: TopicInfo
-    """The sidecar."""
-    file: Path
-    """The `.topic` file."""
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-
-def write_topics(
-    path: str | Path, labels: npt.NDArray[np.integer], posteriors: npt.NDArray[np.floating], info: TopicInfo
-) -> TopicInfo:
-    """Write `<split>.topic`, its posteriors and its sidecar, each whole or not at all.
-
-    Args:
-        path: the `.topic` file.
-        labels: `(utterances,)`.
-        posteriors: `(utterances, topics)`.
-        info: what the topics are; `utterances` and `sha256` are filled in here.
-
-    Returns:
-        The sidecar as written.
-    """
-    if posteriors.shape != (len(labels), info.topics):
-        raise ValueError(f"posteriors are {posteriors.shape}, not ({len(labels)}, {info.topics})")
-    # The sidecar is written last and checked on reading, so files of two runs are never mixed unseen.
-    sidecar(path).unlink(missing_ok=True)
-    write_text(path, "".join(f"{label}\n" for label in labels.tolist()))
-    with whole_file(_posteriors(path)) as temporary:
-        np.save(temporary, posteriors.astype(np.float32), allow_pickle=False)
-    info = dataclasses.replace(info, utterances=len(labels), sha256=checksum(path))
-    write_json(sidecar(path), dataclasses.asdict(info))
-    return info
-
-
-def read_topics(path: str | Path) -> TopicLabels:
-    """Read the topics of one split.
-
-    Raises:
-        UserError: a missing file, or files that do not belong together.
-    """
-    path = require_file(path, made_by="speechssl topics")
-    try:
-        info = TopicInfo(**read_json(sidecar(path)))
-        labels = np.array(path.read_text(encoding="ascii").split(), dtype=np.int64)
-        posteriors = np.load(require_file(_posteriors(path)), allow_pickle=False)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{path} or its sidecars are broken ({error}); make the topics again") from error
-    if info.sha256 != checksum(path) or posteriors.shape != (len(labels), info.topics):
-        raise UserError(f"{path} and its sidecars do not belong together; make the topics again")
-    return TopicLabels(labels, posteriors, info, path)
-
-
-def check_topics_fit(topics: TopicLabels, manifest: Manifest) -> None:
-    """Raise a `UserError` unless the topics are those of the manifest's utterances."""
-    if len(topics) != len(manifest):
-        raise UserError(
-            f"{topics.file} has {len(topics)} lines, {manifest.file} {len(manifest)}; make the topics again"
-        )
-    if topics.info.manifest_sha256 != checksum(manifest.file):
-        raise UserError(f"{manifest.file} has changed since {topics.file} was made from it; make the topics again")
 
 
 def sidecar(path: str | Path) -> Path:
@@ -291,12 +195,3 @@ def _read_info(path: Path) -> LabelInfo:
         return LabelInfo(**read_json(sidecar(path)))
     except TypeError as error:
         raise UserError(f"{sidecar(path)} is not a sidecar of labels ({error}); label again") from error
-
-
-def _require_same(path: Path, name: str, given: float | None, written: float) -> None:
-    if given is not None and given != written:
-        raise UserError(f"{path} was made with {name} {written:g}, not {given:g}; leave the setting out or label again")
-
-
-def _posteriors(path: str | Path) -> Path:
-    return Path(f"{path}.npy")

@@ -72,6 +72,8 @@ class Accepted:
     """Splits that the corpus names."""
     rejected: Counter[str] = field(default_factory=Counter)
     """Recordings that cannot be used, counted by reason."""
+    known: Counter[str] = field(default_factory=Counter)
+    """Recordings that have a label, counted by column."""
 
 
 def make_manifests(settings: ManifestSettings) -> None:
@@ -123,6 +125,7 @@ def make_manifests(settings: ManifestSettings) -> None:
         },
     )
     _print_summary(settings, splits, accepted, out)
+    _print_labels(corpus, accepted, sum(count for count, _ in splits.values()))
 
 
 class _Fingerprint(NamedTuple):
@@ -203,6 +206,7 @@ def _inspect(root: Path, entry: Entry, min_seconds: float) -> int | str:
 
 def _accept(accepted: Accepted, corpus: Corpus, entry: Entry, samples: int) -> None:
     cells = [entry.labels.get(label, "") for label in corpus.labels]
+    accepted.known.update(label for label, cell in zip(corpus.labels, cells, strict=True) if cell)
     accepted.spool.write(json.dumps([entry.path, entry.split, samples, entry.labels.get("speaker", ""), cells]) + "\n")
     accepted.splits.add(entry.split or "train")
     if entry.split in ("", "train"):
@@ -268,3 +272,10 @@ def _print_summary(
         f"manifest: {total} files, {hours:.2f} h ({', '.join(parts)}{how}) in {out}; "
         f"{sum(accepted.rejected.values())} rejected, listed in {out / 'rejected.tsv'}"
     )
+    for reason, count in accepted.rejected.most_common():
+        print(f"manifest: {count} rejected: {reason}")
+
+
+def _print_labels(corpus: Corpus, accepted: Accepted, recordings: int) -> None:
+    counts = [f"{label} {accepted.known[label]} of {recordings}" for label in corpus.labels]
+    print(f"manifest: labels: {', '.join(counts) or 'none'}")

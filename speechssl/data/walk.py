@@ -33,6 +33,15 @@ def walk_audio(root: str | Path) -> Iterator[Found]:
     yield from _walk(real, "", _Visited(real))
 
 
+def holds_audio(folder: str | Path) -> bool:
+    """Return whether a recording lies in a folder itself, and not in one below it."""
+    with os.scandir(folder) as listing:
+        return any(
+            os.path.splitext(child.name)[1].lower() in AUDIO_SUFFIXES | UNREADABLE_SUFFIXES and not child.is_dir()
+            for child in listing
+        )
+
+
 class _Visited:
     """Decides which links lead to something new."""
 

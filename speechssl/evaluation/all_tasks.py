@@ -26,7 +26,7 @@ def run_all(
 ) -> None:
     """Run the tasks, then write and print the table of all and what is missing from it.
 
-    A task that fails leaves the others as they are.
+    A task that fails leaves the others as they are, and is in no table, whatever was measured in it before.
 
     Args:
         overview: of the benchmark.
@@ -43,8 +43,8 @@ def run_all(
         raise UserError("task=all runs in one process; give torchrun one task at a time")
     failed = _run_each(overview.benchmark, tasks, run_task)
     left_out = [*missing, *({"what": name, "reason": f"failed: {reason}"} for name, reason in failed.items())]
-    overview.write(out, left_out)
-    overview.show(out, left_out, hint if missing else "")
+    overview.write(out, left_out, failed)
+    overview.show(out, left_out, hint if missing else "", failed)
     if failed:
         reasons = "; ".join(f"{name} ({reason})" for name, reason in failed.items())
         raise UserError(f"{len(failed)} of {len(tasks)} tasks failed: {reasons}")

@@ -38,7 +38,7 @@ class FilterbankEncoder(Encoder):
         self.dim = num_mels * self.stack
 
     def frame_lengths(self, lengths: Tensor) -> Tensor:
-        """Return the whole stacks of each utterance, one at least where there is one window."""
+        """Return the whole stacks of each utterance: none where its windows are fewer than a stack."""
         return fbank_frames(lengths) // self.stack
 
     def forward(self, waveforms: Tensor, lengths: Tensor | None = None, mask: Tensor | None = None) -> EncoderOutput:

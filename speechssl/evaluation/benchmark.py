@@ -55,7 +55,9 @@ class EncoderScores:
             return []
         earlier = read_json(file)
         names = {rival.name for rival in rivals}
-        rows = {row["name"]: row for row in earlier["encoders"] if row["name"] not in names}
+        # Where a row does not say by which version it was measured, all are of the file's.
+        measured = [{"speechssl": earlier["speechssl"], **row} for row in earlier["encoders"]]
+        rows = {row["name"]: row for row in measured if row["name"] not in names}
         if not rows:
             return []
         told = f"{file} has {', '.join(rows)} of an earlier command"
@@ -86,7 +88,7 @@ class EncoderScores:
 
     def add(self, rival: Contestant, encoder: Encoder, score: dict[str, Any]) -> None:
         """Note one score of an encoder."""
-        facts = {"name": rival.name, **_facts(encoder), "sources": []}
+        facts = {"name": rival.name, "speechssl": __version__, **_facts(encoder), "sources": []}
         row = self._encoders.setdefault(rival.name, facts)
         if rival.source not in row["sources"]:
             row["sources"].append(rival.source)
@@ -117,8 +119,9 @@ def writing_alone(folder: Path) -> contextlib.AbstractContextManager[None]:
 def require_own_folder(folder: Path, benchmark: str) -> None:
     """Raise a `UserError` where a folder has the table of another benchmark, which this one's would replace."""
     file = folder / "results.json"
-    if file.is_file() and read_json(file).get("benchmark") != benchmark:
-        raise UserError(f"out_dir={folder} has results of another benchmark; give one of its own")
+    found = read_json(file) if file.is_file() else {"benchmark": benchmark}
+    if not isinstance(found, dict) or found.get("benchmark") != benchmark:
+        raise UserError(f"out_dir={folder} has a results.json of something else; give a folder of its own")
 
 
 def _as_read(value: dict[str, Any]) -> dict[str, Any]:

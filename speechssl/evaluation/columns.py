@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ from speechssl.errors import UserError, nearest
 from speechssl.evaluation.extract import Hidden, Request
 from speechssl.evaluation.linear import Parts, ProbeResult, probe
 from speechssl.evaluation.recordings import Recording, columns_of
-from speechssl.evaluation.settings import EvaluateSettings
+from speechssl.evaluation.settings import EvaluateSettings, ProbeSettings
 from speechssl.evaluation.splits import (
     Fold,
     NotProbed,
@@ -28,7 +29,7 @@ from speechssl.models.encoder import Encoder
 
 _QUARTERS = 4
 _DISCRETE = 10
-"""A column of numbers with more different values than this is cut into quarters."""
+"""A column of `probe.quarters` is cut where it has more different numbers than this."""
 
 
 class ColumnTask:
@@ -129,12 +130,9 @@ def column_tasks(
         UserError: a column that was asked for does not exist.
     """
     known = columns_of(data)
-    for column in settings.probe.columns or []:
-        if column not in known:
-            raise UserError(
-                f"{settings.data_dir}/metadata.tsv has no column '{column}'{nearest(column, known)} "
-                f"(known: {', '.join(known) or 'none'}); mend probe.columns"
-            )
+    _require_columns("probe.columns", settings.probe.columns or [], known, settings)
+    if settings.probe.quarters != ProbeSettings().quarters:  # the default need not be there
+        _require_columns("probe.quarters", settings.probe.quarters, known, settings)
     tasks, left_out = [], []
     if not known:
         left_out.append({"what": "probes of metadata columns", "reason": f"{settings.data_dir} has no labels"})
@@ -148,9 +146,20 @@ def column_tasks(
     return tasks, left_out
 
 
+def _require_columns(setting: str, columns: Sequence[str], known: Sequence[str], settings: EvaluateSettings) -> None:
+    for column in columns:
+        if column not in known:
+            raise UserError(
+                f"{settings.data_dir}/metadata.tsv has no column '{column}'{nearest(column, known)} "
+                f"(known: {', '.join(known) or 'none'}); mend {setting}"
+            )
+
+
 def _task(column: str, data: list[Recording], test: list[Recording] | None, settings: EvaluateSettings) -> ColumnTask:
     """Probe on `test_dir` if it has classes of the column, else on the split `test`, else on folds."""
-    data, test, note = _quarters(column, data, test)
+    note = ""
+    if column in settings.probe.quarters:
+        data, test, note = _quarters(column, data, test)
     speaker_column, count, seed = settings.probe.speaker_column, settings.probe.min_class_count, settings.seed
     own_test = [recording for recording in data if recording.split == "test"]
     if test is None and own_test and column != speaker_column:
@@ -171,21 +180,27 @@ def _task(column: str, data: list[Recording], test: list[Recording] | None, sett
 def _quarters(
     column: str, data: list[Recording], test: list[Recording] | None
 ) -> tuple[list[Recording], list[Recording] | None, str]:
-    """Cut a column of many numbers (age) into four classes of about the same size."""
-    cells = [recording.labels[column] for recording in data if column in recording.labels]
-    try:
-        numbers = [float(cell) for cell in cells]
-    except ValueError:
-        return data, test, ""
+    """Cut a column of many numbers (age) into four classes of about the same size; other cells are unknown there."""
+    numbers = [number for number in (_number(recording, column) for recording in data) if number is not None]
     if len(set(numbers)) <= _DISCRETE:
         return data, test, ""
     edges = np.quantile(numbers, np.linspace(0, 1, _QUARTERS + 1)[1:-1])
 
     def cut(recording: Recording) -> Recording:
-        if column not in recording.labels:
-            return recording
-        quarter = int(np.searchsorted(edges, float(recording.labels[column]), side="left"))
-        return replace(recording, labels={**recording.labels, column: f"quarter {quarter + 1}"})
+        labels = {name: cell for name, cell in recording.labels.items() if name != column}
+        number = _number(recording, column)
+        if number is not None:
+            labels[column] = f"quarter {int(np.searchsorted(edges, number, side='left')) + 1}"
+        return replace(recording, labels=labels)
 
     note = f"quarters: up to {', '.join(f'{edge:g}' for edge in edges)}, and above"
     return [cut(r) for r in data], None if test is None else [cut(r) for r in test], note
+
+
+def _number(recording: Recording, column: str) -> float | None:
+    """Return the cell of a recording, None where it is no number."""
+    try:
+        number = float(recording.labels.get(column, ""))
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None

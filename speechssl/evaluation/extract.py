@@ -142,9 +142,9 @@ def extract(
         for row, recording in enumerate(group):
             frames = int(output.lengths[row])
             if frames == 0:
-                raise UserError(
-                    f"{recording.audio} is too short for a frame of the encoder; remove it from the manifest"
-                )
+                cut = recording.samples > cache.max_samples
+                remedy = "it is cut there: raise max_seconds" if cut else "remove it from the manifest"
+                raise UserError(f"{recording.audio} is too short for a frame of the encoder; {remedy}")
             _keep(hidden, by_audio[recording.audio], states[row, :, :frames], encoder.frame_rate, seed)
     return hidden
 

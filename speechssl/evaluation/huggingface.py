@@ -105,7 +105,7 @@ def _load_model(folder: Path, source: str) -> Any:
     try:
         from transformers import AutoModel
     except ModuleNotFoundError as error:
-        raise UserError(f"{source} needs the package '{error.name}': pip install 'speechssl[export]'") from error
+        raise UserError(f"{source} needs the package '{error.name}': pip install -e '.[export]'") from error
     try:
         model, report = AutoModel.from_pretrained(
             str(folder),

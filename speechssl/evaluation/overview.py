@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from speechssl.errors import UserError
 from speechssl.evaluation.latex import latex_table
 from speechssl.evaluation.markdown import markdown_table
 from speechssl.files import read_json, write_json, write_text
+
+logger = logging.getLogger(__name__)
+
+_NEEDED = ("settings", "protocol", "scores")
+"""What results have beside what a summary keeps of them."""
 
 LeftOut = dict[str, str]
 """`what` was asked for and is not there, and the `reason`."""
@@ -45,14 +52,35 @@ class Overview:
     """Where tasks leave their results, below the folder of all."""
 
     def read(self, folder: Path) -> dict[str, TaskResults]:
-        """Return the results of every task below `folder`, by the folder that each is in."""
+        """Return the results of every task below `folder`, by the folder that each is in; others are warned of."""
         files = sorted((file for pattern in self.files for file in folder.glob(pattern)), key=lambda file: file.parent)
-        found = {file.parent.relative_to(folder).as_posix(): read_json(file) for file in files}
-        return {name: results for name, results in found.items() if results.get("benchmark") == self.benchmark}
+        found = {file.parent.relative_to(folder).as_posix(): self._results(file) for file in files}
+        return {name: results for name, results in found.items() if results is not None}
 
-    def write(self, folder: Path, left_out: Sequence[LeftOut] = ()) -> None:
-        """Write the tables of all tasks that are there; `results.json` has what each measures, and its summary."""
-        found = self.read(folder)
+    def _results(self, file: Path) -> TaskResults | None:
+        """Return what a task of this benchmark has left in a file; None of another benchmark, or if it is broken."""
+        try:
+            results = read_json(file)
+        except UserError as error:
+            logger.warning("%s: left out of the tables: %s", self.benchmark, error)
+            return None
+        known = results if isinstance(results, dict) else {}
+        if known.get("benchmark", self.benchmark) != self.benchmark:
+            return None
+        if not {"benchmark", *_NEEDED, *self.kept} <= known.keys():
+            logger.warning("%s: left out of the tables: %s has no results of a task", self.benchmark, file)
+            return None
+        return known
+
+    def write(self, folder: Path, left_out: Sequence[LeftOut] = (), failed: Collection[str] = ()) -> None:
+        """Write the tables of all tasks that are there; `results.json` has what each measures, and its summary.
+
+        Args:
+            folder: of the results of all.
+            left_out: what is missing.
+            failed: tasks that have failed now: what an earlier command measured in them is no result of this one.
+        """
+        found = self._without(folder, failed)
         tasks = list(found.values())
         self.draw(folder, tasks)
         write_text(folder / "results.md", self._page(found, left_out))
@@ -61,9 +89,12 @@ class Overview:
         facts = {"benchmark": self.benchmark, **self.facts(tasks), "tasks": summaries, "left_out": list(left_out)}
         write_json(folder / "results.json", facts)
 
-    def show(self, folder: Path, left_out: Sequence[LeftOut], hint: str = "") -> None:
-        """Print the table of all tasks that are there, and what is not in it, with a hint what to do about that."""
-        tasks = list(self.read(folder).values())
+    def _without(self, folder: Path, failed: Collection[str]) -> dict[str, TaskResults]:
+        return {name: found for name, found in self.read(folder).items() if found["task"]["name"] not in failed}
+
+    def show(self, folder: Path, left_out: Sequence[LeftOut], hint: str = "", failed: Collection[str] = ()) -> None:
+        """Print the table that :meth:`write` writes, and what is not in it, with a hint what to do about that."""
+        tasks = list(self._without(folder, failed).values())
         if tasks:
             print("\n".join([markdown_table(self.table(tasks)), "", *self.captions(tasks)]))
         hints = [hint] if hint else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from speechssl.evaluation.splits import NotProbed
 from speechssl.evaluation.tasks import Score, commonest
 from speechssl.models.encoder import Encoder
 from speechssl.progress import progress
+
+_VOICES = 8
+"""Voices that a query may be put to, the same for all that say the same: each adds its candidates to the memory."""
 
 Voice = tuple[str, str]
 """What candidates agree with the query in (a language), and a speaker."""
@@ -110,23 +114,20 @@ def retrieval_task(data: list[Recording], test: list[Recording] | None, settings
 
     Queries come from `test`, or from `data` where there is none; candidates from `data`. The right candidate is the
     same sentence by another speaker, the others are other sentences by that speaker, so that a voice gives no hint.
-    All queries that look among one voice's recordings share a pool of its sentences.
+    All queries that look among one voice's recordings share a pool of its sentences. The hidden states of all are in
+    memory at once, so both the queries and the voices that they are put to are limited.
 
     Raises:
         NotProbed: no sentence is spoken by two voices.
     """
     options, seed = settings.retrieval, settings.seed
     voices = _voices(data, settings)
-    asked: dict[Voice, list[tuple[Recording, Voice]]] = defaultdict(list)
-    for recording in sample(data if test is None else test, len(test or data), seed, lambda r: r.name):
-        group = _voice(recording, settings)
-        if options.column not in recording.labels or len(asked[group]) >= options.queries:
-            continue
-        others = [voice for voice in _others(recording, voices, settings) if len(voices[voice]) > 1]
-        if others:
-            chosen = generator_for(seed, recording.name, "voice").integers(len(others))
-            asked[group].append((recording, others[int(chosen)]))
-    pairs = [pair for group in sorted(asked) for pair in asked[group]]
+    pairs = []
+    for recording in _spread(data if test is None else test, voices, settings):
+        # The first voices in one order for all: their own queries go to the next one.
+        others = sample(_others(recording, voices, settings), _VOICES, seed, "\0".join)
+        chosen = generator_for(seed, recording.name, "voice").integers(len(others))
+        pairs.append((recording, sorted(others)[int(chosen)]))
     if not pairs:
         raise NotProbed(f"no {options.column} is spoken by two speakers of the same {options.within}")
     pools = _pools(pairs, voices, settings)
@@ -140,6 +141,20 @@ def retrieval_task(data: list[Recording], test: list[Recording] | None, settings
     return RetrievalTask(queries, settings)
 
 
+def _spread(
+    recordings: list[Recording], voices: dict[Voice, dict[str, Recording]], settings: EvaluateSettings
+) -> list[Recording]:
+    """Return the queries, by voice: one of each in turn, as long as it has some."""
+    drawn: dict[Voice, list[Recording]] = defaultdict(list)
+    for recording in sample(recordings, len(recordings), settings.seed, lambda r: r.name):
+        if settings.retrieval.column in recording.labels and _others(recording, voices, settings):
+            drawn[_voice(recording, settings)].append(recording)
+    order = sample(drawn, len(drawn), settings.seed, "\0".join)
+    rounds = itertools.zip_longest(*(drawn[voice] for voice in order))
+    in_turn = [recording for turn in rounds for recording in turn if recording is not None]
+    return sorted(in_turn[: settings.retrieval.queries], key=lambda r: _voice(r, settings))
+
+
 def _voices(data: list[Recording], settings: EvaluateSettings) -> dict[Voice, dict[str, Recording]]:
     """Return for each voice its recordings by sentence; of several with the same words the first counts."""
     voices: dict[Voice, dict[str, Recording]] = defaultdict(dict)
@@ -150,10 +165,11 @@ def _voices(data: list[Recording], settings: EvaluateSettings) -> dict[Voice, di
 
 
 def _others(recording: Recording, voices: dict[Voice, dict[str, Recording]], settings: EvaluateSettings) -> list[Voice]:
-    """Return the other voices that say the sentence of a recording."""
+    """Return the other voices that say the sentence of a recording, and another one."""
     within, speaker = _voice(recording, settings)
     sentence = recording.labels[settings.retrieval.column]
-    return [v for v in sorted(voices) if v[0] == within and v[1] != speaker and sentence in voices[v]]
+    found = [v for v in sorted(voices) if v[0] == within and v[1] != speaker and sentence in voices[v]]
+    return [voice for voice in found if len(voices[voice]) > 1]
 
 
 def _pools(

@@ -21,14 +21,11 @@ from speechssl.evaluation.recordings import Recording, read_recordings
 from speechssl.evaluation.results import Results
 from speechssl.evaluation.retrieval import retrieval_task
 from speechssl.evaluation.sampling import sample
-from speechssl.evaluation.settings import EvaluateSettings
+from speechssl.evaluation.settings import MIN_SECONDS, EvaluateSettings
 from speechssl.evaluation.splits import NotProbed
 from speechssl.evaluation.tasks import Task
 from speechssl.models.device import pick_device
 from speechssl.progress import progress
-
-MIN_SECONDS = 0.1
-"""Shorter recordings are left out: they may be too short for a frame."""
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +60,13 @@ def evaluate_inputs(settings: EvaluateSettings) -> Iterable[Path]:
         yield from sorted(Path(settings.labels_dir).glob("valid.km*"))
     for rival in contestants(settings.encoders, settings.baselines):
         yield from rival.files()
+
+
+def evaluate_audio(settings: EvaluateSettings) -> Iterable[Path]:
+    """Yield the recordings of all folders."""
+    for folder in (settings.data_dir, settings.test_dir, *settings.phones_dirs):
+        if folder:
+            yield from (recording.audio for recording in read_recordings(folder))
 
 
 def evaluate_outputs(settings: EvaluateSettings) -> Iterable[Path]:

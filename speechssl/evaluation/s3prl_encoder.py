@@ -97,7 +97,7 @@ def load_s3prl(source: str) -> S3prlEncoder:
             from s3prl import hub
             from s3prl.nn.upstream import S3PRLUpstream
     except ModuleNotFoundError as error:
-        raise UserError(f"{source} needs the package '{error.name}': pip install 'speechssl[superb]'") from error
+        raise UserError(f"{source} needs the package '{error.name}': pip install -e '.[superb]'") from error
     _require_known(name, hub)
     try:
         with guarded_s3prl():

@@ -34,7 +34,7 @@ def register() -> None:
         with guarded_s3prl():
             from s3prl import hub
     except ModuleNotFoundError as error:
-        raise UserError(f"s3prl needs the package '{error.name}': pip install 'speechssl[superb]'") from error
+        raise UserError(f"s3prl needs the package '{error.name}': pip install -e '.[superb]'") from error
     setattr(hub, NAME, speechssl)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,11 @@ from omegaconf import MISSING
 from speechssl.data.masking import MaskSettings
 from speechssl.errors import UserError
 
+MIN_SECONDS = 0.1
+"""Shorter recordings are left out of the probes: they may be too short for a frame."""
+LARGEST_SEED = 2**32 - 1
+"""numpy's, torch's and scikit-learn's generators have the seeds up to this in common."""
+
 
 @dataclass
 class ProbeSettings:
@@ -18,6 +24,10 @@ class ProbeSettings:
 
     columns: list[str] | None = None
     """Metadata columns to probe; null: all that can be probed (those left out are listed with the reason)."""
+    quarters: list[str] = field(default_factory=lambda: ["age"])
+    """Metadata columns of a measured number, which are cut into four classes of about the same size where they have
+    more than ten different numbers. In all others a number is a class, such as a speaker's. Any other than `age` must
+    be there."""
     speaker_column: str = "speaker"
     """Column that says who speaks: parts are disjoint in it, except when it is what is probed."""
     utterances: int = 1000
@@ -48,10 +58,12 @@ class RetrievalSettings:
     """Column that is equal where the sentence is; recordings without it, or a folder without it, are left out."""
     within: str = "language"
     """Column in which query and candidates agree, where the metadata have it."""
-    queries: int = 100
-    """Queries of each voice, or group of voices in `within`, at most: a seeded sample."""
+    queries: int = 500
+    """Queries at most, of all voices together: a seeded sample, spread evenly over the voices. The hidden states of all
+    of them, and of their candidates, are in memory at once."""
     candidates: int = 50
-    """Candidates of each query, all of one voice, the right one among them."""
+    """Candidates of each query, all of one voice, the right one among them. Where many voices say a sentence, one of
+    eight is drawn, the same eight for all sentences where they say them."""
 
 
 @dataclass
@@ -107,15 +119,32 @@ class EvaluateSettings:
             "retrieval.queries": self.retrieval.queries,
         }
         for name, value in positive.items():
-            if value <= 0:
-                raise UserError(f"{name}={value} must be more than 0")
+            require_positive(name, value)
+        if self.max_seconds < MIN_SECONDS:
+            raise UserError(f"max_seconds={self.max_seconds:g} must be {MIN_SECONDS} or more, to leave a frame")
+        if not 0 <= self.label_rate < math.inf:
+            raise UserError(f"label_rate={self.label_rate:g} must be a number of 0 or more")
         if self.probe.folds < 2 or self.retrieval.candidates < 2 or self.probe.min_class_count < 2:
             raise UserError("probe.folds, probe.min_class_count and retrieval.candidates must be 2 or more")
-        if not self.probe.regularisation or min(self.probe.regularisation) <= 0:
-            raise UserError("probe.regularisation must list at least one weight, all above 0")
+        if not self.probe.regularisation or not all(0 < weight < math.inf for weight in self.probe.regularisation):
+            raise UserError("probe.regularisation must list at least one weight, all numbers above 0")
+        if self.probe.speaker_column in self.probe.quarters:
+            raise UserError(f"probe.quarters has {self.probe.speaker_column}, whose numbers are names: leave it out")
 
 
 def require_list(name: str, values: Sequence[float], fit: bool, which: str) -> None:
     """Raise a `UserError` unless there are values, all different, that `fit`: `which` says what does."""
-    if not values or not fit or len(set(values)) < len(values):
+    finite = all(abs(value) < math.inf for value in values)
+    if not values or not finite or not fit or len(set(values)) < len(values):
         raise UserError(f"{name}={list(values)} must list different numbers {which}")
+
+
+def require_seeds(seeds: Sequence[int]) -> None:
+    """Raise a `UserError` unless there are seeds, all different, that every generator takes."""
+    require_list("seeds", seeds, all(0 <= seed <= LARGEST_SEED for seed in seeds), f"from 0 to {LARGEST_SEED}")
+
+
+def require_positive(name: str, value: float) -> None:
+    """Raise a `UserError` unless a setting is a number above 0."""
+    if not 0 < value < math.inf:
+        raise UserError(f"{name}={value} must be more than 0")

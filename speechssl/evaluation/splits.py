@@ -66,11 +66,12 @@ class Plan:
 
 
 def label(recordings: Sequence[Recording], column: str, speaker_column: str) -> Labelled:
-    """Return the recordings that have a value in the column.
+    """Return the recordings that have a value in the column, in order of their paths whatever order they come in.
 
     Where most of them name their speaker, the others are left out: nothing says that they are not the same speakers.
     """
     known = [recording for recording in recordings if column in recording.labels]
+    known.sort(key=lambda recording: (recording.name, str(recording.audio)))
     named = [recording for recording in known if speaker_column in recording.labels]
     grouped = column != speaker_column and 2 * len(named) > len(known)
     kept = named if grouped else known

@@ -10,6 +10,7 @@ from torch import Tensor
 from speechssl.audio.decode import SAMPLE_RATE, AudioError, read_audio
 from speechssl.data.manifest import read_manifest
 from speechssl.errors import UserError
+from speechssl.models.clip_encoder import ClipEncoder
 from speechssl.models.hubert import HubertEncoder
 
 TOLERANCE = 1e-4
@@ -22,8 +23,19 @@ SECONDS = 10
 """Seconds that the check takes of each."""
 
 
-def why_not(encoder: HubertEncoder, target: str) -> str | None:
-    """Return why the format of another toolkit cannot hold an encoder; `None` where it can."""
+def why_not(encoder: HubertEncoder | ClipEncoder, source: str, target: str) -> str | None:
+    """Return why the format of another toolkit cannot hold an encoder; `None` where it can.
+
+    Args:
+        encoder: what is to be exported.
+        source: where it was loaded from.
+        target: the other toolkit.
+    """
+    if isinstance(encoder, ClipEncoder):
+        return (
+            f"clip encoders have no s3prl or Hugging Face form: use {source} with speechssl.load_encoder, as "
+            "encoders= of evaluate, or in s3prl by speechssl.evaluation.s3prl_upstream.register()"
+        )
     if encoder.config.front_end == "waveform" and not encoder.config.cls_frame:
         return None
     cause = "has a CLS frame" if encoder.config.cls_frame else "has front_end=fbank"

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from speechssl.models.clip_encoder import ClipEncoder
 from speechssl.models.hubert import HubertEncoder
 from speechssl.models.load import load_encoder
 from speechssl.models.save import save_encoder
@@ -19,7 +20,7 @@ def files(folder: Path) -> list[Path]:
     return [folder / name for name in ("encoder.json", "encoder.safetensors")]
 
 
-def write(encoder: HubertEncoder, heads: dict[str, Tensor] | None, folder: Path) -> None:
+def write(encoder: HubertEncoder | ClipEncoder, heads: dict[str, Tensor] | None, folder: Path) -> None:
     """Write the folder, without the `heads` of pretraining."""
     save_encoder(folder, encoder)
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,12 +15,14 @@ from speechssl.errors import UserError, nearest
 from speechssl.export import check, huggingface, own, s3prl
 from speechssl.files import read_json, write_json
 from speechssl.models.checksum import weights_checksum
+from speechssl.models.clip_encoder import ClipEncoder
 from speechssl.models.hubert import HubertEncoder
-from speechssl.models.load import encoder_files, load_encoder, load_heads, require_hubert
+from speechssl.models.load import encoder_files, load_encoder, load_heads
 
 logger = logging.getLogger(__name__)
 
-Writer = Callable[[HubertEncoder, "dict[str, Tensor] | None", Path], None]
+# Of an encoder that the format can hold, as `check.why_not` says.
+Writer = Callable[[Any, "dict[str, Tensor] | None", Path], None]
 Reader = Callable[[Path, "list[Tensor]"], "list[list[Tensor]]"]
 
 
@@ -67,12 +70,13 @@ class ExportSettings:
 def run_export(settings: ExportSettings) -> None:
     """Write and check each target; `check.json` has the differences. An export that fails its check is removed."""
     _require_other_folders(settings)
-    encoder = require_hubert(load_encoder(settings.encoder), f"export of {settings.encoder}")
-    waveforms = check.check_audio(settings.audio, encoder.min_samples)
+    encoder = load_encoder(settings.encoder)
+    assert isinstance(encoder, (HubertEncoder, ClipEncoder))
+    waveforms = check.check_audio(settings.audio, encoder.min_samples if isinstance(encoder, HubertEncoder) else 1)
     weights = weights_checksum(encoder)
     results = _others_of(weights, settings)
     for name in _names(settings):
-        reason = check.why_not(encoder, name) if name != own.NAME else None
+        reason = check.why_not(encoder, settings.encoder, name) if name != own.NAME else None
         if reason is None:
             results[name] = {"largest_difference": _export(name, encoder, settings, waveforms), "weights": weights}
         elif settings.target == "all":
@@ -84,7 +88,9 @@ def run_export(settings: ExportSettings) -> None:
     write_json(_check_file(settings), results)
 
 
-def _export(name: str, encoder: HubertEncoder, settings: ExportSettings, waveforms: list[Tensor]) -> float:
+def _export(
+    name: str, encoder: HubertEncoder | ClipEncoder, settings: ExportSettings, waveforms: list[Tensor]
+) -> float:
     """Write one target and return its largest difference to our encoder."""
     heads = load_heads(settings.encoder)
     folder = Path(settings.out) / name
@@ -141,14 +147,14 @@ def _names(settings: ExportSettings) -> list[str]:
     return list(TARGETS) if settings.target == "all" else [settings.target]
 
 
-def _check(name: str, encoder: HubertEncoder, folder: Path, waveforms: list[Tensor]) -> float:
+def _check(name: str, encoder: HubertEncoder | ClipEncoder, folder: Path, waveforms: list[Tensor]) -> float:
     """Return the largest difference of hidden states; one above the tolerance is a `UserError`."""
     try:
         exported = TARGETS[name].hidden_states(folder, waveforms)
     except ModuleNotFoundError as error:
         raise UserError(
             f"the package '{error.name}' is not installed, so the export cannot be checked: "
-            f"pip install 'speechssl[{TARGETS[name].extra}]'"
+            f"pip install -e '.[{TARGETS[name].extra}]' in the project's folder"
         ) from error
     largest = 0.0
     for waveform, theirs in zip(waveforms, exported, strict=True):

@@ -55,6 +55,10 @@ class ClipConfig:
                 f"model.vit_dim {self.vit_dim} is not a multiple of 4 and of model.vit_heads {self.vit_heads}"
             )
 
+    def decides(self, name: str) -> bool:
+        """Return whether a setting, by its name with dots, decides what an encoder with given weights computes."""
+        return self.reads(name) and name != "norm_updates" and not name.endswith("_dropout")
+
     def reads(self, name: str) -> bool:
         """Return whether the backbone reads a setting: its own begin with its name."""
         return not any(name.startswith(f"{other.value}_") for other in BackboneName if other is not self.backbone)

@@ -78,6 +78,10 @@ class ClipEncoder(Encoder):
             raise ValueError("encoders of clips have no mask embedding")
         samples = _samples(waveforms, lengths)
         groups = _equal(samples)
+        if len(groups) == 1:
+            frames = self.backbone(self.log_mel(waveforms[:, : samples[0]])).frames
+            valid = self.frame_lengths(torch.tensor(samples[:1], device=waveforms.device)).expand(len(samples))
+            return EncoderOutput([frames], valid, frames)
         encoded = [self.backbone(self.log_mel(waveforms[rows, :length])).frames for length, rows in groups.items()]
         frames = encoded[0].new_zeros(len(samples), max(part.size(1) for part in encoded), self.dim)
         for rows, part in zip(groups.values(), encoded, strict=True):
@@ -88,6 +92,9 @@ class ClipEncoder(Encoder):
     def pool(self, output: EncoderOutput) -> Tensor:
         """Return `(batch, dim)`: the backbone's own pooling of each clip's frames."""
         frames = output.hidden_states[-1]
+        # One number for all, see `forward`. To read it here would wait for all that a GPU has in hand.
+        if output.lengths.stride() == (0,):
+            return self.backbone.pool(frames)
         pooled = frames.new_zeros(len(frames), self.dim)
         for length, rows in _equal(output.lengths.tolist()).items():
             pooled[rows] = self.backbone.pool(frames[rows, :length])

@@ -57,7 +57,7 @@ def _features() -> nn.Sequential:
     except ModuleNotFoundError as error:
         raise UserError(
             f"backbone=efficientnet_b0 needs the package '{error.name}', which is not installed: "
-            "pip install 'speechssl[train]'"
+            "pip install -e '.[train]'"
         ) from error
     features: nn.Sequential = efficientnet_b0(weights=None).features
     first = nn.Conv2d(1, 32, kernel_size=3, stride=2, padding=1, bias=False)

@@ -8,7 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from speechssl.errors import UserError, nearest
-from speechssl.settings import read_with
+from speechssl.settings import read_with, unread
+
+_READ_IN_TRAINING = (
+    "feature_grad_mult", "dropout", "attention_dropout", "activation_dropout", "input_dropout", "layerdrop", "final_dim"
+)  # fmt: skip
+"""Settings that do not decide what a trained encoder computes."""
 
 
 def _published_convs() -> list[list[int]]:
@@ -71,6 +76,10 @@ class HubertConfig:
     """Whether a learned CLS frame stands before the frames of an utterance, for the topic head (no export holds it)."""
     final_dim: int = 256
     """Width in which hidden states are compared with label embeddings: for the heads, the encoder does not use it."""
+
+    def decides(self, name: str) -> bool:
+        """Return whether a setting decides what an encoder with given weights computes."""
+        return name not in _READ_IN_TRAINING and unread(type(self), vars(self), name) is None
 
     def __post_init__(self) -> None:
         _check_choice("front_end", self.front_end, ("waveform", "fbank"))

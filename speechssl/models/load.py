@@ -72,13 +72,6 @@ def encoder_files(path: str | Path) -> list[Path]:
     return sorted(file for pattern in ("*.json", "*.safetensors") for file in folder.glob(pattern))
 
 
-def require_hubert(encoder: Encoder, what: str) -> HubertEncoder:
-    """Return `encoder` if it is a HuBERT encoder, else raise a `UserError`: `what` needs one."""
-    if not isinstance(encoder, HubertEncoder):
-        raise UserError(f"{what} needs a HuBERT encoder, and this one is a {type(encoder).__name__}")
-    return encoder
-
-
 def load_heads(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """Return the pretraining heads `(weights, description)` of an encoder or run folder, `None` where it has none."""
     folder = Path(path)

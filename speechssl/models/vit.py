@@ -57,7 +57,8 @@ class VisionTransformer(Backbone):
         """Encode `(batch, mels, frames)`, 16 frames or more; what does not fill a last patch of 16 is left out."""
         grid = self.patches(log_mel[:, None])
         rows, columns = grid.shape[2:]
-        x = grid.flatten(2).transpose(1, 2)
+        # Under autocast the convolution gives half precision; what the layers add up must be wider.
+        x = grid.flatten(2).transpose(1, 2).to(self.norm.weight.dtype)
         x = x + patch_positions(rows, columns, self.dim, x.device).to(x.dtype)
         outputs = []
         for layer in self.layers:

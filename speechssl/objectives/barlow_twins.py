@@ -11,7 +11,7 @@ from torch import Tensor
 from speechssl.models.backbone import Backbone
 from speechssl.objectives.heads import full_precision, projection
 from speechssl.objectives.objective import ObjectiveOutput
-from speechssl.objectives.views import ViewBatch, ViewObjective, refuse_unless_positive
+from speechssl.objectives.views import ViewBatch, ViewObjective, refuse_negative, refuse_unless_positive
 
 _EPSILON = 1e-5
 """Added to variances, as BatchNorm does."""
@@ -28,6 +28,7 @@ class BarlowTwinsSettings:
 
     def __post_init__(self) -> None:
         refuse_unless_positive("barlow_twins", projector=self.projector)
+        refuse_negative("barlow_twins", off_diagonal=self.off_diagonal)
 
 
 class BarlowTwins(ViewObjective):

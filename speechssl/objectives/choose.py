@@ -93,5 +93,5 @@ def build_view_objective(settings: ViewObjectiveSettings, backbone: Backbone, cl
 
 
 def _queue(size: int, clips: int) -> int:
-    """Return the keys that are kept: at most half as many as there are clips, lest a clip be its own negative."""
+    """Return the keys that are kept: at most half as many as there are clips; more would be of the same clips."""
     return min(size, max(1, clips // 2))

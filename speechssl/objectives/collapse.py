@@ -1,4 +1,4 @@
-"""Signs of collapse in the embeddings of held-out clips: RankMe, variance, and accuracy of nearest neighbours."""
+"""Signs of collapse in the embeddings of held-out clips: RankMe and variance; and accuracy of nearest neighbours."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from speechssl.objectives.heads import full_precision, unit_vectors
 _EPSILON = 1e-7
 
 
-def collapse_signs(embeddings: Tensor, labels: Tensor | None = None, neighbours: int = 10) -> dict[str, float]:
-    """Return `rankme`, `feature_variance` and, where there are labels, `knn_accuracy`.
+def collapse_signs(embeddings: Tensor) -> dict[str, float]:
+    """Return `rankme` and `feature_variance`.
 
     Args:
-        embeddings: `(clips, dim)`, two clips or more; at least a few times as many as dimensions, for RankMe.
-        labels: `(clips,)` int64.
-        neighbours: see :func:`knn_accuracy`.
+        embeddings: `(clips, dim)`, two clips or more; at least a few times as many as dimensions, for RankMe. Rows
+            that are not finite are left out.
     """
     embeddings = embeddings.detach()
+    embeddings = embeddings[embeddings.isfinite().all(dim=1)]
     matrix = embeddings.double()
-    signs = {"rankme": rank_me(matrix.T @ matrix), "feature_variance": feature_variance(embeddings)}
-    if labels is not None:
-        signs["knn_accuracy"] = knn_accuracy(embeddings, labels, neighbours)
-    return signs
+    return {"rankme": rank_me(matrix.T @ matrix), "feature_variance": feature_variance(embeddings)}
 
 
 def rank_me(gram: Tensor) -> float:
     """Return the smooth rank of embeddings `Z` `(samples, dim)` from `gram = Z'Z` `(dim, dim)`, float64.
 
-    `exp(- sum p log p)` with `p = s / sum s + 1e-7` over the singular values `s` (RankMe, arXiv 2210.02885).
+    `exp(- sum p log p)` with `p = s / sum s + 1e-7` over the singular values `s` (RankMe, arXiv 2210.02885). 1 where
+    all are zero.
     """
     singular = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
+    if not singular.any():
+        return 1.0
     shares = singular / singular.sum() + _EPSILON
     return float(torch.exp(-(shares * shares.log()).sum()))
 

@@ -5,7 +5,7 @@ Synthetic hard negatives: MoCHi (arXiv 2010.01028). A temperature for each clip:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -14,8 +14,9 @@ from torch.nn import functional as F
 
 from speechssl.errors import UserError
 from speechssl.objectives.heads import full_precision
-from speechssl.objectives.memory import gathered, write_rows
 from speechssl.objectives.views import ViewBatch
+from speechssl.processes import gathered, write_rows
+from speechssl.settings import changed_fields, read_with
 
 _LARGEST_GRADIENT = 3.0
 """Gradients of temperatures are cut here, as in the published code."""
@@ -37,10 +38,21 @@ class HardNegativeSettings:
     def __post_init__(self) -> None:
         if min(self.mixed, self.mixed_with_query) < 0 or self.hardest < 1:
             raise UserError("hard_negatives: the numbers of mixtures must be 0 or more, hardest 1 or more")
+        unread = changed_fields(self)
+        if unread and not self.mixes:
+            raise UserError(
+                f"hard_negatives.{unread[0]} is given, but nothing is mixed: give hard_negatives.mixed or "
+                "hard_negatives.mixed_with_query too, or leave it out"
+            )
+
+    @property
+    def mixes(self) -> bool:
+        """Whether there are mixtures at all."""
+        return self.mixed + self.mixed_with_query > 0
 
     def mixes_in(self, epoch: int) -> bool:
         """Return whether there are mixtures in an epoch."""
-        return self.mixed + self.mixed_with_query > 0 and epoch >= self.start_epoch
+        return self.mixes and epoch >= self.start_epoch
 
 
 @dataclass
@@ -49,17 +61,17 @@ class TemperatureSettings:
 
     individual: bool = False
     """Whether it is on. Else, and in validation, all have the objective's `temperature`, where learnt ones start."""
-    rho: float = 0.3
+    rho: float = field(default=0.3, metadata=read_with("individual", True))
     """How far the weights of a clip's negatives may be from equal: larger is colder."""
-    smallest: float = 0.05
+    smallest: float = field(default=0.05, metadata=read_with("individual", True))
     """Lowest temperature."""
-    largest: float = 0.7
+    largest: float = field(default=0.7, metadata=read_with("individual", True))
     """Highest temperature."""
-    newest: float = 0.8
+    newest: float = field(default=0.8, metadata=read_with("individual", True))
     """Share of the newest batch in the running mean of a clip's `exp(similarity / temperature)` (g)."""
-    lr: float = 0.03
+    lr: float = field(default=0.03, metadata=read_with("individual", True))
     """Learning rate of the temperatures."""
-    newest_gradient: float = 0.5
+    newest_gradient: float = field(default=0.5, metadata=read_with("individual", True))
     """Share of the newest gradient in the running mean of a temperature's gradients."""
 
     def __post_init__(self) -> None:
@@ -67,6 +79,8 @@ class TemperatureSettings:
             raise UserError("temperatures: smallest must be above 0 and at most largest")
         if not (0 < self.newest <= 1 and 0 < self.newest_gradient <= 1):
             raise UserError("temperatures: newest and newest_gradient must be in (0, 1]")
+        if not self.lr > 0:
+            raise UserError(f"temperatures.lr={self.lr:g} must be above 0")
 
 
 class Contrasted(NamedTuple):
@@ -114,7 +128,7 @@ class Contrast(nn.Module):
     def check_epochs(self, epochs: float) -> None:
         """Raise a `UserError` if a run of so many epochs would be over before the first synthetic negatives."""
         settings = self.hard_negatives
-        if settings.mixed + settings.mixed_with_query > 0 and epochs <= settings.start_epoch:
+        if settings.mixes and epochs <= settings.start_epoch:
             raise UserError(
                 f"hard_negatives.start_epoch={settings.start_epoch}, but the run has {epochs:.3g} epochs, so "
                 "none would be mixed: set a smaller hard_negatives.start_epoch, or train longer"
@@ -130,7 +144,7 @@ class Contrast(nn.Module):
             keys: `(views * batch, dim)`: what each query belongs with.
             negatives: `(negatives, dim)`.
             batch: where the queries are from.
-            allowed: `(views * batch, negatives)`, true where a query has that negative; as many in each row. None: all.
+            allowed: `(views * batch, negatives)`, true where a query has that negative. None: all.
         """
         with full_precision(queries):
             positive = (queries * keys).sum(1)
@@ -139,7 +153,7 @@ class Contrast(nn.Module):
                 similar = similar.masked_fill(~allowed, -torch.inf)
             correct = (positive > similar.max(1).values).sum()
             if self.training and self.hard_negatives.mixes_in(batch.epoch):
-                number = len(negatives) if allowed is None else int(allowed[0].sum())
+                number = len(negatives) if allowed is None else max(1, int(allowed.sum(1).min()))
                 similar = torch.cat([similar, self._synthetic(queries, negatives, similar, number)], dim=1)
             if self.training and self.individual:
                 loss = self._individual_loss(self.individual, positive, similar, batch.clips)
@@ -149,7 +163,10 @@ class Contrast(nn.Module):
         return Contrasted(loss, correct)
 
     def _synthetic(self, queries: Tensor, negatives: Tensor, similar: Tensor, number: int) -> Tensor:
-        """Return similarities `(queries, mixed + mixed_with_query)` to mixtures of each query's `number` negatives."""
+        """Return similarities `(queries, mixed + mixed_with_query)` to mixtures of negatives.
+
+        Each query has `number` negatives or more.
+        """
         settings, device = self.hard_negatives, queries.device
         with torch.no_grad():
             hardest = similar.topk(min(settings.hardest, number), dim=1).indices

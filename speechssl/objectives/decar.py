@@ -11,10 +11,10 @@ from torch.nn import functional as F
 from speechssl.errors import UserError
 from speechssl.models.backbone import Backbone
 from speechssl.objectives.heads import full_precision, projection, unit_vectors
-from speechssl.objectives.memory import gathered, write_rows
 from speechssl.objectives.objective import ObjectiveOutput
 from speechssl.objectives.spherical_kmeans import spherical_kmeans
 from speechssl.objectives.views import ViewBatch, ViewObjective, refuse_unless_positive
+from speechssl.processes import gathered, write_rows
 
 
 @dataclass
@@ -43,10 +43,9 @@ class Decar(ViewObjective):
     At the first batch of an epoch spherical k-means clusters the bank. The centroids become the prototypes, which no
     gradient moves, and a clip keeps its cluster until the next epoch.
 
-    A clip that was not in the bank at the last clustering has no cluster and adds nothing to the loss; it only enters
-    the bank. So epoch 0 has no loss: it fills the bank with projections of the untrained encoder, which the published
-    code does in a pass of its own before the training. The bank is clustered once it holds as many clips as there are
-    prototypes.
+    A run fills the bank with projections of the untrained encoder before its first update (`hears_all_first`). A clip
+    that was not in the bank at the last clustering has no cluster and adds nothing to the loss; it only enters the
+    bank. The bank is clustered once it holds as many clips as there are prototypes.
 
     In evaluation mode, where `clips` count other recordings, the cluster of a clip is the nearest prototype of its
     first view.
@@ -61,6 +60,7 @@ class Decar(ViewObjective):
     """
 
     metrics = ("cluster_loss", "cluster_accuracy")
+    hears_all_first = True
     bank: Tensor
     known: Tensor
     clusters: Tensor
@@ -83,14 +83,6 @@ class Decar(ViewObjective):
         self.register_buffer("clusters", torch.full((clips,), -1))
         self.register_buffer("prototypes", torch.zeros(settings.prototypes, settings.projection))
         self.register_buffer("epoch", torch.tensor(-1))
-
-    def check_epochs(self, epochs: float) -> None:
-        """Raise a `UserError` if a run of so many epochs would be over before the bank was full."""
-        if epochs <= 1:
-            raise UserError(
-                f"decar's first epoch fills the memory bank and training begins with the second, but the run has "
-                f"{epochs:.3g} epochs: train longer, on fewer recordings, or with another objective"
-            )
 
     def forward(self, backbone: Backbone, batch: ViewBatch) -> ObjectiveOutput:
         """Return the mean over the clips that have a cluster; metrics: `cluster_loss`, `cluster_accuracy`."""

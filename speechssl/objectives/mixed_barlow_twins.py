@@ -12,7 +12,7 @@ from speechssl.models.backbone import Backbone
 from speechssl.objectives.barlow_twins import barlow_loss, standardize
 from speechssl.objectives.heads import full_precision, projection
 from speechssl.objectives.objective import ObjectiveOutput
-from speechssl.objectives.views import ViewBatch, ViewObjective, refuse_unless_positive
+from speechssl.objectives.views import ViewBatch, ViewObjective, refuse_negative, refuse_unless_positive
 
 
 @dataclass
@@ -30,6 +30,7 @@ class MixedBarlowTwinsSettings:
 
     def __post_init__(self) -> None:
         refuse_unless_positive("mixed_barlow_twins", projector=self.projector, beta=self.beta)
+        refuse_negative("mixed_barlow_twins", off_diagonal=self.off_diagonal, mix_weight=self.mix_weight)
 
 
 class MixedBarlowTwins(ViewObjective):

@@ -7,13 +7,21 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from speechssl.errors import UserError
 from speechssl.models.backbone import Backbone
 from speechssl.objectives.barlow_twins import barlow_loss, cross_correlation
 from speechssl.objectives.contrastive import Contrast, HardNegativeSettings, TemperatureSettings
 from speechssl.objectives.heads import MomentumCopy, projection, unit_vectors
-from speechssl.objectives.memory import KeyQueue
 from speechssl.objectives.objective import ObjectiveOutput
-from speechssl.objectives.views import ViewBatch, ViewObjective, refuse_momentum, refuse_unless_positive
+from speechssl.objectives.queues import KeyQueue
+from speechssl.objectives.views import (
+    ViewBatch,
+    ViewObjective,
+    refuse_momentum,
+    refuse_negative,
+    refuse_unless_positive,
+)
+from speechssl.settings import read_with
 
 
 @dataclass
@@ -25,19 +33,19 @@ class MoCoSettings:
     hidden: int = 2048
     """Width of the hidden layer of the head, as in MoCo v2. 0: a linear head, as in the code of DeLoRes-M."""
     queue: int = 65_536
-    """Keys kept as negatives (65 536 as published). A run keeps at most half as many
-    as there are clips: with more, some would be the clip itself."""
+    """Keys kept as negatives (65 536 as published); those of the clip itself are left out. A run keeps at most half as
+    many as there are clips: more would be older keys of the same clips."""
     momentum: float = 0.999
     """How slowly the encoder of the keys follows: 0.999 of it stays in each update."""
     temperature: float = 0.07
     """Divides the cosine similarities."""
     barlow_taps: bool = False
     """Whether the taps of the two encoders are decorrelated too: this makes it DeLoRes-M."""
-    barlow_weight: float = 0.001
+    barlow_weight: float = field(default=0.001, metadata=read_with("barlow_taps", True))
     """Weight of the Barlow term, summed over taps (this project's choice: about as large as the contrast at first)."""
-    barlow_projector: int = 2048
+    barlow_projector: int = field(default=2048, metadata=read_with("barlow_taps", True))
     """Width of the three layers of the projector of each tap."""
-    barlow_off_diagonal: float = 0.0051
+    barlow_off_diagonal: float = field(default=0.0051, metadata=read_with("barlow_taps", True))
     """Weight of the correlations between different features (0.0051 as in Barlow Twins; 1 in the code of DeLoRes-M)."""
     hard_negatives: HardNegativeSettings = field(default_factory=HardNegativeSettings)
     """MoCHi."""
@@ -47,6 +55,8 @@ class MoCoSettings:
     def __post_init__(self) -> None:
         sizes = {"projection": self.projection, "queue": self.queue, "barlow_projector": self.barlow_projector}
         refuse_unless_positive("moco", temperature=self.temperature, **sizes)
+        weights = {"barlow_weight": self.barlow_weight, "barlow_off_diagonal": self.barlow_off_diagonal}
+        refuse_negative("moco", hidden=self.hidden, **weights)
         refuse_momentum("moco", self.momentum)
 
 
@@ -60,10 +70,18 @@ class MoCo(ViewObjective):
         backbone: the encoder, which is copied.
         settings: see :class:`MoCoSettings`.
         clips: number of clips in the training manifest; read with individual temperatures only.
+
+    Raises:
+        UserError: the taps are to be decorrelated, and the backbone has none.
     """
 
     def __init__(self, backbone: Backbone, settings: MoCoSettings, clips: int = 0) -> None:
         super().__init__()
+        if settings.barlow_taps and not backbone.tap_dims:
+            raise UserError(
+                "objective.moco.barlow_taps=true, but this backbone has no taps: give model.vit_layers=2 or more, "
+                "or objective.moco.barlow_taps=false"
+            )
         self.settings = settings
         widths = [backbone.dim, *([settings.hidden] if settings.hidden else []), settings.projection]
         self.head = projection(widths, norm=False)
@@ -92,9 +110,10 @@ class MoCo(ViewObjective):
             key_output = slow_backbone(last)
             keys = unit_vectors(slow_head(key_output.pooled))
         # A copy: the queue moves on before the backward pass.
-        loss, correct = self.contrast(queries, keys.repeat(len(others), 1), self.queue.keys.clone(), batch)
+        allowed = self.queue.of_others(batch.clips).repeat(len(others), 1)
+        loss, correct = self.contrast(queries, keys.repeat(len(others), 1), self.queue.keys.clone(), batch, allowed)
         if self.training:
-            self.queue.push(keys)
+            self.queue.push(keys, batch.clips)
         count = len(queries)
         metrics = {"contrast_loss": (loss.detach() * count, count), "contrast_accuracy": (correct, count)}
         if self.settings.barlow_taps:

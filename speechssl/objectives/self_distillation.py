@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from speechssl.errors import UserError
 from speechssl.models.backbone import Backbone, BackboneOutput
 from speechssl.objectives.heads import full_precision, projection
 from speechssl.objectives.objective import ObjectiveOutput
@@ -28,6 +29,11 @@ class SelfDistillationSettings:
     """Weight of the distance between each inner classifier's logits and the deepest one's, both with length 1."""
     detach_deepest: bool = False
     """Whether the deepest logits are a fixed target of the other classifiers. As published they are moved by them."""
+
+    def __post_init__(self) -> None:
+        for name in ("tap_weight", "divergence_weight", "cosine_weight"):
+            if not getattr(self, name) >= 0:
+                raise UserError(f"distillation.{name}={getattr(self, name)} must be 0 or more")
 
 
 class SelfDistillation(nn.Module):

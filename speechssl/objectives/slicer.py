@@ -14,13 +14,14 @@ from speechssl.models.backbone import Backbone
 from speechssl.objectives.contrastive import Contrast, HardNegativeSettings, TemperatureSettings
 from speechssl.objectives.heads import MomentumCopy, full_precision, projection, unit_vectors
 from speechssl.objectives.k_mix import KMixSettings
-from speechssl.objectives.memory import KeyQueue
 from speechssl.objectives.objective import ObjectiveOutput
+from speechssl.objectives.queues import KeyQueue
 from speechssl.objectives.views import (
     ViewBatch,
     ViewObjective,
     all_orders,
     refuse_momentum,
+    refuse_negative,
     refuse_unless_positive,
 )
 
@@ -36,8 +37,8 @@ class SlicerSettings:
     projection: int = 128
     """Width of queries and keys; the head is one linear layer."""
     queue: int = 65_536
-    """Keys kept as negatives (65 536 as published). A run keeps at most half as many
-    as there are clips: with more, some would be the clip itself."""
+    """Keys kept as negatives (65 536 as published); those of the clip itself are left out. A run keeps at most half as
+    many as there are clips: more would be older keys of the same clips."""
     momentum: float = 0.999
     """How slowly the encoder of the keys follows: 0.999 of it stays in each update."""
     temperature: float = 0.07
@@ -61,6 +62,7 @@ class SlicerSettings:
         sizes = {"projection": self.projection, "queue": self.queue, "clusters": self.clusters}
         temperatures = {"temperature": self.temperature, "cluster_temperature": self.cluster_temperature}
         refuse_unless_positive("slicer", cluster_hidden=self.cluster_hidden, **sizes, **temperatures)
+        refuse_negative("slicer", entropy_weight=self.entropy_weight)
         refuse_momentum("slicer", self.momentum)
 
 
@@ -104,9 +106,10 @@ class Slicer(ViewObjective):
             keys = [unit_vectors(slow_head(slow_backbone(view).pooled)) for view in views]
         asked, belonging = all_orders(queries)[0], all_orders(keys)[1]
         # A copy: the queue moves on before the backward pass.
-        loss, correct = self.contrast(asked, belonging, self.queue.keys.clone(), batch)
+        allowed = self.queue.of_others(batch.clips).repeat(len(asked) // len(batch.clips), 1)
+        loss, correct = self.contrast(asked, belonging, self.queue.keys.clone(), batch, allowed)
         if self.training:
-            self.queue.push(torch.cat(keys))
+            self.queue.push(torch.cat(keys), batch.clips.repeat(len(keys)))
         assigned = [self.cluster_head(one).float().softmax(dim=1) for one in pooled]
         pairs = itertools.combinations(assigned, 2)
         clusters = torch.stack([cluster_contrast(*pair, self.settings.cluster_temperature) for pair in pairs]).mean()

@@ -27,14 +27,20 @@ def spherical_kmeans(points: Tensor, k: int, iterations: int, seed: int) -> tupl
         seed: of the first centroids.
     """
     drawn = torch.randperm(len(points), generator=torch.Generator().manual_seed(seed))[:k]
-    centroids = points[drawn.to(points.device)]
+    return moved_centroids(points, points[drawn.to(points.device)], iterations)
+
+
+@torch.no_grad()
+def moved_centroids(points: Tensor, centroids: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
+    """Go on from `centroids` `(k, dim)`: see :func:`spherical_kmeans`. Nothing is read back from a GPU."""
     with full_precision(points):
         for _ in range(iterations):
             clusters, similarities = _nearest(points, centroids)
-            sums, members = _sums(points, clusters, k)
-            centroids = F.normalize(sums, dim=1)
-            empty = (members == 0).nonzero()[:, 0]
-            centroids[empty] = points[similarities.argsort(stable=True)[: len(empty)]]
+            sums, members = _sums(points, clusters, len(centroids))
+            empty = members == 0
+            order = similarities.argsort(stable=True)
+            farthest = points[order[(empty.cumsum(0) - 1).clamp(0, len(points) - 1)]]
+            centroids = torch.where(empty[:, None], farthest, F.normalize(sums, dim=1))
         return centroids, _nearest(points, centroids)[0]
 
 

@@ -27,7 +27,7 @@ class ViewBatch:
     clips: Tensor
     """`(batch,)` int64: the clips' places in the manifest."""
     epoch: int
-    """Epoch that the batch is of, from 0."""
+    """Epoch that the batch is of, from 0; -1 before the first update."""
 
     def __post_init__(self) -> None:
         if len(self.views) < 2:
@@ -42,6 +42,9 @@ class ViewObjective(nn.Module):
 
     metrics: Sequence[str]
     """Names of the metrics that it returns."""
+    hears_all_first = False
+    """Whether all clips are to pass through it in training mode, without gradients and of epoch -1, before the first
+    update."""
 
     def check_epochs(self, epochs: float) -> None:
         """Refuse a run of so many epochs if it would be over before the objective has begun with all that is set.
@@ -81,8 +84,23 @@ def refuse_unless_positive(objective: str, **values: float) -> None:
         UserError: one of them is 0 or less.
     """
     for name, value in values.items():
-        if value <= 0:
+        if not value > 0:
             raise UserError(f"objective.{objective}.{name}={value} must be above 0")
+
+
+def refuse_negative(objective: str, **values: float) -> None:
+    """Refuse settings that must be 0 or more.
+
+    Args:
+        objective: name of the objective, for the message.
+        values: settings by name.
+
+    Raises:
+        UserError: one of them is below 0.
+    """
+    for name, value in values.items():
+        if not value >= 0:
+            raise UserError(f"objective.{objective}.{name}={value} must be 0 or more")
 
 
 def refuse_momentum(objective: str, momentum: float) -> None:

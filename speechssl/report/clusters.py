@@ -5,7 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterable
 
-from speechssl.report.findings import CLUSTER_QUALITY, Findings, method_and_seed
+from speechssl.report.findings import Findings
+from speechssl.report.folders import CLUSTER_QUALITY, method_and_seed
 from speechssl.report.plots import Line, bar_plot, colours_of, line_plot
 from speechssl.report.reading import JsonObject, is_number
 from speechssl.report.tables import (

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from speechssl.errors import UserError
+from speechssl.report.folders import CLUSTER_QUALITY, cluster_qualities, method_and_seed, run_folders
 from speechssl.report.reading import (
     BenchmarkFolder,
     JsonObject,
@@ -23,12 +24,6 @@ from speechssl.report.reading import (
     read_object,
 )
 
-RUN_FOLDER = re.compile(r"(?P<method>.+)-seed(?P<seed>\d+)")
-CLUSTERS = "clusters*"
-"""Folders of `speechssl cluster`, `clusters-seed<S>` or `clusters/<target>-seed<S>`; they are no runs."""
-CLUSTER_QUALITY = f"{CLUSTERS}/**/quality.json"
-RUN_FOLDERS = ("*-seed*", "unfused/*-seed*")
-"""Run folders; the second are UnFuSeD's of several targets."""
 SPEECH = {
     "units/quality.json": "unit quality",
     "units/kmeans.json": "k-means",
@@ -58,7 +53,7 @@ Metrics = dict[str, float]
 
 @dataclass
 class Run:
-    """One run folder `<method>-seed<S>`."""
+    """One run folder, mostly `<method>-seed<S>`."""
 
     folder: str
     method: str
@@ -125,11 +120,11 @@ def input_files(exp: Path) -> list[Path]:
     """Return the files of an experiment that the report reads, in a fixed order."""
     confusion = ("confusion.json", "confusion.png")
     files = [
-        *(path for pattern in (*SPEECH, *CLIPS, "run.sh") for path in matching(exp, pattern)),
+        *(path for pattern in (*SPEECH, *CLIPS, "run.sh") for path in _matching(exp, pattern)),
         *(path for name in BENCHMARKS for path in benchmark_files(exp, name)),
         benchmark_folder(exp, LAPE) / "results.json",
         *(path.with_name(name) for path in _lape_files(exp) for name in ("results.json", *confusion)),
-        *(exp / folder / name for folder in _run_folders(exp) for name in ("config.yaml", *map(_metrics, SPLITS))),
+        *(exp / folder / name for folder in run_folders(exp) for name in ("config.yaml", *map(_metrics, SPLITS))),
         *_export_checks(exp),
         *(path for paths in _exports(exp).values() for path in paths),
     ]
@@ -153,11 +148,10 @@ def read_findings(exp: Path) -> Findings:
     # The table of all tasks has those that were asked for and could not be done, too.
     found.lape_left_out = object_if_there(found.lape_folder / "results.json").get("left_out", [])
     found.hear, found.superb = (read_benchmark(exp, name) for name in BENCHMARKS)
-    folders = {path.parent.relative_to(exp).as_posix(): path for path in matching(exp, CLUSTER_QUALITY)}
-    found.clusters = {folder: read_object(folders[folder]) for folder in sorted(folders, key=method_and_seed)}
+    found.clusters = {folder: read_object(path) for folder, path in cluster_qualities(exp).items()}
     found.exports = _exports(exp)
     found.export_checks = {path.relative_to(exp).as_posix(): read_object(path) for path in _export_checks(exp)}
-    found.runs = [_read_run(exp, folder) for folder in _run_folders(exp)]
+    found.runs = [_read_run(exp, folder) for folder in run_folders(exp)]
     found.missing = _missing(found)
     return found
 
@@ -209,14 +203,14 @@ def _missing(found: Findings) -> list[str]:
     Where a benchmark of finished encoders is all there is, nothing is missing.
     """
     kinds = (SPEECH, CLIPS)
-    there = {pattern for kind in kinds for pattern in kind if matching(found.exp, pattern)}
+    there = {pattern for kind in kinds for pattern in kind if _matching(found.exp, pattern)}
     begun = [kind for kind in kinds if there.intersection(kind)]
     if not begun and not found.runs and (found.lape or found.hear.tasks or found.superb.tasks):
         return []
     expected = {pattern: what for kind in begun or kinds for pattern, what in kind.items()}
     missing = [f"{what} ({pattern})" for pattern, what in expected.items() if pattern not in there]
     if not found.runs:
-        missing.append("pretraining (<method>-seed<S>/)")
+        missing.append("pretraining (<method>-seed<S>/ or another folder with run.json)")
     if not found.command:
         missing.append("the command of the recipe (run.sh)")
     for run in found.runs:
@@ -224,6 +218,11 @@ def _missing(found: Findings) -> list[str]:
             if not rows:
                 missing.append(f"{split} metrics of {run.folder} ({run.folder}/{_metrics(split)})")
     return missing
+
+
+def _matching(exp: Path, pattern: str) -> list[Path]:
+    """Return the files of a pattern; clusters may be anywhere, but not in what an evaluation leaves."""
+    return list(cluster_qualities(exp).values()) if pattern == CLUSTER_QUALITY else matching(exp, pattern)
 
 
 def _read_lape(file: Path) -> LapeResults:
@@ -238,9 +237,11 @@ def _read_lape(file: Path) -> LapeResults:
 
 
 def _read_run(exp: Path, name: str) -> Run:
-    method, seed = method_and_seed(name)
     folder = exp / name
-    config = folder / "config.yaml"
+    file = folder / "config.yaml"
+    config = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    method, seed = method_and_seed(name)
+    set_seed = re.search(r"^seed: (\d+)$", config, re.MULTILINE)
     metrics = {}
     for split in SPLITS:
         path = folder / _metrics(split)
@@ -248,28 +249,11 @@ def _read_run(exp: Path, name: str) -> Run:
     return Run(
         folder=name,
         method=method,
-        seed=seed,
+        seed=int(set_seed[1]) if set_seed and method == name else seed,
         train=metrics["train"],
         valid=metrics["valid"],
-        config=config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
+        config=config,
     )
-
-
-def method_and_seed(folder: str) -> tuple[str, int]:
-    """Return what a folder `<method>-seed<S>` is called and its seed, or its name and 0."""
-    match = RUN_FOLDER.fullmatch(folder)
-    return (match["method"], int(match["seed"])) if match else (folder, 0)
-
-
-def _run_folders(exp: Path) -> list[str]:
-    """Return the run folders, from `exp`, by method and seed: 2 before 10."""
-    folders = [
-        path.relative_to(exp).as_posix()
-        for pattern in RUN_FOLDERS
-        for path in exp.glob(pattern)
-        if path.is_dir() and RUN_FOLDER.fullmatch(path.name) and not path.match(CLUSTERS)
-    ]
-    return sorted(folders, key=method_and_seed)
 
 
 def _metrics(split: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -12,7 +13,16 @@ from speechssl.report.tables import Better, Column, Section, Table
 ARROWS: dict[Better, str] = {"more": " \u2191", "less": " \u2193", "": ""}
 
 
-def render_page(title: str, lead: Sequence[str], sections: Sequence[Section], missing: Sequence[str]) -> str:
+class Missing(NamedTuple):
+    """What the page lacks."""
+
+    folder: str
+    """Where it was looked for."""
+    lines: Sequence[str]
+    """A line for each part."""
+
+
+def render_page(title: str, lead: Sequence[str], sections: Sequence[Section], missing: Missing) -> str:
     """Return the HTML page: styles and pictures inside, no scripts, every text escaped.
 
     A content security policy in the page forbids scripts and the network, should a text ever get through.
@@ -28,13 +38,13 @@ def render_page(title: str, lead: Sequence[str], sections: Sequence[Section], mi
     return template.render(title=title, lead=lead, sections=sections, missing=missing) + "\n"
 
 
-def render_markdown(title: str, lead: Sequence[str], sections: Sequence[Section], missing: Sequence[str]) -> str:
+def render_markdown(title: str, lead: Sequence[str], sections: Sequence[Section], missing: Missing) -> str:
     """Return the tables of the sections as Markdown, best values in bold."""
     lines = [f"# {plain(title)}", ""]
     for line in lead:
         lines += [plain(line), ""]
-    if missing:
-        lines += ["Not run (nothing found):", "", *(f"- {plain(line)}" for line in missing), ""]
+    if missing.lines:
+        lines += [f"Not found in {plain(missing.folder)}:", "", *(f"- {plain(line)}" for line in missing.lines), ""]
     for section in sections:
         tables = section.tables + section.detail_tables
         if not tables:

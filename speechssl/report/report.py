@@ -6,14 +6,16 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from speechssl.files import write_text
+from speechssl.report.benchmarks import encoders_of
 from speechssl.report.clusters import clusters_section
+from speechssl.report.encoders import in_order, shown_name
 from speechssl.report.environment import machine, revision, versions
 from speechssl.report.evaluation import evaluation_section
 from speechssl.report.facts import facts_table
 from speechssl.report.findings import Findings, input_files, read_findings
 from speechssl.report.hear import hear_section
 from speechssl.report.lape import lape_section
-from speechssl.report.page import render_markdown, render_page
+from speechssl.report.page import Missing, render_markdown, render_page
 from speechssl.report.settings import ReportSettings
 from speechssl.report.superb import superb_section
 from speechssl.report.tables import Section, present
@@ -33,7 +35,7 @@ def report_outputs(settings: ReportSettings) -> Iterable[Path]:
 
 
 def write_report(settings: ReportSettings) -> None:
-    """Write the page and RESULTS.md; what was not run is listed there, and said.
+    """Write the page and RESULTS.md; what was not found is listed there, and said.
 
     Raises:
         UserError: the experiment folder does not exist, or a file in it is broken (named with the line).
@@ -42,10 +44,11 @@ def write_report(settings: ReportSettings) -> None:
     title = settings.title or found.exp.resolve().name
     sections = [section for section in _sections(found) if not section.is_empty()]
     lead = _lead(found)
-    write_text(settings.page, render_page(title, lead, sections, found.missing))
-    write_text(settings.markdown, render_markdown(title, lead, sections, found.missing))
+    missing = Missing(str(found.exp), found.missing)
+    write_text(settings.page, render_page(title, lead, sections, missing))
+    write_text(settings.markdown, render_markdown(title, lead, sections, missing))
     for line in found.missing:
-        print(f"report: not run: {line}")
+        print(f"report: not found in {found.exp}: {line}")
     print(f"report: wrote {settings.page} and {settings.markdown}")
 
 
@@ -65,13 +68,21 @@ def _sections(found: Findings) -> list[Section]:
 
 
 def _lead(found: Findings) -> list[str]:
+    """Return whose results these are: of the runs, or of the encoders that were evaluated where there are none."""
     methods: dict[str, list[str]] = {}
     for run in found.runs:
         methods.setdefault(run.method, []).append(str(run.seed))
     runs = "; ".join(
         f"{method}, seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}" for method, seeds in methods.items()
     )
-    return [f"Results of the experiment folder {found.exp}. Encoders trained: {runs or 'none'}."]
+    trained = f"Encoders trained: {runs}." if runs else f"Encoders evaluated: {', '.join(_evaluated(found)) or 'none'}."
+    return [f"Results of the experiment folder {found.exp}. {trained}"]
+
+
+def _evaluated(found: Findings) -> list[str]:
+    benchmarks = [*(each.values for each in found.lape), *found.hear.tasks, *found.superb.tasks]
+    names = {*found.evaluation.get("scores", {}), *encoders_of(benchmarks)}
+    return [shown_name(name) for name in in_order(sorted(names))]
 
 
 def _export_section(found: Findings) -> Section:

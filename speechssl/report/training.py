@@ -157,7 +157,7 @@ def _run_table(exp: Path, runs: Sequence[Run]) -> Table | None:
 
 
 def _source(exp: Path) -> str:
-    return f"{exp}/<method>-seed<S>/metrics/{{train,valid}}.jsonl"
+    return f"{exp}/<run>/metrics/{{train,valid}}.jsonl"
 
 
 def _shown(runs: Sequence[Run]) -> list[tuple[str, str]]:

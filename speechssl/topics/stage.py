@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from speechssl.data.columns import Columns, class_columns
-from speechssl.data.labels import FrameLabels, TopicInfo, check_labels_fit, read_labels, sidecar, write_topics
+from speechssl.data.labels import FrameLabels, check_labels_fit, read_labels, sidecar
 from speechssl.data.manifest import read_manifest
 from speechssl.data.metadata import METADATA
+from speechssl.data.recording_labels import TopicInfo, write_topics
 from speechssl.errors import UserError
 from speechssl.files import checksum, write_json
 from speechssl.progress import progress
@@ -129,8 +130,17 @@ def _write_quality(settings: TopicSettings, model: TopicModel, splits: dict[str,
     for name, values in quality["columns"].items():
         if "nmi" in values:
             print(f"topics: {name} ({values['values']} values): NMI {values['nmi']:.3f}")
-    if everything.empty:
-        print(f"topics: {len(everything.empty)} utterances have no known word and get the prior; {QUALITY} lists them")
+    print(f"topics: {_summary(model.topics, len(everything.paths), len(everything.empty))}")
+
+
+def _summary(topics: int, recordings: int, empty: int) -> str:
+    told = f"{topics} topics, {recordings - empty} of {recordings} recordings have one"
+    if not empty:
+        return told
+    return (
+        f"{told}; {empty} have no word (n-gram of units) that is in the vocabulary and get the prior, the same for "
+        f"all: {QUALITY} lists them, and a lower no_below makes the vocabulary larger"
+    )
 
 
 def _open_split(settings: TopicSettings, split: str) -> FrameLabels:

@@ -12,17 +12,10 @@ import torch
 from torch import Tensor
 
 from speechssl.audio import SAMPLE_RATE, read_audio
-from speechssl.data.labels import (
-    FrameLabels,
-    TopicLabels,
-    check_labels_fit,
-    check_topics_fit,
-    read_labels,
-    read_topics,
-    sidecar,
-)
+from speechssl.data.labels import FrameLabels, check_labels_fit, read_labels, sidecar
 from speechssl.data.manifest import AUDIO, Manifest, read_manifest
 from speechssl.data.masking import MaskSettings, label_positions, span_mask
+from speechssl.data.recording_labels import TopicLabels, check_topics_fit, read_topics
 from speechssl.data.waveforms import read_listed
 from speechssl.errors import UserError
 from speechssl.files import checksum

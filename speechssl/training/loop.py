@@ -17,6 +17,7 @@ from fairseq2.utils.gc import NOOP_GARBAGE_COLLECTOR
 from fairseq2.utils.stopwatch import Stopwatch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
 
 from speechssl.training.batch_norm import share_batch_norm
 from speechssl.training.calibrate import updates_in
@@ -87,24 +88,20 @@ class TrainingLoop:
             self.trainable.load_initial_weights(model)
         steps = self._steps(fixed)
         self.trainable.check_steps(model, steps, self.gangs)
+        wrapped = self._wrap(model, manager)
+        # Before the settings are written: what torch refuses must not stay in the folder.
+        optimizer = build_optimizer(wrapped, self.settings.optim, self.dtype)
         if self.gangs.root.rank == 0:
             self.folder.write_settings(steps, inputs)
-        wrapped = self._wrap(model, manager)
         facade = get_data_parallel_facade(wrapped)
         if done is not None and done >= steps:
             manager.load_model_state(done, facade)
             self._save_encoder(model, done)
             return
-        log.info(
-            "%s: %s updates, %s on %s, %s process(es)%s",
-            self.folder.path,
-            steps,
-            str(self.dtype)[6:],
-            self.device,
-            self.gangs.root.size,
-            f", going on from update {done}" if done else "",
-        )
-        trainer = self._trainer(model, wrapped, manager, steps, done or 0)
+        self._log_start(steps, done or 0)
+        trainer = self._trainer(model, wrapped, optimizer, manager, steps, done or 0)
+        if done is None:
+            self._prepare(wrapped)
         trainer.register_checkpoint_save_hook(
             lambda args: self._on_checkpoint(model, args.step_nr, trainer.step_nr, steps)
         )
@@ -112,6 +109,19 @@ class TrainingLoop:
             trainer.run()
         finally:
             trainer.close()
+        log.info("finished: encoder in %s", self.folder.path / "encoder")
+
+    def _log_start(self, steps: int, done: int) -> None:
+        processes = self.gangs.root.size
+        log.info(
+            "%s: updates: %d, %s on %s%s%s",
+            self.folder.path,
+            steps,
+            str(self.dtype)[6:],
+            self.device,
+            f", {processes} processes" if processes > 1 else "",
+            f", going on from update {done}" if done else "",
+        )
 
     def _fresh_model(self) -> nn.Module:
         """Return the model with the weights that the seed gives, whatever was drawn before."""
@@ -119,6 +129,12 @@ class TrainingLoop:
             torch.manual_seed(self.settings.seed)
             model = self.trainable.build_model()
         return model.to(self.device)
+
+    def _prepare(self, model: nn.Module) -> None:
+        """Do what comes before the first update, with draws that depend on the seed alone."""
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(self.settings.seed + self.gangs.root.rank)
+            self.trainable.prepare(model, self.gangs, self.dtype)
 
     def _steps(self, fixed: int | None) -> int:
         """Return the number of updates: as set, as fixed when the run began, or as many as fit into the budget."""
@@ -161,10 +177,15 @@ class TrainingLoop:
         return to_ddp(model, self.gangs, find_unused_parameters=self.trainable.has_unused_parameters(model))
 
     def _trainer(
-        self, model: nn.Module, wrapped: nn.Module, manager: CheckpointManager, steps: int, done: int
+        self,
+        model: nn.Module,
+        wrapped: nn.Module,
+        optimizer: Optimizer,
+        manager: CheckpointManager,
+        steps: int,
+        done: int,
     ) -> Trainer:
         settings = self.settings
-        optimizer = build_optimizer(wrapped, settings.optim, self.dtype)
         unit = ModelTrainUnit(wrapped, self.trainable.metrics, self.gangs.dp.size)
         recorder: MetricRecorder = NOOP_METRIC_RECORDER
         if self.gangs.root.rank == 0:
@@ -193,7 +214,7 @@ class TrainingLoop:
             profiler=NOOP_PROFILER,
             device_stat_tracker=NOOP_DEVICE_STAT_TRACKER,
             wall_watch=watch,
-            progress_reporter=TrainingProgress(shown=self.gangs.root.rank == 0),
+            progress_reporter=TrainingProgress(self.gangs.root.rank == 0, unit.newest_loss),
             seed=settings.seed,
             no_sync_grad_accumulation=True,
             max_grad_norm=settings.optim.clip,

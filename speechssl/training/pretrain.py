@@ -11,9 +11,7 @@ from fairseq2.gang import Gangs
 from torch import Tensor, nn
 
 from speechssl.audio import SAMPLE_RATE
-from speechssl.errors import UserError
 from speechssl.models.hubert import HubertEncoder
-from speechssl.models.load import load_encoder
 from speechssl.models.save import save_encoder
 from speechssl.training.batching import UpdatePlanner
 from speechssl.training.dataset import AudioCache, PretrainDataset, check_same_source
@@ -21,7 +19,7 @@ from speechssl.training.model import PretrainModel, build_model, copy_heads, hea
 from speechssl.training.reader import PretrainReader
 from speechssl.training.run import run_training
 from speechssl.training.settings import PretrainSettings
-from speechssl.training.trainable import Trainable, initial_weights
+from speechssl.training.trainable import Trainable, initial_weights, load_encoder_weights
 
 log = logging.getLogger(__name__)
 
@@ -83,14 +81,8 @@ class MaskedPretraining(Trainable):
     def load_initial_weights(self, model: nn.Module) -> None:
         """Start from the encoder of `init_from`, and its heads where they have the same shape."""
         assert isinstance(model, PretrainModel) and self.settings.init_from is not None
-        source = Path(self.settings.init_from)
-        encoder = load_encoder(source)
-        try:
-            model.encoder.load_state_dict(encoder.state_dict())
-        except RuntimeError as error:
-            reason = str(error).split("\n")[1].strip()
-            raise UserError(f"init_from={source} does not fit model settings: {reason}") from error
-        copy_heads(model, source)
+        load_encoder_weights(model.encoder, self.settings.init_from)
+        copy_heads(model, Path(self.settings.init_from))
 
     def reader(self, gangs: Gangs, training: bool) -> PretrainReader:
         """Return a reader of training or held-out audio."""
@@ -107,8 +99,10 @@ class MaskedPretraining(Trainable):
         )
 
     def has_unused_parameters(self, model: nn.Module) -> bool:
-        """Return whether there are layers above the highest loss: they have no gradient."""
+        """Return whether some have no gradient: convolutions that are frozen, layers above the highest loss."""
         assert isinstance(model, PretrainModel)
+        if self.settings.model.feature_grad_mult == 0:
+            return True
         objective = self.settings.objective
         losses = [*objective.layers, objective.topic_layer] if objective.topic_weight > 0 else objective.layers
         return model.encoder.num_layers not in [layer_index(layer, model.encoder.num_layers) for layer in losses]

@@ -85,7 +85,7 @@ class RunFolder:
         wrote = len(list((self.path / "checkpoints" / f"step_{step}" / "trainer").glob("rank_*.pt")))
         if processes > wrote or (self._settings.run.parallel is Parallel.fsdp and processes < wrote):
             raise UserError(
-                f"the checkpoint of update {step} in {self.path} was written by {wrote} process(es), so {processes} "
+                f"the checkpoint of update {step} in {self.path} was written by {wrote} processes, so {processes} "
                 f"cannot go on from it: start {wrote}"
             )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -153,7 +154,11 @@ class OptimSettings:
     limit)."""
 
     def __post_init__(self) -> None:
-        require_positive({"optim.lr": self.lr, "optim.clip": self.clip})
+        require_positive({"optim.lr": self.lr, "optim.clip": self.clip, "optim.eps": self.eps})
+        require_not_negative({"optim.weight_decay": self.weight_decay, "optim.trust": self.trust})
+        for name in ("beta1", "beta2", "momentum"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"optim.{name}={getattr(self, name)} must be 0 or more and below 1")
         if self.trust > 0 and self.kind is not OptimizerKind.sgd:
             raise UserError(f"optim.trust={self.trust:g} is for optim.kind=sgd: set it to 0, or change the kind")
 
@@ -265,16 +270,16 @@ _RUN_MAY_CHANGE = ("device", "checkpoint_every", "keep_checkpoints", "validate_e
 
 
 def require_positive(values: dict[str, float | None]) -> None:
-    """Raise a `UserError` that names the first value that is given and not above 0."""
+    """Raise a `UserError` that names the first value that is given and not a number above 0."""
     for name, value in values.items():
-        if value is not None and value <= 0:
+        if value is not None and not 0 < value < math.inf:
             raise UserError(f"{name}={value} must be more than 0")
 
 
 def require_not_negative(values: dict[str, float]) -> None:
-    """Raise a `UserError` that names the first value below 0."""
+    """Raise a `UserError` that names the first value that is no number from 0."""
     for name, value in values.items():
-        if value < 0:
+        if not 0 <= value < math.inf:
             raise UserError(f"{name}={value} must be 0 or more")
 
 

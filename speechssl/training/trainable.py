@@ -7,13 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import torch
 from fairseq2.datasets import DataReader
 from fairseq2.device import SupportsDeviceTransfer
 from fairseq2.gang import Gangs
 from torch import Tensor, nn
 
+from speechssl.errors import UserError
 from speechssl.files import checksum
-from speechssl.models.load import encoder_files
+from speechssl.models.clip_encoder import ClipEncoder
+from speechssl.models.hubert import HubertEncoder
+from speechssl.models.load import encoder_files, load_encoder
+from speechssl.settings import differences, plain
 from speechssl.training.settings import TrainSettings
 
 Metrics = dict[str, tuple[Tensor, int]]
@@ -54,6 +59,31 @@ def initial_weights(init_from: str | None) -> dict[str, str]:
     return {str(file): checksum(file) for file in files if file.is_file()}
 
 
+def load_encoder_weights(encoder: HubertEncoder | ClipEncoder, source: str) -> None:
+    """Give an encoder the weights of another one.
+
+    Args:
+        encoder: takes them.
+        source: folder of the other, `init_from`.
+
+    Raises:
+        UserError: the other one is of another kind, or was made with settings with which its weights mean something
+            else, be it in the same shapes.
+    """
+    found = load_encoder(source)
+    if type(found) is not type(encoder):
+        raise UserError(
+            f"init_from={source} holds a {type(found).__name__}, and this trains a {type(encoder).__name__}"
+        )
+    for name, theirs, ours in differences(encoder.config, plain(found.config)):
+        if encoder.config.decides(name):
+            raise UserError(
+                f"init_from={source} does not fit model.{name}={ours}: its encoder was made with {theirs}; "
+                f"give model.{name}={theirs}, or another encoder"
+            )
+    encoder.load_state_dict(found.state_dict())
+
+
 class Trainable(ABC):
     """Data, model and what is left of it."""
 
@@ -90,6 +120,15 @@ class Trainable(ABC):
     @abstractmethod
     def load_initial_weights(self, model: nn.Module) -> None:
         """Start from the weights of `settings.init_from`."""
+
+    def prepare(self, model: nn.Module, gangs: Gangs, dtype: torch.dtype) -> None:  # noqa: B027 - most need nothing
+        """Do what comes before the first update of a run.
+
+        Args:
+            model: the model, wrapped for several processes where there are several, on its device.
+            gangs: the processes; all of them call this.
+            dtype: number format of the forward pass.
+        """
 
     @abstractmethod
     def reader(self, gangs: Gangs, training: bool) -> RunReader[TrainBatch]:

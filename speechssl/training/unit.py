@@ -27,6 +27,7 @@ class ModelTrainUnit(TrainUnit[TrainBatch]):
         self._processes = processes
         self._statistics = RunningStatistics(model)
         self._seconds = 0.0
+        self._loss: Tensor | None = None
         self.names: list[str] = []
         """Utterances of the update under way, in this process."""
 
@@ -49,7 +50,13 @@ class ModelTrainUnit(TrainUnit[TrainBatch]):
         self._seconds += batch.seconds * self._processes
         loss, metrics = self._model(batch)
         update_metrics(metric_bag, metrics)
-        return loss * batch.share, None
+        loss = loss * batch.share
+        self._loss = loss.detach()
+        return loss, None
+
+    def newest_loss(self) -> float | None:
+        """Return the loss of the newest batch, for which this waits; `None` before the first one."""
+        return None if self._loss is None else float(self._loss)
 
     def process_metric_values(self, values: MutableMapping[str, object]) -> None:
         """Add the audio trained on since the last line of the log, in seconds."""

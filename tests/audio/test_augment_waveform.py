@@ -155,6 +155,9 @@ def test_probability_is_the_share_of_clips():
     ("settings", "changed", "message"),
     [
         (NoiseSettings, {"probability": 1.5}, "probability=1.5"),
+        (NoiseSettings, {"snr_low_db": 3.0}, "snr_low_db=3.0 is given, but probability=0 turns it off"),
+        (PitchShiftSettings, {"high": 3.0}, "high=3.0 is given, but probability=0 turns it off"),
+        (TimeStretchSettings, {"slowest": 0.9}, "slowest=0.9 is given, but probability=0 turns it off"),
         (NoiseSettings, {"snr_low_db": 30.0}, "snr_low_db=30.0 is above snr_high_db=20.0"),
         (NoiseSettings, {"steepest": -1.0}, "steepest"),
         (PitchShiftSettings, {"high": 25.0}, "two octaves"),

@@ -26,6 +26,11 @@ def truncated(path):
     path.write_bytes(path.read_bytes()[:50])
 
 
+def cut_off(path):
+    soundfile.write(path, noise(16000), 16000)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
 def with_one(value):
     def write(path):
         samples = noise(1600)
@@ -44,6 +49,7 @@ def samples_of(*arguments, **options):
     [
         (broken, "cannot be decoded"),
         (truncated, "cannot be decoded|empty"),
+        (cut_off, "^cut off: 15978 of 32000 bytes of sound are there$"),
         (lambda path: path.touch(), "no bytes"),
         (samples_of(np.zeros(0), 16000), "empty"),
         (samples_of(noise(1599), 16000), "too short: 0.100 s"),

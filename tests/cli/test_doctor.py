@@ -75,7 +75,7 @@ def test_what_an_extra_would_add_is_listed(install: Callable[..., None]) -> None
     install(speechssl=("0.1.0", ['fairseq2==0.8.1; extra == "train"', "torch", 'hydra-core; extra == "train"']))
     train = next(finding for finding in doctor._extras() if finding.subject == "extra train")
     assert (train.status, train.detail) == ("missing", "would add fairseq2, hydra-core")
-    assert "pip install 'speechssl[train]'" in train.advice
+    assert "pip install -e '.[train]' in the project's folder" in train.advice
 
 
 def test_a_broken_engine_ends_with_a_failure_and_advice(

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import soundfile
+import torch
 from sklearn.cluster import KMeans
 from sklearn.datasets import make_blobs
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 from sklearn.preprocessing import normalize
 
+from speechssl.clusters.embed import embed
 from speechssl.clusters.fit import fit_clustering, silhouettes
 from speechssl.clusters.settings import ClusterSettings
 from speechssl.clusters.stage import cluster_inputs
-from speechssl.data.clip_labels import ClusterInfo, read_clusters, write_clusters
 from speechssl.data.manifest import read_manifest, write_manifest
+from speechssl.data.recording_labels import ClusterInfo, read_clusters, write_clusters
 from speechssl.errors import UserError
 from speechssl.files import checksum
 from speechssl.models.clip_config import BackboneName, ClipConfig
@@ -64,6 +67,27 @@ def test_silhouette_finds_the_number_of_blobs() -> None:
     vectors, _ = make_blobs(300, 3, centers=4, cluster_std=0.2, random_state=2)
     scores = silhouettes(vectors.astype(np.float32), [2, 3, 4, 5, 6], components=3, iterations=20, seed=0)
     assert max(scores, key=scores.__getitem__) == 4
+
+
+def test_a_cluster_of_one_is_in_the_sample_of_the_silhouette(monkeypatch) -> None:
+    """One odd recording among many: a sample of few would most often not hold it, and have one cluster only."""
+    monkeypatch.setattr("speechssl.clusters.fit._SILHOUETTE_SAMPLE", 10)
+    vectors = 1 + 1e-3 * np.random.default_rng(0).standard_normal((200, 4)).astype(np.float32)
+    vectors[17] = -50
+    for seed in range(5):
+        scores = silhouettes(vectors, [2], components=1, iterations=5, seed=seed)
+        assert -1 <= scores[2] <= 1
+
+
+def test_a_recording_that_the_encoder_cannot_take_is_named(tmp_path) -> None:
+    generator = np.random.default_rng(0)
+    for name, level in (("a", 0.1), ("b", 1e30)):
+        wave = level * generator.standard_normal(8000).astype(np.float32)
+        soundfile.write(tmp_path / f"{name}.wav", wave, 16_000, subtype="FLOAT")
+    write_manifest(tmp_path / "train.tsv", tmp_path, [("a.wav", 8000), ("b.wav", 8000)])
+    encoder = ClipEncoder(ClipConfig(audio_ntt_dim=16))
+    with pytest.raises(UserError, match=r"b\.wav: the encoder makes NaN or infinity of it .* leave it out of .*train"):
+        embed(read_manifest(tmp_path / "train.tsv"), encoder, None, 1.0, torch.device("cpu"))
 
 
 def test_a_replaced_checkpoint_or_an_edited_configuration_is_another_input(tmp_path) -> None:

@@ -9,17 +9,9 @@ import torch
 from torchaudio.models import hubert_base
 
 from speechssl.audio.mfcc import mfcc
-from speechssl.data.labels import (
-    LabelInfo,
-    TopicInfo,
-    check_labels_fit,
-    check_topics_fit,
-    read_labels,
-    read_topics,
-    write_labels,
-    write_topics,
-)
+from speechssl.data.labels import LabelInfo, check_labels_fit, read_labels, write_labels
 from speechssl.data.manifest import read_manifest, write_manifest
+from speechssl.data.recording_labels import TopicInfo, check_topics_fit, read_topics, write_topics
 from speechssl.errors import UserError
 
 SAMPLES = [16000, 24000, 40000]
@@ -106,17 +98,13 @@ def test_a_wrong_frame_rate_is_found(tmp_path, manifest):
         read_labels(path, frame_rate=50.0)
 
 
-def test_lines_manifest_and_kmeans_must_be_those_of_the_labels(tmp_path, manifest):
-    path, kmeans = tmp_path / "train.km", tmp_path / "kmeans.safetensors"
+def test_lines_and_manifest_must_be_those_of_the_labels(tmp_path, manifest):
+    path = tmp_path / "train.km"
     write_labels(path, rows()[:2], info(manifest))
     with pytest.raises(UserError, match=r"2 lines .* 3 utterances"):
         check_labels_fit(read_labels(path), manifest)
-    kmeans.write_bytes(b"first")
-    write_labels(path, rows(), dataclasses.replace(info(manifest), kmeans_sha256=sha256(kmeans)))
-    check_labels_fit(read_labels(path), manifest, kmeans)
-    kmeans.write_bytes(b"second")
-    with pytest.raises(UserError, match="not the k-means"):
-        check_labels_fit(read_labels(path), manifest, kmeans)
+    write_labels(path, rows(), info(manifest))
+    check_labels_fit(read_labels(path), manifest)
     manifest.file.write_text(manifest.file.read_text().replace("0.wav", "9.wav"))
     with pytest.raises(UserError, match="has changed since"):
         check_labels_fit(read_labels(path), read_manifest(manifest.file))
@@ -136,8 +124,11 @@ def test_changed_and_broken_label_files_are_refused(tmp_path, manifest):
     path.write_text("0 1 x\n")
     with pytest.raises(UserError, match="whole numbers"):
         read_labels(path, frame_rate=100.0)
+    path.write_text("0 1 2\n")
+    opened = read_labels(path, frame_rate=100.0)
+    path.write_text("0 1 x\n")
     with pytest.raises(UserError, match=r"line 1 .*whole numbers"):
-        read_labels(path, frame_rate=100.0, k=5)[0]
+        opened[0]
 
 
 def test_opening_holds_places_not_labels(tmp_path, manifest):

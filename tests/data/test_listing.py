@@ -53,7 +53,9 @@ def test_manifests_count_the_samples_that_reading_gives(audio, tmp_path, capsys)
                 "speaker": f"speaker{number}",
                 "text": f"word {number}",
             }
-    assert "12 files, 0.00 h (train 11 files" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "12 files, 0.00 h (train 11 files" in said
+    assert said.splitlines()[-1] == "manifest: labels: speaker 12 of 12, text 12 of 12"
 
 
 def test_bad_files_are_listed_and_the_run_goes_on(audio, tmp_path, write_noise, capsys):
@@ -62,6 +64,9 @@ def test_bad_files_are_listed_and_the_run_goes_on(audio, tmp_path, write_noise, 
     soundfile.write(audio / "nan.wav", np.full(8000, np.nan), 8000, subtype="FLOAT")
     write_noise(audio / "short.wav", seconds=0.05)
     write_noise(audio / "tab\tin name.wav")
+    cut = audio / "cut.wav"
+    write_noise(cut)
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
     (audio / "text.mp3").write_text("not audio")
     (audio / "talk.m4a").touch()
     with open(bytes(audio) + b"/latin\xe9.wav", "wb") as file:
@@ -76,6 +81,7 @@ def test_bad_files_are_listed_and_the_run_goes_on(audio, tmp_path, write_noise, 
         "nan.wav": "not finite",
         "short.wav": "too short",
         "tab in name.wav": "tab",
+        "cut.wav": "cut off: 3978 of 8000 bytes of sound are there",
         "text.mp3": "cannot be decoded",
         "talk.m4a": "convert",
         "latin\\udce9.wav": "UTF-8",
@@ -86,7 +92,31 @@ def test_bad_files_are_listed_and_the_run_goes_on(audio, tmp_path, write_noise, 
     assert reasons.keys() == expected.keys()
     assert all(expected[path] in reason for path, reason in reasons.items())
     assert len(read_metadata(tmp_path / "out/metadata.tsv")) == 12
-    assert f"11 rejected, listed in {tmp_path}/out/rejected.tsv" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"12 rejected, listed in {tmp_path}/out/rejected.tsv" in said
+    assert "manifest: 2 rejected: in metadata.tsv, but the path leaves the folder\n" in said
+    assert "manifest: 1 rejected: in metadata.tsv, but there is no such file\n" in said
+
+
+def test_the_last_line_says_which_labels_there_are_and_how_many_recordings_have_them(audio, tmp_path, capsys):
+    table = tmp_path / "labels.tsv"
+    table.write_text("path\tspecies\tsite\n" + "".join(f"s{n}/a.wav\t{'dog' if n else ''}\t\n" for n in range(12)))
+    run(audio, tmp_path / "out", metadata=str(table))
+    assert capsys.readouterr().out.splitlines()[-1] == "manifest: labels: species 11 of 12, site 0 of 12"
+
+
+def test_without_a_table_the_folder_is_the_label(audio, tmp_path, write_noise, capsys):
+    (audio / "metadata.tsv").unlink()
+    (audio / "notes.txt").touch()
+    write_noise(audio / "s0/deeper/b.wav")
+    run(audio, tmp_path / "out")
+    metadata = read_metadata(tmp_path / "out/metadata.tsv")
+    assert {path: row["folder"] for path, row in metadata.items()} == {path: path.split("/")[-2] for path in metadata}
+    assert capsys.readouterr().out.splitlines()[-1] == "manifest: labels: folder 13 of 13"
+    write_noise(audio / "loose.wav")  # then folders are no classes
+    run(audio, tmp_path / "out")
+    assert list(read_metadata(tmp_path / "out/metadata.tsv")["loose.wav"]) == ["path", "split", "seconds"]
+    assert capsys.readouterr().out.splitlines()[-1] == "manifest: labels: none"
 
 
 def test_a_corpus_with_nothing_left_says_so_and_still_lists_why(tmp_path):

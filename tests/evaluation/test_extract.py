@@ -66,6 +66,24 @@ def test_long_recordings_are_cut(corpus: Path) -> None:
     assert hidden.sequences[recording.audio].shape[1] == (8000 - 400) // 160 // 2 + (8000 - 400) // 160 % 2
 
 
+@pytest.mark.parametrize("samples", [399, 400, 559, 560, 719, 720, 880])
+def test_filterbanks_have_whole_stacks_only(samples: int) -> None:
+    encoder = FilterbankEncoder(50.0)
+    frames = encoder(torch.zeros(1, samples)).hidden_states[0].shape[1]
+    assert (
+        frames == int(encoder.frame_lengths(torch.tensor([samples]))) == (0 if samples < 560 else 1 + (samples > 879))
+    )
+
+
+@pytest.mark.parametrize(
+    ("longest", "remedy"), [(20.0, "remove it from the manifest"), (0.15, "it is cut there: raise max_seconds")]
+)
+def test_what_is_too_short_for_a_frame_is_named_with_what_made_it_so(corpus: Path, longest: float, remedy: str) -> None:
+    slow = FilterbankEncoder(5.0 if longest < 1 else 0.1)
+    with pytest.raises(UserError, match=f"is too short for a frame of the encoder; {remedy}"):
+        extract(slow, [Request(read_recordings(corpus)[0])], WaveformCache(longest), 60, 1, "fbank")
+
+
 def test_batches_hold_similar_lengths_within_the_limit() -> None:
     lengths = [16000 * seconds for seconds in (9, 1, 5, 1, 2, 30)]
     recordings = [Recording(f"{n}", Path(f"/{n}"), length, "train", {}) for n, length in enumerate(lengths)]

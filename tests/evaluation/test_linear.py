@@ -61,16 +61,32 @@ def test_weighted_sum_finds_the_layer_that_knows() -> None:
     assert accuracies[1] > 0.95 and accuracies[0] < 0.6 and accuracies[2] < 0.6
 
 
-def test_layer_and_penalty_are_chosen_on_dev_not_on_test() -> None:
+@pytest.mark.parametrize("fits_dev", [1e-3, 30.0], ids=["weak", "strong"])
+def test_layer_penalty_and_weighted_sum_are_chosen_on_dev_not_on_test(fits_dev: float) -> None:
+    """The dev part is right by one penalty and the test part by the other: what is reported is that of the dev part."""
     torch.manual_seed(0)
-    # The dev part says layer 0 knows, the test part that layer 2 does.
-    train = torch.randn(3, 300, 6)
-    labels = torch.arange(300) % 3
-    for layer in (0, 2):
-        train[layer, :, :3] += 4 * torch.nn.functional.one_hot(labels, 3)
-    parts = Parts(train, labels, *informative_layer(0, 90), *informative_layer(2, 90))
-    result = probe(parts, 3, [1e-2], iterations=100, steps=10, seed=0)
-    assert int(np.argmax(result.dev_accuracy)) == 0
+    features, labels = torch.randn(2, 60, 30), torch.arange(60) % 2
+    features[:, :, 0] += 2 * labels
+    grid = [30.0, 1e-3]
+    other = next(penalty for penalty in grid if penalty != fits_dev)
+    examples = torch.randn(2, 300, 30)
+    as_by = {
+        penalty: probe(Parts(features, labels, *2 * (examples, torch.zeros(300).long())), 2, [penalty], 100, 200, 0)
+        for penalty in grid
+    }
+    assert all((as_by[30.0].predictions[layer] != as_by[1e-3].predictions[layer]).any() for layer in range(2))
+    for layer in range(2):
+        answers = {penalty: found.predictions[layer] for penalty, found in as_by.items()}
+        parts = Parts(features, labels, examples, answers[fits_dev], examples, answers[other])
+        result = probe(parts, 2, grid, 100, 200, 0)
+        assert result.regularisation[layer] == fits_dev and result.dev_accuracy[layer] == 1
+        assert torch.equal(result.predictions[layer], answers[fits_dev])
+        assert int(np.argmax(result.dev_accuracy)) == layer
+    answers = {penalty: found.weighted_predictions for penalty, found in as_by.items()}
+    assert (answers[30.0] != answers[1e-3]).any()
+    parts = Parts(features, labels, examples, answers[fits_dev], examples, answers[other])
+    result = probe(parts, 2, grid, 100, 200, 0)
+    assert torch.equal(result.weighted_predictions, answers[fits_dev]) and result.weighted_dev_accuracy == 1
 
 
 def test_the_penalty_that_generalises_is_chosen() -> None:

@@ -129,7 +129,7 @@ def test_heads_of_other_units_are_an_error(corpus: Path, units: Path, encoder: H
 
 
 def test_heads_of_another_kmeans_are_an_error(corpus: Path, units: Path, encoder: HubertEncoder) -> None:
-    labels = read_labels(units / "valid.km", 100.0, UNITS)
+    labels = read_labels(units / "valid.km", 100.0)
     info = dataclasses.replace(labels.info, kmeans_sha256="one")
     write_labels(units / "valid.km", [labels[row] for row in range(len(labels))], info)
     heads = load_file(units / "encoder" / "heads.safetensors")

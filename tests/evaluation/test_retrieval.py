@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,28 @@ def test_queries_and_candidates_do_not_depend_on_file_order() -> None:
         [(q.recording.name, [c.name for c in q.candidates]) for q in retrieval_task(data, test, settings(3))._queries]
         for data, test in ((DATA, TEST), (DATA[::-1], TEST[::-1]))
     ]
-    assert drawn[0] == drawn[1] and len(drawn[0]) == 6
+    assert drawn[0] == drawn[1] and len(drawn[0]) == 3
+
+
+@pytest.mark.parametrize("limit", [1, 2, 4, 30, 100])
+def test_queries_are_limited_all_together_and_spread_over_the_voices(limit: int) -> None:
+    few = voice("c", "x", 3)
+    data = voice("a", "x", 12) + voice("b", "x", 12) + few
+    sizes = Counter(q.recording.labels["speaker"] for q in retrieval_task(data, None, settings(limit))._queries)
+    assert sum(sizes.values()) == min(limit, len(data))
+    # As many of each voice as of the others, as far as it has them.
+    assert all(sizes[name] >= min(limit // 3, len(few) if name == "c" else 12) for name in "abc")
+
+
+def test_hidden_states_that_are_kept_do_not_grow_with_the_voices() -> None:
+    for voices in (20, 40):
+        data = [recording for number in range(voices) for recording in voice(f"s{number}", "x", 60)]
+        task = retrieval_task(data, None, settings(queries=50))
+        searched = {c.labels["speaker"] for query in task._queries for c in query.candidates}
+        assert len(task._queries) == 50 and 2 < len(searched) <= 9
+        kept = {request.recording.audio for request in task.requests()}
+        # Each voice that is searched has a pool of 5 candidates, or of the sentences that it is asked for.
+        assert len(kept) <= 50 + 50 + 9 * 5
 
 
 @pytest.mark.parametrize("layer", [0, 1])

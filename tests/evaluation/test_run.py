@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -117,6 +118,14 @@ def test_a_test_folder_is_tested_on_and_the_table_is_printed(
         ),
         (["encoders={}", "baselines=[fbank]", "test_dir=gone"], "the data folder gone does not exist"),
         (["encoders={}", "baselines=[fbank]", "rank_frames=0"], "rank_frames=0 must be more than 0"),
+        (["encoders={}", "baselines=[fbank]", "batch_seconds=nan"], "batch_seconds=nan must be more than 0"),
+        (["encoders={}", "baselines=[fbank]", "max_seconds=inf"], "max_seconds=inf must be more than 0"),
+        (["encoders={}", "baselines=[fbank]", "max_seconds=0.01"], "max_seconds=0.01 must be 0.1 or more"),
+        (["encoders={}", "baselines=[fbank]", "label_rate=nan"], "label_rate=nan must be a number of 0 or more"),
+        (
+            ["encoders={}", "baselines=[fbank]", "probe.regularisation=[nan]"],
+            "at least one weight, all numbers above 0",
+        ),
         (["encoders={}", "baselines=[fbank]", "labels_dir=gone"], "gone/valid.km does not exist"),
         ([], "missing setting encoders"),
     ],
@@ -168,6 +177,22 @@ def test_a_folder_without_labels_still_has_rankme(tmp_path: Path, corpus: Path) 
         "retrieval",
         "masked accuracy",
     }
+
+
+def test_the_same_command_is_left_out_until_a_recording_changes(
+    tmp_path: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("data", "phones", "test"):
+        write_corpus(tmp_path / name, ["a", "b", "c"], {}, prompts=2)
+    folders = [f"data_dir={tmp_path}/data", f"test_dir={tmp_path}/test", f"phones_dirs=[{tmp_path}/phones]"]
+    given = ["evaluate", *folders, f"out_dir={tmp_path}/out", "encoders={}", "baselines=[fbank]", *FAST]
+    assert main(given) == 0
+    for name in ("data", "phones", "test", ""):
+        if name:
+            os.utime(tmp_path / name / "audio/a-0.wav", (1, 1))
+        capsys.readouterr()
+        assert main(given) == 0
+        assert ("done before and unchanged" in capsys.readouterr().out) == (name == "")
 
 
 def test_age_is_probed_in_quarters(tmp_path: Path) -> None:

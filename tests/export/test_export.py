@@ -113,11 +113,20 @@ def test_a_wrong_export_is_found_and_removed(run_folder, tmp_path, monkeypatch, 
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
-def test_encoders_of_clips_are_refused(tmp_path):
-    save_encoder(tmp_path / "clip", ClipEncoder(ClipConfig(audio_ntt_dim=8)))
-    with pytest.raises(UserError, match=r"export of .*clip needs a HuBERT encoder"):
-        run_export(ExportSettings(encoder=str(tmp_path / "clip"), out=str(tmp_path / "out")))
-    assert not (tmp_path / "out").exists()
+def test_encoders_of_clips_have_our_own_form_only(tmp_path):
+    out = tmp_path / "out"
+    save_encoder(tmp_path / "run/encoder", ClipEncoder(ClipConfig(audio_ntt_dim=8)).eval())
+    no_form = f"clip encoders have no s3prl or Hugging Face form: use {tmp_path}/run with speechssl.load_encoder"
+    for target in ("s3prl", "huggingface"):
+        with pytest.raises(UserError, match=no_form):
+            run_export(ExportSettings(encoder=str(tmp_path / "run"), out=str(out), target=target))
+    assert not out.exists()
+    run_export(ExportSettings(encoder=str(tmp_path / "run"), out=str(out)))
+    results = json.loads((out / "check.json").read_text())
+    assert results["speechssl"]["largest_difference"] == 0.0
+    assert all(results[name]["left_out"].startswith(no_form) for name in ("s3prl", "huggingface"))
+    exported, own = (load_encoder(folder).state_dict() for folder in (out / "speechssl", tmp_path / "run"))
+    assert all(torch.equal(weight, exported[name]) for name, weight in own.items())
 
 
 @pytest.mark.parametrize("changes", [{"size": "tiny"}, {"size": "base", "cls_frame": True}])

@@ -52,5 +52,5 @@ def test_widths_and_frames(backbone):
 def test_without_torchvision(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision", None)
     monkeypatch.delitem(sys.modules, "torchvision.models", raising=False)
-    with pytest.raises(UserError, match=r"package 'torchvision.*pip install 'speechssl\[train\]'"):
+    with pytest.raises(UserError, match=r"package 'torchvision.*pip install -e '\.\[train\]'"):
         EfficientNet()

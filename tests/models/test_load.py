@@ -18,7 +18,7 @@ from speechssl.models.clip_config import BackboneName, ClipConfig
 from speechssl.models.clip_encoder import ClipEncoder
 from speechssl.models.fairseq import config_to_fairseq, parse_conv_layers
 from speechssl.models.hubert_config import SIZES, HubertConfig, size_config
-from speechssl.models.load import encoder_files, load_encoder, load_heads, require_hubert
+from speechssl.models.load import encoder_files, load_encoder, load_heads
 from speechssl.models.save import save_encoder
 
 
@@ -94,13 +94,6 @@ def test_what_does_not_fit_a_clip_encoder_is_named(clip_encoder, tmp_path, chang
     with pytest.raises(UserError, match=message) as caught:
         load_encoder(tmp_path)
     assert "\n" not in str(caught.value)
-
-
-def test_where_only_hubert_will_do(narrow, clip_encoder):
-    encoder = narrow("base")
-    assert require_hubert(encoder, "export") is encoder
-    with pytest.raises(UserError, match="export needs a HuBERT encoder, and this one is a ClipEncoder"):
-        require_hubert(clip_encoder("vit"), "export")
 
 
 def test_heads_come_back(narrow, tmp_path):

@@ -51,6 +51,16 @@ def test_the_order_of_patches_matters(backbone):
     assert not torch.allclose(backbone(log_mel).pooled, backbone(backwards).pooled, atol=1e-3)
 
 
+@torch.no_grad()
+def test_what_the_layers_add_up_stays_wide_under_autocast(backbone):
+    kinds = []
+    for layer in backbone.layers:
+        layer.register_forward_hook(lambda _, inputs, output: kinds.extend([inputs[0].dtype, output.dtype]))
+    with torch.autocast("cpu", torch.bfloat16):
+        backbone.train()(torch.randn(2, 64, 96))
+    assert set(kinds) == {torch.float32}
+
+
 def test_layers_start_with_different_weights(backbone):
     first, second, _ = (layer.linear1.weight for layer in backbone.layers)
     assert not torch.equal(first, second)

@@ -73,6 +73,17 @@ def test_mixtures_are_of_allowed_negatives_and_get_no_gradient(views):
     torch.testing.assert_close(negatives.grad, torch.tensor([[0.0, 0], [1 / (math.e + 4), 0]]))
 
 
+def test_mixtures_where_one_query_has_fewer_negatives(views):
+    torch.manual_seed(0)
+    # Both have up; left, the first one's only, would make some mixtures differ from up.
+    negatives, queries = torch.tensor([UP, LEFT]), torch.tensor([RIGHT, RIGHT])
+    allowed = torch.tensor([[True, True], [True, False]])
+    objective = contrast(mochi={"mixed": 3, "hardest": 5, "start_epoch": 0})
+    loss = objective(queries, queries, negatives, views(clips=[0, 1]), allowed).loss.item()
+    first, second = math.log(math.e + 4 + 1 / math.e) - 1, math.log(math.e + 4) - 1
+    assert loss == pytest.approx((first + second) / 2, rel=1e-5)
+
+
 def test_individual_temperatures_take_the_gradient_of_their_objective(views):
     torch.manual_seed(0)
     objective = contrast(0.2, rho=0.3, lr=0.1, newest_gradient=1.0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -73,7 +75,7 @@ def test_the_other_view_predicts(tiny, views):
     assert batch.views[1].grad.abs().sum() > 0
 
 
-def test_epoch_0_fills_the_bank_without_a_loss(tiny, views):
+def test_clips_without_a_cluster_fill_the_bank_without_a_loss(tiny, views):
     objective = Decar(tiny, DecarSettings(prototypes=2, projection=3, hidden=4), clips=10)
     result = objective(tiny, views(clips=list(range(8))))
     result.loss.backward()
@@ -156,6 +158,41 @@ def test_loss_stays_float32_under_autocast(tiny, views):
     loss.backward()
     assert all(parameter.grad is not None for parameter in [*tiny.parameters(), *objective.parameters()])
     torch.testing.assert_close(objective.prototypes.norm(dim=1), torch.ones(2))
+
+
+PROCESS = """
+import sys
+import torch
+from torch import distributed, nn
+from speechssl.models.backbone import BackboneOutput
+from speechssl.objectives.decar import Decar, DecarSettings
+from speechssl.objectives.views import ViewBatch
+
+class Through(nn.Module):
+    dim = 2
+    def forward(self, view):
+        return BackboneOutput(view[:, None], [], view)
+
+rank, store = int(sys.argv[1]), sys.argv[2]
+distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+objective = Decar(Through(), DecarSettings(prototypes=2, projection=2, hidden=2), 4)
+objective.projector = nn.Identity()
+clips = torch.tensor([[0, 3], [1, 2]])[rank]
+rows = torch.eye(2)[torch.tensor([0, 1, 1, 0])]
+objective(Through(), ViewBatch([rows[clips]] * 2, clips, -1))
+assert objective.known.all() and torch.equal(objective.bank, rows)
+objective(Through(), ViewBatch([rows[clips]] * 2, clips, 0))
+assert (objective.clusters[[0, 1]] == objective.clusters[[3, 2]]).all(), "clustered with all clips of both"
+distributed.barrier()
+distributed.destroy_process_group()
+"""
+
+
+def test_two_processes_share_one_bank(tmp_path):
+    processes = [
+        subprocess.Popen([sys.executable, "-c", PROCESS, str(rank), str(tmp_path / "store")]) for rank in range(2)
+    ]
+    assert [process.wait(timeout=100) for process in processes] == [0, 0]
 
 
 def test_more_prototypes_than_clips_are_refused(tiny):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from speechssl.errors import UserError
 from speechssl.objectives.barlow_twins import barlow_loss, cross_correlation
 from speechssl.objectives.contrastive import HardNegativeSettings, TemperatureSettings
 from speechssl.objectives.moco import MoCo, MoCoSettings
@@ -29,6 +30,28 @@ def test_case_by_hand(through, views):
     assert result.loss.item() == pytest.approx(expected, rel=1e-5)
     assert result.metrics["contrast_accuracy"] == (1, 1)
     torch.testing.assert_close(objective.queue.keys, torch.tensor([[0.6, 0.8], [-1, 0]]))
+
+
+def test_older_keys_of_a_clip_are_no_negatives_of_it(through, views):
+    backbone = through(2)
+    objective = MoCo(backbone, MoCoSettings(projection=2, hidden=0, queue=2, temperature=1.0))
+    objective.head = objective.slow.copies[1] = nn.Identity()
+    right, up = torch.tensor([[1.0, 0]]), torch.tensor([[0.0, 1]])
+    objective(backbone, views(right, right, clips=[3]))
+    objective(backbone, views(up, up, clips=[4]))
+    resumed = MoCo(backbone, MoCoSettings(projection=2, hidden=0, queue=2, temperature=1.0))
+    resumed.head = resumed.slow.copies[1] = nn.Identity()
+    resumed.queue.load_state_dict(objective.queue.state_dict())
+    for one in (objective, resumed):
+        # The queue holds right, of clip 3 itself, and up.
+        loss = one(backbone, views(right, right, clips=[3])).loss.item()
+        assert loss == pytest.approx(-1 + math.log(math.e + 1), rel=1e-5)
+
+
+def test_a_backbone_without_taps_is_refused_for_delores_m(tiny):
+    tiny.tap_dims = []
+    with pytest.raises(UserError, match=r"barlow_taps=true, but this backbone has no taps: give model\.vit_layers=2"):
+        MoCo(tiny, small(barlow_taps=True))
 
 
 def test_keys_come_from_a_slow_copy(tiny, views):

@@ -73,10 +73,14 @@ def test_options_go_with_it(tiny, views, more):
 
 def test_hard_negatives_make_it_harder(through, views):
     torch.manual_seed(0)
-    features = torch.randn(4, 3)
+    features = torch.randn(12, 3)
     batch = views(features, features, epoch=10)
-    plain, mixed = (without_head(through(3), hard_negatives=HardNegativeSettings(mixed=n)) for n in (0, 8))
-    assert mixed(through(3), batch).loss > plain(through(3), batch).loss
+    settings = (HardNegativeSettings(), HardNegativeSettings(64, hardest=22), HardNegativeSettings(64, hardest=2))
+    plain, easy, hard = (
+        without_head(through(3), hard_negatives=one)(through(3), batch).loss.item() for one in settings
+    )
+    # 22: mixtures of all negatives alike.
+    assert hard > easy + 0.5 > easy > plain
 
 
 def test_cola_with_torchs_bilinear(tiny, views):

@@ -69,6 +69,31 @@ def test_both_directions_by_hand(through, views):
     torch.testing.assert_close(objective.queue.keys, torch.tensor([[1, 0], [0.6, 0.8], [0, 1]]))
 
 
+def test_keys_come_from_a_slow_copy(tiny, views):
+    for momentum, stays in ((1.0, True), (0.0, False)):
+        backbone = copy.deepcopy(tiny)
+        objective = Slicer(backbone, small(momentum=momentum))
+        before = copy.deepcopy(objective.slow.copies)
+        objective(backbone, views())
+        nn.init.ones_(backbone.upper.weight)
+        objective(backbone, views())
+        slow = objective.slow.copies[0].upper.weight
+        assert torch.equal(slow, before[0].upper.weight if stays else backbone.upper.weight)
+
+
+def test_older_keys_of_a_clip_are_no_negatives_of_it(through, views):
+    backbone = through(2)
+    objective = Slicer(backbone, SlicerSettings(projection=2, queue=4, clusters=2, temperature=1.0, momentum=1.0))
+    objective.head = objective.slow.copies[1] = nn.Identity()
+    objective.cluster_head = nn.Identity()
+    right, up = torch.tensor([[1.0, 0]]), torch.tensor([[0.0, 1]])
+    objective(backbone, views(right, right, clips=[3]))
+    objective(backbone, views(up, up, clips=[4]))
+    # Keys and queries of clip 3 are right. Its own two in the queue are left out, those of clip 4 are at cosine 0.
+    total, count = objective(backbone, views(right, right, clips=[3])).metrics["contrast_loss"]
+    assert float(total) / count == pytest.approx(-1 + math.log(math.e + 2), rel=1e-5)
+
+
 def test_only_queries_are_trained_and_evaluation_changes_nothing(tiny, views):
     objective = Slicer(tiny, small(temperatures=TemperatureSettings(individual=True)), clips=8)
     objective(tiny, views()).loss.backward()

@@ -42,6 +42,23 @@ def test_runs_come_by_method_and_seed(exp):
     assert len(labels) == 6
 
 
+def test_runs_and_clusters_are_found_further_down(exp, clip_exp):
+    sounds = exp / "sounds"
+    sounds.mkdir()
+    (clip_exp / "pretrained-seed1").rename(sounds / "simclr")
+    (sounds / "simclr/config.yaml").write_text("seed: 7\nout: x\n")
+    (clip_exp / "clusters-seed1").rename(sounds / "clusters")
+    # Those of a run's own steps and of an evaluation's fine-tuning are no runs of the experiment.
+    for inner in ("sounds/simclr/classifier", "lape/birds/finetune/run", "own/birds/finetune/run"):
+        (exp / inner / "metrics").mkdir(parents=True)
+    (exp / "own/birds/results.json").write_text("{}")
+    found = read_findings(exp)
+    assert [run.label for run in found.runs][6:] == ["sounds/simclr seed 7"]
+    assert list(found.clusters) == ["sounds/clusters"]
+    assert exp / "sounds/clusters/quality.json" in input_files(exp)
+    assert not any("clusters" in line for line in found.missing)
+
+
 def test_missing_metrics_are_listed(exp):
     (exp / "hubert-seed2/metrics/valid.jsonl").unlink()
     assert any("hubert-seed2/metrics/valid.jsonl" in line for line in read_findings(exp).missing)

@@ -139,12 +139,25 @@ def test_runs_on_clips_and_lape_are_on_the_page_and_in_the_results(clip_exp):
     for part in ("LAPE: one class a clip", "Signs of collapse", "Clusters and metadata", "Confusion matrices (1)"):
         assert part in " ".join(page.texts)
     assert not {"script", "link", "iframe", "object", "embed", "form"} & {tag for tag, _ in page.tags}
-    assert "Not run" not in page.texts
+    assert "Not found" not in page.texts
     assert "80.0 ±\u00a00.4" in page.bold
     text = (clip_exp / "RESULTS.md").read_text()
     assert "| languages, 10 % of labels | 31.0 | 33.0 ± 1.0 | 61.2 ± 1.2 | **70.0 ± 1.0** |" in text
     assert "| chosen by | highest silhouette, 0.230 | given |" in text
     assert "Protocol paper: MAXIMUM of the test accuracy over the epochs." in text
+
+
+def test_what_is_not_found_is_said_with_the_folder(small, capsys):
+    (small / "units/kmeans.json").unlink()
+    page = report(small)
+    assert f"report: not found in {small}: k-means (units/kmeans.json)" in capsys.readouterr().out
+    assert "Not found" in page.bold and f"Not found in {small}:" in (small / "RESULTS.md").read_text()
+    assert "Encoders trained: hubert, seed 1." in (small / "RESULTS.md").read_text()
+
+
+def test_of_a_benchmark_s_folder_the_encoders_are_named(clip_exp):
+    report(clip_exp / "lape")
+    assert "Encoders evaluated: FBANK, pretrained, unfused." in (clip_exp / "lape/RESULTS.md").read_text()
 
 
 def test_names_of_classes_and_encoders_do_not_inject(clip_exp):

@@ -130,7 +130,7 @@ def test_scores_of_hear_with_the_best_of_either_direction(exp: Path):
 def test_a_benchmark_folder_of_its_own_is_a_report(exp: Path):
     write_report(ReportSettings(exp=str(exp / "superb")))
     page, tables = ((exp / "superb" / name).read_text() for name in ("report.html", "RESULTS.md"))
-    assert "SUPERB: one head a task" in page and "data:image/png" in page and "Not run" not in page
+    assert "SUPERB: one head a task" in page and "data:image/png" in page and "Not found" not in page
     assert "| KS accuracy" in tables and "units" not in read_findings(exp / "superb").missing
     read = {path.relative_to(exp).as_posix() for path in input_files(exp / "superb")}
     assert {"superb/results.json", "superb/ks/results.json", "superb/layer_weights.png"} <= read

@@ -13,9 +13,10 @@ from matplotlib.image import imread
 from sklearn.metrics import homogeneity_score, normalized_mutual_info_score
 
 from speechssl.cli.app import main
-from speechssl.data.labels import LabelInfo, check_topics_fit, read_topics, write_labels
+from speechssl.data.labels import LabelInfo, write_labels
 from speechssl.data.manifest import read_manifest
 from speechssl.data.metadata import read_metadata, write_metadata
+from speechssl.data.recording_labels import check_topics_fit, read_topics
 from speechssl.files import checksum, write_json
 
 Overrides = Callable[..., list[str]]
@@ -81,7 +82,8 @@ def test_short_utterance_is_counted_and_listed(corpus: Path, overrides: Override
     assert main(overrides()) == 0
     valid = quality(corpus / "topics")["splits"]["valid"]
     assert (valid["empty_documents"], valid["empty_document_paths"]) == (1, ["valid/019.wav"])
-    assert "1 utterances have no known word" in capsys.readouterr().out
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("topics: 3 topics, 99 of 100 recordings have one; 1 have no word (n-gram of units) that is")
     posterior = read_topics(corpus / "topics/valid.topic").posteriors[-1]
     np.testing.assert_allclose(posterior, 1 / 3, rtol=1e-6)
 
@@ -106,6 +108,12 @@ def test_without_metadata(corpus: Path, overrides: Overrides) -> None:
     assert main(overrides()) == 0
     assert quality(corpus / "topics")["columns"] == {}
     assert (corpus / "topics/topics.png").is_file()
+
+
+def test_the_last_line_is_the_result(corpus: Path, overrides: Overrides, capsys) -> None:  # type: ignore[no-untyped-def]
+    (corpus / "data/metadata.tsv").unlink()
+    assert main(overrides("splits=[train]")) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "topics: 3 topics, 80 of 80 recordings have one"
 
 
 def test_finished_topics_are_left_alone_until_metadata_change(corpus: Path, overrides: Overrides, capsys) -> None:  # type: ignore[no-untyped-def]

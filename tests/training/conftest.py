@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechssl.data.labels import LabelInfo, TopicInfo, write_labels, write_topics
+from speechssl.data.labels import LabelInfo, write_labels
 from speechssl.data.manifest import write_manifest
+from speechssl.data.recording_labels import TopicInfo, write_topics
 from speechssl.files import checksum
 
 TINY = (

@@ -238,7 +238,7 @@ def test_a_checkpoint_is_for_as_many_processes_as_wrote_it(tmp_path):
 
     for parallel in Parallel:
         check(parallel, 2)
-        with pytest.raises(UserError, match=r"written by 2 process\(es\), so 3 cannot"):
+        with pytest.raises(UserError, match=r"written by 2 processes, so 3 cannot"):
             check(parallel, 3)
     check(Parallel.ddp, 1)
     with pytest.raises(UserError, match="so 1 cannot go on"):
@@ -264,7 +264,16 @@ def test_another_run_is_not_overwritten(corpus, tmp_path, capsys):
         corpus.settings("schedule.steps=2", f"out={tmp_path}/other", "model.dim=64", f"init_from={tmp_path}/run"),
         capsys,
     )
-    assert "init_from" in message and "does not fit" in message
+    assert "init_from" in message and "does not fit model.dim=64: its encoder was made with 32" in message
+
+
+def test_an_encoder_of_another_kind_is_no_start_though_its_weights_fit(corpus, tmp_path, capsys):
+    assert main(["pretrain", *corpus.settings("schedule.steps=2", f"out={tmp_path}/run")]) == 0
+    given = ("schedule.steps=2", f"init_from={tmp_path}/run", f"out={tmp_path}/next")
+    message = fails(corpus.settings(*given, "model.layer_norm_first=true"), capsys)
+    assert "does not fit model.layer_norm_first=True: its encoder was made with False" in message
+    # What is read in training only may change.
+    assert main(["pretrain", *corpus.settings(*given, "model.dropout=0.3", "model.feature_grad_mult=0")]) == 0
 
 
 def test_heads_that_are_cut_off_are_named(corpus, tmp_path, capsys):

@@ -8,7 +8,7 @@
 #   --audio-dir DIR    unlabelled audio to pretrain on (default: telephone prompts in five languages, from Debian packages)
 #   --tasks FILE       what is measured, a task a line, as in conf/tasks.txt (default that one: the language of a prompt)
 #   --objectives LIST  names with commas between (default decar_mini,barlow_twins,mixed_barlow_twins,moco,delores_m,slicer,simclr,cola,byol)
-#   --epochs N         passes over the unlabelled audio (default 1); DECAR makes one more, since it first gathers what it clusters
+#   --epochs N         passes over the unlabelled audio (default 1)
 #   --teacher NAME     the objective whose clusters UnFuSeD distils (default decar_mini)
 #   --finetuned LIST   which of them are fine-tuned too; random is from scratch (default decar_mini,unfused)
 #   --finetune-epochs N  passes over the labelled clips of fine-tuning (default 100, as published)
@@ -84,10 +84,7 @@ if stage 2 pretrain "$unlabelled" "$exp/<OBJECTIVE>-seed<S>"; then
       words=("objective=$objective" "schedule.epochs=$epochs")
       # Held-out prompts have a language, by which neighbours are watched; no training looks at it.
       [ -n "$audio_dir" ] || words+=(watch_column=language)
-      case $objective in
-        cola) words+=(crops=different) ;;
-        decar*) words+=("schedule.epochs=$((epochs + 1))") ;;
-      esac
+      [ "$objective" != cola ] || words+=(crops=different)
       command_launch pretrain_clips "data.train=$unlabelled/train.tsv" "data.valid=$unlabelled/valid.tsv" "${words[@]}" \
         "seed=$seed" "out=$exp/$objective-seed$seed"
     done

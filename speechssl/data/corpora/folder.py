@@ -14,7 +14,7 @@ from speechssl.data.corpora.corpus import Corpus, CorpusSettings, Entry, require
 from speechssl.data.corpora.listed import read_csv
 from speechssl.data.manifest import leaves_root
 from speechssl.data.tables import as_cell, read_header, read_table
-from speechssl.data.walk import AUDIO_SUFFIXES, walk_audio
+from speechssl.data.walk import AUDIO_SUFFIXES, holds_audio, walk_audio
 from speechssl.errors import UserError
 from speechssl.files import require_file
 
@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 _NOT_LABELS = frozenset({"path", "split", "dur", "duration", "seconds", "samples"})
 """Columns that are no labels: lengths are always measured anew."""
+
+_FOLDER = "folder"
+"""Label where no table gives any: the folder that holds the recording, as LAPE takes it."""
 
 _SPLIT_NAME = re.compile(r"\w[\w.-]*")
 
@@ -32,13 +35,17 @@ def folder(settings: CorpusSettings) -> Corpus:
     Labels come from a table with a column `path` (relative to `audio_dir`): `corpus.metadata`, or `metadata.tsv`,
     `manifest.tsv` or `metadata.csv` in the folder. It has tabs between its cells, or commas where its name ends in
     .csv. A column `split` is honoured: names that begin with `train` are train, with `dev` or
-    `valid` valid, any other is a split of its own. Phone times come from `alignments.tsv` in the folder.
+    `valid` valid, any other is a split of its own. Without a table, and where every recording is in a folder below
+    `audio_dir`, the name of the one that holds it is the label `folder`. Phone times come from `alignments.tsv` in
+    `audio_dir`.
     """
     root = require_folder(settings, "the folder with your audio files")
     table = _find_table(settings, root)
     labels: tuple[str, ...] = ()
     if table is not None:
         labels = tuple(column for column in _columns(table) if column not in _NOT_LABELS)
+    elif not holds_audio(root):
+        labels = (_FOLDER,)
     return Corpus(root, labels, lambda: _entries(root, table, labels))
 
 
@@ -81,7 +88,9 @@ def _entries(root: Path, table: Path | None, labels: tuple[str, ...]) -> Iterato
     for path, rejected in walk_audio(root):
         split, *cells = rows.pop(path, "\t" * len(labels)).split("\t")
         alignment = alignments.pop(path, ())
-        known = dict(zip(labels, cells, strict=True))
+        # Without a table the only label there can be is the folder.
+        holder = posixpath.basename(posixpath.dirname(path))
+        known = dict(zip(labels, cells, strict=True)) if table else dict.fromkeys(labels, holder)
         yield Entry(path, known, split, rejected, tuple(alignment))
     for path in rows:
         yield Entry(path, rejected=_why_not_found(path, table))

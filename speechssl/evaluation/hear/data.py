@@ -10,6 +10,8 @@
 from __future__ import annotations
 
 import csv
+import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -117,9 +119,9 @@ def read_metadata(folder: Path) -> Metadata:
     _require(mode == "trainvaltest" or len(splits) >= MIN_FOLDS, file, f"has fewer than {MIN_FOLDS} folds in splits")
     outside = [split for split in splits if leaves_root(split)]
     _require(not outside, file, f"has the fold {', '.join(outside)} in splits, which is outside of its folder")
-    special = found.get("evaluation_params") or {}
-    grid = special.get("task_specific_param_grid") or {}
-    training = {name: int(grid[name][0]) for name in ("max_epochs", "check_val_every_n_epoch") if name in grid}
+    special = _mapping(found, "evaluation_params", file)
+    training = _grid(special, "task_specific_param_grid", ("max_epochs", "check_val_every_n_epoch"), 1, file)
+    postprocessing = _grid(special, "event_postprocessing_grid", tuple(POSTPROCESSING), 0, file)
     return Metadata(
         folder=folder,
         events=events,
@@ -128,8 +130,8 @@ def read_metadata(folder: Path) -> Metadata:
         splits=splits,
         scores=scores,
         choose_on_loss=not found.get("use_scoring_for_early_stopping", True),
-        postprocessing=special.get("event_postprocessing_grid") or POSTPROCESSING,
-        training=training,
+        postprocessing=postprocessing or POSTPROCESSING,
+        training={name: int(numbers[0]) for name, numbers in training.items()},
     )
 
 
@@ -221,7 +223,9 @@ def _event(event: Any, index: dict[str, int], file: Path, name: str) -> Event:
     fits = isinstance(event, dict) and "label" in event
     fits = fits and all(isinstance(event.get(key), (int, float)) for key in ("start", "end"))
     _require(fits, file, f"has no label, start or end (milliseconds) of an event in {name}")
-    return Event(_index(event["label"], index, file, name), float(event["start"]), float(event["end"]))
+    start, end = float(event["start"]), float(event["end"])
+    _require(-math.inf < start <= end < math.inf, file, f"has an event from {start:g} to {end:g} ms in {name}")
+    return Event(_index(event["label"], index, file, name), start, end)
 
 
 def _index(label: Any, index: dict[str, int], file: Path, name: str) -> int:
@@ -231,14 +235,18 @@ def _index(label: Any, index: dict[str, int], file: Path, name: str) -> int:
 
 
 def _read_vocabulary(file: Path) -> list[str]:
-    with open(require_file(file), encoding="utf-8", newline="") as lines, require_utf8(file):
+    with open(require_file(file), encoding="utf-8-sig", newline="") as lines, require_utf8(file):
         rows = list(csv.DictReader(lines))
     try:
         names = {int(row["idx"]): row["label"] for row in rows}
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{file} has no columns idx (numbers) and label; unpack the task again") from error
     _require(len(names) > 1 and sorted(names) == list(range(len(rows))), file, "does not number its labels from 0")
-    return [names[index] for index in sorted(names)]
+    classes = [names[index] for index in sorted(names)]
+    _require(all(classes), file, "has a number without a label")
+    twice = [label for label, count in Counter(classes).items() if count > 1]
+    _require(not twice, file, f"has two numbers of the label {', '.join(twice)}")
+    return classes
 
 
 def _audio_folder(metadata: Metadata) -> Path:
@@ -271,6 +279,22 @@ def _one_of(found: dict[str, Any], name: str, known: tuple[str, ...], file: Path
     value = found.get(name)
     _require(value in known, file, f"has {name}={value} (known: {', '.join(known)})")
     return str(value)
+
+
+def _mapping(found: dict[str, Any], name: str, file: Path) -> dict[str, Any]:
+    value = found.get(name)
+    _require(value is None or isinstance(value, dict), file, f"has no mapping in {name}")
+    return dict(value or {})
+
+
+def _grid(found: dict[str, Any], name: str, keys: Sequence[str], least: float, file: Path) -> dict[str, list[float]]:
+    """Return the numbers to choose from, of those of the keys that are there."""
+    grid = {key: values for key, values in _mapping(found, name, file).items() if key in keys}
+    for key, values in grid.items():
+        fits = isinstance(values, list) and bool(values)
+        fits = fits and all(isinstance(value, (int, float)) and least <= value < math.inf for value in values)
+        _require(fits, file, f"has no list of numbers of {least} or more in {key} of {name}")
+    return grid
 
 
 def _texts(found: dict[str, Any], name: str, file: Path) -> list[str]:

@@ -141,5 +141,5 @@ def _sed_eval() -> Any:
     try:
         from sed_eval import sound_event
     except ModuleNotFoundError as error:
-        raise UserError(f"event tasks need the package '{error.name}': pip install 'speechssl[superb]'") from error
+        raise UserError(f"event tasks need the package '{error.name}': pip install -e '.[superb]'") from error
     return sound_event

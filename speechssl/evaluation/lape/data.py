@@ -83,8 +83,9 @@ def read_task(folder: Path, task: LapeTask) -> TaskData:
     found, left_out = _that_fit(everything, task), _rejected(folder)
     if len(found) < len(everything):
         left_out.append({"what": f"{len(everything) - len(found)} recordings", "reason": f"not {_rule(task)}"})
-    _require_columns(found, folder, task)
-    names = [_class_of(recording, task.column) for recording in found]
+    by_folder = task.column == FOLDER and FOLDER not in columns_of(everything)
+    _require_columns(found, folder, task, by_folder)
+    names = [_folder_of(recording) if by_folder else recording.labels.get(task.column, "") for recording in found]
     kept = [(recording, name) for recording, name in zip(found, names, strict=True) if name]
     if len(kept) < len(found):
         left_out.append({"what": f"{len(found) - len(kept)} recordings", "reason": f"no {task.column} known"})
@@ -118,7 +119,7 @@ def _rejected(folder: Path) -> list[dict[str, str]]:
     ]
 
 
-def _require_columns(recordings: Sequence[Recording], folder: Path, task: LapeTask) -> None:
+def _require_columns(recordings: Sequence[Recording], folder: Path, task: LapeTask, by_folder: bool) -> None:
     if not recordings:
         raise UserError(f"{folder} has no recording with {_rule(task)}; mend task.only, or data_dir")
     known = columns_of(list(recordings))
@@ -126,15 +127,12 @@ def _require_columns(recordings: Sequence[Recording], folder: Path, task: LapeTa
     if task.group_column != LapeTask.group_column:  # the default need not be there
         columns["group_column"] = task.group_column
     for setting, column in columns.items():
-        by_folder = setting == "column" and column == FOLDER
-        if column is not None and column not in known and not by_folder:
+        if column is not None and column not in known and not (setting == "column" and by_folder):
             raise UserError(
                 f"{folder}/metadata.tsv has no column '{column}' with a value{nearest(column, known)} "
                 f"(known: {', '.join(known) or 'none'}); mend task.{setting}, or give the data of corpus={task.corpus}"
             )
 
 
-def _class_of(recording: Recording, column: str) -> str:
-    if column == FOLDER and column not in recording.labels:
-        return PurePosixPath(recording.name).parent.name
-    return recording.labels.get(column, "")
+def _folder_of(recording: Recording) -> str:
+    return PurePosixPath(recording.name).parent.name

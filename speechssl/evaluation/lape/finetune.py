@@ -69,8 +69,6 @@ class Plan:
     """Reads the test part."""
     folder: Path
     """Where the runs are."""
-    audio: Path
-    """`audio.json` of the task's manifests."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +175,7 @@ def _train(tuning: Tuning, rival: Contestant, joined: Joined) -> None:
     """Train with every learning rate."""
     if joined.rank == 0:
         parts = {"train": np.union1d(tuning.train, tuning.unlabelled), "valid": tuning.judge}
-        if not write_data(tuning.folder / "data", tuning.plan.data, parts, tuning.unlabelled, tuning.plan.audio):
+        if not write_data(tuning.folder / "data", tuning.plan.data, parts, tuning.unlabelled):
             raise UserError(
                 f"{tuning.folder} has a run on other data than the task's are now, or with other pseudo-labels: "
                 f"delete {tuning.plan.folder}, or give another out_dir"

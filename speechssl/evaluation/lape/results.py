@@ -9,12 +9,13 @@
   the test part has most of, a mean over the divisions), `data` (a checksum), and `divisions`: of each its `name`,
   sizes of `train`, `valid` and `test`, where `valid` comes from, `missing_from_train` (class -> test clips of it), and
   how many groups (speakers, say) of the test part are in train as well, where they are known
-- `encoders`: a list with one entry a row of the tables: `name`, `frame_rate`, `dim`, `parameters`, `sources`
+- `encoders`: a list with one entry a row of the tables: `name`, `speechssl` (version that measured it), `frame_rate`,
+  `dim`, `parameters`, `sources`
 - `scores`: row -> a list with one :class:`speechssl.evaluation.lape.scores.Score` a source, label fraction and seed
 - `summary`: row -> label fraction -> `accuracy` and `balanced_accuracy`: `mean`, `spread` (sample standard deviation
   over sources and seeds; 0 for one) and `runs`
-- with `task.distances`, `scores` and `summary` have `mean_distance` too (of the predicted from the true class), and
-  `loki_accuracy` and `loki_mean_distance` (:mod:`speechssl.evaluation.loki`)
+- with `task.distances`, `task` has a checksum of them, and `scores` and `summary` have `mean_distance` too (of the
+  predicted from the true class), and `loki_accuracy` and `loki_mean_distance` (:mod:`speechssl.evaluation.loki`)
 - `left_out`: list of `what` and `reason`
 """
 
@@ -34,7 +35,7 @@ from speechssl.evaluation.lape.settings import LapeSettings, Protocol
 from speechssl.evaluation.lape.splits import Division
 from speechssl.evaluation.loki import read_distances
 from speechssl.evaluation.spread import mean_and_spread
-from speechssl.files import read_json, write_json
+from speechssl.files import checksum_of, read_json, write_json
 from speechssl.models.encoder import Encoder
 
 BENCHMARK = "lape"
@@ -125,7 +126,10 @@ class LapeResults:
 
     def _describe(self) -> dict[str, Any]:
         task, data = self._settings.task, self._data
+        # Rows that were measured with other distances cannot stay beside these.
+        distances = {} if self._distances is None else {"distances": checksum_of(self._distances.tolist())}
         return {
+            **distances,
             "name": task.name,
             "corpus": task.corpus,
             "column": task.column,

@@ -22,6 +22,7 @@ from speechssl.evaluation.lape.results import BENCHMARK, LapeResults
 from speechssl.evaluation.lape.scores import score_features
 from speechssl.evaluation.lape.settings import LapeSettings, Mode, Protocol
 from speechssl.evaluation.lape.splits import Division, divide, with_valid
+from speechssl.evaluation.recordings import read_recordings
 from speechssl.evaluation.vectors import VECTORS, VectorFile, vectors_name
 from speechssl.models.device import pick_device
 from speechssl.progress import progress
@@ -38,8 +39,7 @@ def run_lape(settings: LapeSettings) -> None:
     require_own_folder(out, BENCHMARK)
     rivals, left_out = choose_encoders(settings)
     task = settings.task
-    source = data_folder(settings)
-    data = read_task(source, task)
+    data = read_task(data_folder(settings), task)
     data.left_out += left_out
     divisions = divide(data, task)
     if settings.protocol is Protocol.sound:
@@ -52,7 +52,7 @@ def run_lape(settings: LapeSettings) -> None:
             device = pick_device(settings.device)
             for rival in rivals:
                 _evaluate(rival, data, divisions, clips, device, settings, results)
-        elif not _finetune(rivals, data, divisions, clips, source / AUDIO, settings, results):
+        elif not _finetune(rivals, data, divisions, clips, settings, results):
             return
         results.write()
         OVERVIEW.add(out, folder, results.to_json())
@@ -69,6 +69,12 @@ def lape_inputs(settings: LapeSettings) -> Iterable[Path]:
         yield Path(settings.task.distances)
     for rival in rivals:
         yield from rival.files()
+
+
+def lape_audio(settings: LapeSettings) -> Iterable[Path]:
+    """Yield the recordings of `data_dir`. Manifests that are made here have a file that changes with theirs."""
+    if settings.data_dir is not None:
+        yield from (recording.audio for recording in read_recordings(settings.data_dir))
 
 
 def lape_outputs(settings: LapeSettings) -> Iterable[Path]:
@@ -114,7 +120,6 @@ def _finetune(
     data: TaskData,
     divisions: list[Division],
     clips: Clips,
-    audio: Path,
     settings: LapeSettings,
     results: LapeResults,
 ) -> bool:
@@ -123,8 +128,8 @@ def _finetune(
     try:
         from speechssl.evaluation.lape.finetune import Plan, finetune_and_score
     except ModuleNotFoundError as error:
-        raise UserError(f"mode=finetune needs the package '{error.name}': pip install 'speechssl[train]'") from error
-    plan = Plan(settings, data, divisions, clips, _results_folder(settings), audio)
+        raise UserError(f"mode=finetune needs the package '{error.name}': pip install -e '.[train]'") from error
+    plan = Plan(settings, data, divisions, clips, _results_folder(settings))
     return finetune_and_score(rivals, plan, results)
 
 

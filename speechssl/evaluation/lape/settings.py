@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field, fields
 from enum import Enum
@@ -10,7 +11,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from speechssl.errors import UserError
-from speechssl.evaluation.settings import require_list
+from speechssl.evaluation.settings import require_list, require_positive, require_seeds
 from speechssl.objectives.label_augmentation import LabelAugmentationSettings
 from speechssl.settings import changed_fields
 from speechssl.training.clips.settings import PredictionPretrainingSettings
@@ -41,6 +42,9 @@ class Mode(str, Enum):
     linear = "linear"
     finetune = "finetune"
 
+
+LONGEST_CLIP = 3600
+"""Seconds. Every clip is as long in memory."""
 
 EPOCHS = {Mode.linear: 30, Mode.finetune: 100}
 """As published."""
@@ -184,14 +188,18 @@ class LapeSettings:
             raise UserError(
                 "give either data_dir (a folder of `speechssl manifest`) or corpus_dir (the data set's own)"
             )
-        if self.passes < 1 or self.batch_size < 1 or self.batch_seconds <= 0:
-            raise UserError("epochs, batch_size and batch_seconds must be more than 0")
-        if self.workers < 0 or self.cache_gb < 0:
-            raise UserError("workers and cache_gb must be 0 or more")
+        counts = {"epochs": self.passes, "batch_size": self.batch_size, "batch_seconds": self.batch_seconds}
+        for name, value in counts.items():
+            require_positive(name, value)
+        if self.workers < 0 or not 0 <= self.cache_gb < math.inf:
+            raise UserError("workers and cache_gb must be numbers of 0 or more")
         require_list("lr", self.lr, all(lr > 0 for lr in self.lr), "above 0")
-        require_list("seeds", self.seeds, all(seed >= 0 for seed in self.seeds), "0 or more")
+        require_seeds(self.seeds)
         fractions = self.label_fractions
         require_list("label_fractions", fractions, all(0 < part <= 1 for part in fractions), "above 0 and at most 1")
+        for name, values in (("lr", self.lr), ("label_fractions", fractions)):
+            if len({f"{value:g}" for value in values}) < len(values):
+                raise UserError(f"{name}={values} has numbers that are the same to six digits, and so are their names")
         if self.protocol is Protocol.paper and len(self.lr) > 1:
             raise UserError("protocol=paper has no validation to choose a learning rate on; give one lr")
         if self.mode is Mode.finetune and self.standardise is not None:
@@ -233,8 +241,8 @@ def _check_all(task: LapeTask, corpus_dir: str | None) -> None:
 def _check_task(task: LapeTask) -> None:
     if not re.fullmatch(r"\w[\w.-]*", task.name) or task.name in RESERVED_NAMES:
         raise UserError(f"task.name={task.name} cannot be a folder's name here; use other letters, digits, - and _")
-    if task.clip_seconds <= 0:
-        raise UserError(f"task.clip_seconds={task.clip_seconds:g} must be more than 0")
+    if not 0 < task.clip_seconds <= LONGEST_CLIP:
+        raise UserError(f"task.clip_seconds={task.clip_seconds:g} must be more than 0, and at most {LONGEST_CLIP}")
     if (task.split is Split.folds) != (task.fold_column is not None):
         raise UserError("task.fold_column names the column of task.split=folds, and is for no other split")
     for name, value in (("only", task.only), ("published", task.published)):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from speechssl.errors import UserError, nearest
+from speechssl.evaluation.superb.cells import read_cells
 from speechssl.files import read_lines, require_utf8
 
 
@@ -40,7 +40,8 @@ class Beside:
         """Return the lines of each part.
 
         Raises:
-            UserError: a file or column is missing, a file has no lines or is not UTF-8, or a line of RTTM is cut off.
+            UserError: a file or column is missing, a file has no lines or is not UTF-8, a line of RTTM is cut off, or
+                what is wrong with a csv file, see :func:`read_cells`.
         """
         return {part: self._lines(self._file(folder, part)) for part in self.parts}
 
@@ -60,14 +61,11 @@ class Beside:
 
 
 def _csv_lines(file: Path, columns: Sequence[str]) -> Iterator[Line]:
-    with open(file, encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream)
-        known = reader.fieldnames or []
+    for number, row in read_cells(file).items():
         for column in columns:
-            if column not in known:
-                raise UserError(f"{file} has no column '{column}'{nearest(column, known)} (has: {', '.join(known)})")
-        for row in reader:
-            yield Line(f"{file}, line {reader.line_num}", {column: (row[column] or "").strip() for column in columns})
+            if column not in row:
+                raise UserError(f"{file} has no column '{column}'{nearest(column, row)} (has: {', '.join(row)})")
+        yield Line(f"{file}, line {number}", {column: row[column].strip() for column in columns})
 
 
 def rttm_lines(file: Path) -> Iterator[Line]:

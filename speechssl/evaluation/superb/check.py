@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from speechssl.errors import UserError
+from speechssl.evaluation.encoders import contestants
 from speechssl.evaluation.superb.corpora import CORPORA
-from speechssl.evaluation.superb.corpora.layout import Parts
-from speechssl.evaluation.superb.data import UNHEARD, TaskData
+from speechssl.evaluation.superb.corpora.layout import Need, Parts
+from speechssl.evaluation.superb.data import TaskData
+from speechssl.evaluation.superb.groups import divide_groups, groups_of
 from speechssl.evaluation.superb.official import lacking
 from speechssl.evaluation.superb.problems.mixtures import mixtures_of
 from speechssl.evaluation.superb.problems.quality import has_pesq
@@ -33,12 +35,27 @@ def check_tasks(settings: SuperbSettings) -> None:
     All labels are read, and a sample of the audio.
 
     Raises:
-        UserError: `corpus_dir` is no folder, or no task can be evaluated.
+        UserError: `corpus_dir` is no folder, no task can be evaluated, or an encoder that is named cannot be loaded.
     """
-    tasks = corpus_tasks() if settings.task == ALL else [settings.task]
-    ready = [task for task in tasks if _print_task(settings.of_task(task))]
-    if not ready:
+    if settings.encoders is not None:
+        contestants(settings.encoders, settings.baselines, None)
+    ready = [_print_task(one) for one in _tasks(settings)]
+    if not any(ready):
         raise UserError(f"task={settings.task} cannot be evaluated: what is missing or wrong is said above")
+
+
+def _tasks(settings: SuperbSettings) -> list[SuperbSettings]:
+    """Return the settings of each task; where all are asked for, a group is wanted of those that have it."""
+    if settings.task != ALL:
+        return [settings.of_task(settings.task)]
+    tasks = {task: settings.of_task(task) for task in corpus_tasks()}
+    there = {task: one for task, one in tasks.items() if not _missing(one)}
+    return list((tasks | (divide_groups(there, settings.groups) if there else {})).values())
+
+
+def _missing(settings: SuperbSettings) -> list[Need]:
+    corpus, place = corpus_of(settings)
+    return corpus.missing(place)
 
 
 def corpus_tasks() -> list[str]:
@@ -59,7 +76,7 @@ def _print_task(settings: SuperbSettings) -> bool:
 def _csv_lines(settings: SuperbSettings) -> Iterator[tuple[str, str]]:
     missing = [file for file in input_files(settings) if not file.is_file()]
     for file in missing:
-        yield "missing", f"{file}: yours to write, see docs/recipes.md"
+        yield "missing", f"{file}: yours to write, see docs/superb.md"
     if not missing:
         try:
             divisions = read_data(settings, _SAMPLE)
@@ -106,6 +123,7 @@ def _closer_look(settings: SuperbSettings, divisions: Sequence[TaskData]) -> Ite
     """Yield what is wrong with labels, or with the audio of the sample, and what is unusual."""
     heard = [_heard(data) for data in divisions]
     try:
+        groups_of(settings, divisions, "test_queries" if settings.task in SEARCHES else "test")
         for data, of_sample in zip(divisions, heard, strict=True):
             _require_labels(settings, data, of_sample)
         for utterance in heard[0].whole or [item for part in heard[0].parts.values() for item in part]:
@@ -113,17 +131,17 @@ def _closer_look(settings: SuperbSettings, divisions: Sequence[TaskData]) -> Ite
     except UserError as error:
         yield "wrong", str(error)
     yield "heard", "audio of " + _counts({part: len(found) for part, found in heard[0].parts.items()})
-    yield from (("unusual", line) for line in remark_warnings(heard[0].remarks()))
+    yield from (("unusual", line) for line in remark_warnings(divisions[0].remarks()))
     if settings.task == "asr" and settings.lm is None:
         yield "without", "a language model (lm=FILE), so no wer_lm: SUPERB's is 4-gram.arpa.gz of openslr.org/11"
     if settings.task == "se" and not has_pesq():
-        yield "without", "PESQ, so stoi chooses: pip install 'speechssl[pesq]', which needs a C compiler"
+        yield "without", "PESQ, so stoi chooses: pip install -e '.[pesq]', which needs a C compiler"
 
 
 def _heard(data: TaskData) -> TaskData:
     """Return the utterances whose audio was looked at."""
-    parts = {part: [item for item in found if item.samples != UNHEARD] for part, found in data.parts.items()}
-    return replace(data, parts=parts, whole=[item for item in data.whole if item.samples != UNHEARD])
+    parts = {part: [item for item in found if item.heard] for part, found in data.parts.items()}
+    return replace(data, parts=parts, whole=[item for item in data.whole if item.heard])
 
 
 def _require_labels(settings: SuperbSettings, data: TaskData, heard: TaskData) -> None:

@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from speechssl.audio import SAMPLE_RATE, AudioError, read_audio
+from speechssl.audio import SAMPLE_RATE, AudioError
 from speechssl.audio.header import read_header
-from speechssl.errors import UserError, few, nearest
+from speechssl.errors import UserError, nearest
 from speechssl.evaluation.superb.beside import Beside, Line
-from speechssl.evaluation.superb.remarks import Remarks, remarks_on
-from speechssl.files import changes, require_utf8
+from speechssl.evaluation.superb.cells import read_cells, require_none_bad
+from speechssl.evaluation.superb.remarks import SHARED, Remarks, remarks_on
+from speechssl.evaluation.superb.stretch import read_stretch
+from speechssl.files import changes
 from speechssl.threads import available_cores
 
 PARTS = ("train", "valid", "test")
 FIXED = ("id", "path", "start", "end")
 """Columns that are no labels."""
 
-UNHEARD = 1 << 48
-"""Samples of an utterance whose audio was not looked at: more than any has."""
+_UNHEARD = 1 << 48
+"""Samples of an utterance whose audio was not looked at and whose end is not named: more than any has."""
+
+_BEYOND = 0.1
+"""Seconds that an end may lie behind that of the file: times are rounded."""
+
+_TESTED = {"test": ("train", "valid"), "test_queries": ("valid_queries",)}
+"""Parts that are tested, and those that heads, or layers of a search, are learnt from or chosen on."""
 
 Row = Mapping[str, str]
 """`id`, `path`, labels; optional `start` and `end` in seconds, and any others, which are groups to report on."""
@@ -49,6 +57,13 @@ class Utterance:
     """Of the stretch in the file, at 16 kHz."""
     remarks: tuple[str, ...] = ()
     """What is unusual about it, though it is scored: kinds of :mod:`speechssl.evaluation.superb.remarks`."""
+    heard: bool = True
+    """Whether its audio was looked at; else its end may lie behind that of the file."""
+
+    @property
+    def stretch(self) -> tuple[int, int]:
+        """Its first sample in the file, and the one after its last."""
+        return self.first_sample, self.first_sample + self.samples
 
     def read(self, gain: float = 1.0) -> Tensor:
         """Return `(samples,)`, scaled by `gain` and clipped to [-1, 1] as sox would.
@@ -57,7 +72,7 @@ class Utterance:
             UserError: the file cannot be decoded, has values that are not finite, or is not as long as it was.
         """
         try:
-            waveform = read_audio(self.audio)[self.first_sample : self.first_sample + self.samples]
+            waveform = read_stretch(self.audio, self.first_sample, self.samples)
         except AudioError as error:
             raise UserError(f"{self.audio} (utterance {self.name}): {error}; repair it or take its line out") from error
         if len(waveform) != self.samples:
@@ -98,7 +113,7 @@ class TaskData:
 
     def recording(self, cell: str) -> Path:
         """Return the recording that a label names."""
-        return self.folder / Path(cell).expanduser()
+        return located(self.folder, cell)
 
     def remarks(self) -> Remarks:
         """Return all utterances that are scored although something about them is unusual."""
@@ -139,8 +154,33 @@ class Table:
     rows: Sequence[Row]
     advice: str
     """What to do about bad rows."""
-    first_line: int | None = None
-    """Line of the first row, in a file with a line a row."""
+    lines: Sequence[int] = ()
+    """The number of the line that each begins on, in a file that has such."""
+
+
+def located(folder: Path, cell: str) -> Path:
+    """Return the file that a cell names, absolute or from a folder."""
+    # Path.expanduser raises where there is no such user.
+    return folder / os.path.expanduser(cell.strip())
+
+
+def remark_shared(utterances: Sequence[Utterance], others: Iterable[Utterance]) -> list[Utterance]:
+    """Return the utterances, with a remark on those whose stretch of a recording is (or a part of it) in an other one.
+
+    Args:
+        utterances: that are tested.
+        others: that are learnt from, or that something is chosen on.
+    """
+    stretches: dict[str, list[tuple[int, int]]] = {}
+    for item in others:
+        stretches.setdefault(os.path.realpath(item.audio), []).append(item.stretch)
+
+    def is_shared(item: Utterance) -> bool:
+        first, end = item.stretch
+        known = stretches.get(os.path.realpath(item.audio), ())
+        return any(start < end and first < stop for start, stop in known)
+
+    return [replace(item, remarks=(*item.remarks, SHARED)) if is_shared(item) else item for item in utterances]
 
 
 def csv_files(folder: str | Path, beside: Beside | None = None, parts: Sequence[str] = PARTS) -> list[Path]:
@@ -159,6 +199,7 @@ def read_task(
     beside: Beside | None = None,
     parts: Sequence[str] = PARTS,
     sample: int | None = None,
+    recordings: Sequence[str] = (),
 ) -> TaskData:
     """Read the csv files of a task, and the length of every audio file.
 
@@ -170,6 +211,9 @@ def read_task(
         beside: another table that the task reads.
         parts: of the task.
         sample: audio files of each part that are looked at, see :func:`utterances_of`.
+        recordings: columns that name recordings.
+
+    The utterances of a part are in the order of their names, whatever that of the lines is.
 
     Raises:
         UserError: a missing file, or what is wrong with its rows, see :func:`utterances_of`.
@@ -179,39 +223,45 @@ def read_task(
         names = ", ".join(file.name for file in csv_files(folder, beside, parts))
         raise UserError(f"data_dir={folder} does not exist; it needs {names}")
     utterances = {
-        file.stem: utterances_of(read_csv(file), columns if file.stem in labelled else (), sample)
+        file.stem: utterances_of(read_csv(file), columns if file.stem in labelled else (), sample, recordings)
         for file in _part_files(folder, parts)
     }
-    return TaskData(folder, utterances, beside=beside.read(folder) if beside else {})
+    ordered = {part: sorted(found, key=lambda item: item.name) for part, found in utterances.items()}
+    for part, others in _TESTED.items():
+        if part in ordered:
+            ordered[part] = remark_shared(ordered[part], [item for other in others for item in ordered[other]])
+    return TaskData(folder, ordered, beside=beside.read(folder) if beside else {})
 
 
 def read_csv(file: Path) -> Table:
     """Read the rows of a csv file.
 
     Raises:
-        UserError: no such file, no rows in it, or it is not UTF-8.
+        UserError: no such file, no rows in it, or what is wrong with it, see :func:`read_cells`.
     """
     if not file.is_file():
         raise UserError(f"{file} is missing; it needs the columns id, path and the labels of the task")
-    with open(file, encoding="utf-8-sig", newline="") as stream, require_utf8(file):
-        rows = list(csv.DictReader(stream))
+    rows = read_cells(file)
     if not rows:
         raise UserError(f"{file} has no lines below its header")
-    return Table(str(file), file.parent, rows, "mend them or take their lines out", first_line=2)
+    return Table(str(file), file.parent, list(rows.values()), "mend them or take their lines out", list(rows))
 
 
-def utterances_of(table: Table, columns: Sequence[str], sample: int | None = None) -> list[Utterance]:
+def utterances_of(
+    table: Table, columns: Sequence[str], sample: int | None = None, recordings: Sequence[str] = ()
+) -> list[Utterance]:
     """Return the utterances of a part; the length of every audio file is read.
 
     Args:
         table: its rows.
         columns: labels that it needs, none of them empty.
-        sample: audio files that are looked at, spread evenly over the rows; the others must be there, and have
-            `UNHEARD` samples. None: all.
+        sample: audio files that are looked at, spread evenly over the rows; the others must be there. None: all.
+        recordings: columns that name recordings. In all other labels, words are separated by single spaces: s3prl's
+            scores split there.
 
     Raises:
         UserError: a missing column, an id that is there twice, an empty label, or audio that is missing, broken, cut
-            off or empty. All bad rows are counted, and the first few named.
+            off, empty, or ends long before its row does. All bad rows are counted, and the first few named.
     """
     known = [column for column in table.rows[0] if column]
     for column in ("id", "path", *columns):
@@ -221,7 +271,9 @@ def utterances_of(table: Table, columns: Sequence[str], sample: int | None = Non
     count = len(table.rows)
     heard = set(range(count) if sample is None else np.linspace(0, count - 1, min(sample, count)).round().tolist())
     with ThreadPoolExecutor(available_cores()) as pool:
-        read = pool.map(lambda number: _utterance(table.folder, table.rows[number], number in heard), range(count))
+        read = pool.map(
+            lambda number: _utterance(table.folder, table.rows[number], number in heard, recordings), range(count)
+        )
         found = list(read)
     require_none_bad(table.name, [item for item in found if isinstance(item, str)], table.advice)
     return [item for item in found if isinstance(item, Utterance)]
@@ -233,32 +285,42 @@ def _bad_rows(table: Table, columns: Sequence[str]) -> list[str]:
     seen: set[str] = set()
     for number, row in enumerate(table.rows):
         name = f"id {row['id'] or 'missing'}, {row['path'] or 'no path'}"
-        place = name if table.first_line is None else f"line {table.first_line + number} ({name})"
+        place = f"line {table.lines[number]} ({name})" if table.lines else name
         empty = [column for column in ("id", "path", *columns) if not (row[column] or "").strip()]
         if empty:
             bad.append(f"{place} has no {', '.join(empty)}")
-        elif row["id"] in seen:
+        elif row["id"].strip() in seen:
             bad.append(f"{place} is there again")
-        seen.add(row["id"])
+        seen.add(row["id"].strip())
     return bad
 
 
-def _utterance(folder: Path, row: Row, heard: bool) -> Utterance | str:
+def _utterance(folder: Path, row: Row, heard: bool, recordings: Sequence[str]) -> Utterance | str:
     """Return one row's utterance, or what is wrong with it; its audio is looked at where it is `heard`."""
-    audio = folder / Path(row["path"]).expanduser()
-    labels = {column: (cell or "").strip() for column, cell in row.items() if column and column not in FIXED}
-    if not heard:
-        there = audio.is_file()
-        return Utterance(row["id"], audio, UNHEARD, labels) if there else f"{row['id']} ({audio}): no such file"
+    name, audio = row["id"].strip(), located(folder, row["path"])
+    labels = {
+        column: (cell or "").strip() if column in recordings else " ".join((cell or "").split())
+        for column, cell in row.items()
+        if column and column not in FIXED
+    }
+    if not os.path.isfile(audio):
+        return f"{name} ({audio}): no such file"
     try:
+        first, last = _sample(row.get("start"), 0), _sample(row.get("end"), _UNHEARD)
+        if last <= first:
+            return f"{name} ({audio}): no audio between start and end"
+        if not heard:
+            return Utterance(name, audio, last - first, labels, first, heard=False)
         header = read_header(audio)
-        first, last = (_sample(row.get(name), default) for name, default in (("start", 0), ("end", header.samples)))
         samples = min(last, header.samples) - first
         if samples <= 0:
-            return f"{row['id']} ({audio}): no audio between start and end"
-        return Utterance(row["id"], audio, samples, labels, first, remarks_on(audio, header, first, samples))
+            return f"{name} ({audio}): no audio between start and end"
+        if header.samples + _BEYOND * SAMPLE_RATE < last < _UNHEARD:
+            seconds = header.samples / SAMPLE_RATE
+            return f"{name} ({audio}): ends at {row['end']} s, but its file at {seconds:.2f} s"
+        return Utterance(name, audio, samples, labels, first, remarks_on(audio, header, first, samples))
     except (AudioError, ValueError) as error:
-        return f"{row['id']} ({audio}): {error}"
+        return f"{name} ({audio}): {error}"
 
 
 def _sample(cell: str | None, default: int) -> int:
@@ -268,9 +330,3 @@ def _sample(cell: str | None, default: int) -> int:
     if not 0 <= seconds < math.inf:
         raise ValueError(f"start and end must be seconds from 0 on, not {cell}")
     return round(seconds * SAMPLE_RATE)
-
-
-def require_none_bad(name: str, bad: Sequence[str], advice: str) -> None:
-    """Raise a `UserError` that counts what is bad of `name`, and names the first few; nothing where nothing is."""
-    if bad:
-        raise UserError(f"{name}: {len(bad)} bad lines: {few(bad)}; {advice}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from speechssl.errors import UserError
-from speechssl.evaluation.superb.data import TaskData, Utterance
+from speechssl.evaluation.superb.data import TaskData, Utterance, remark_shared
 
 COLUMN = "fold"
 _VALID_SHARE = 0.2
@@ -35,13 +36,17 @@ def divide(data: TaskData, utterances: Sequence[Utterance]) -> list[TaskData]:
     wrong = [fold for fold in folds if not re.fullmatch(r"\w[\w.-]*", fold)]
     if wrong:
         raise UserError(f"{data.name('folds')}: '{wrong[0]}' is no name of a fold: take letters, digits, _, . and -")
+    if not data.corpus:
+        of_folds = [[item for item in whole if item.labels[COLUMN] == fold] for fold in folds]
+        tested = (remark_shared(of_one, _others(whole, fold)) for fold, of_one in zip(folds, of_folds, strict=True))
+        whole = sorted(itertools.chain.from_iterable(tested), key=lambda utterance: utterance.name)
     return [
         replace(data, fold=fold, whole=whole, parts=_parts(whole, fold, number)) for number, fold in enumerate(folds)
     ]
 
 
 def _parts(whole: Sequence[Utterance], fold: str, number: int) -> dict[str, list[Utterance]]:
-    others = [utterance for utterance in whole if utterance.labels[COLUMN] != fold]
+    others = _others(whole, fold)
     order = np.random.default_rng(number).permutation(len(others))
     chosen = set(order[: max(1, round(_VALID_SHARE * len(others)))].tolist())
     return {
@@ -49,3 +54,7 @@ def _parts(whole: Sequence[Utterance], fold: str, number: int) -> dict[str, list
         "valid": [utterance for row, utterance in enumerate(others) if row in chosen],
         "test": [utterance for utterance in whole if utterance.labels[COLUMN] == fold],
     }
+
+
+def _others(whole: Sequence[Utterance], fold: str) -> list[Utterance]:
+    return [utterance for utterance in whole if utterance.labels[COLUMN] != fold]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from speechssl.errors import UserError, nearest
@@ -15,13 +15,18 @@ KNOWN_GROUPS = ("gender", "age", "accent", "fluency", "first_language", "noise",
 """Those that are reported unless others are named: of speakers, and kind and level of noise."""
 
 
-def groups_of(settings: SuperbSettings, data: TaskData, part: str) -> list[str]:
+def groups_of(settings: SuperbSettings, divisions: Sequence[TaskData], part: str) -> list[str]:
     """Return the columns of a part: those that were named, else the known ones that say something in it.
+
+    Args:
+        settings: of the command.
+        divisions: one, or one a fold.
+        part: which one.
 
     Raises:
         UserError: a column that was named is not there.
     """
-    utterances = data.parts[part]
+    utterances = [utterance for data in divisions for utterance in data.parts[part]]
     known = utterances[0].labels
     if settings.groups is None:
         others = [column for column in KNOWN_GROUPS if column not in columns_of(settings)]
@@ -29,7 +34,7 @@ def groups_of(settings: SuperbSettings, data: TaskData, part: str) -> list[str]:
     for column in settings.groups:
         if column not in known:
             raise UserError(
-                f"{data.name(part)} has no column '{column}'{nearest(column, known)}; groups names its columns"
+                f"{divisions[0].name(part)} has no column '{column}'{nearest(column, known)}; groups names its columns"
             )
     return settings.groups
 

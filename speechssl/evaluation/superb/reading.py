@@ -10,7 +10,16 @@ from speechssl.errors import UserError
 from speechssl.evaluation.superb.beside import Line
 from speechssl.evaluation.superb.corpora import CORPORA
 from speechssl.evaluation.superb.corpora.layout import FOLDS, CorpusTask, Place
-from speechssl.evaluation.superb.data import Row, Table, TaskData, csv_files, read_csv, read_task, utterances_of
+from speechssl.evaluation.superb.data import (
+    Row,
+    Table,
+    TaskData,
+    csv_files,
+    located,
+    read_csv,
+    read_task,
+    utterances_of,
+)
 from speechssl.evaluation.superb.folds import COLUMN, divide
 from speechssl.evaluation.superb.settings import SuperbSettings
 from speechssl.evaluation.superb.tasks import ALL_TASKS, parts_of
@@ -38,7 +47,7 @@ def recordings(settings: SuperbSettings) -> Iterator[Path]:
     columns = ("path", *recording_columns(settings))
     for folder, row in _all_rows(settings):
         for cell in filter(None, (row.get(column) for column in columns)):
-            yield folder / Path(cell).expanduser()
+            yield located(folder, cell)
 
 
 def _all_rows(settings: SuperbSettings) -> Iterator[tuple[Path, Row]]:
@@ -64,26 +73,28 @@ def read_data(settings: SuperbSettings, sample: int | None = None) -> list[TaskD
     Raises:
         UserError: something of the corpus is missing, or what is wrong with its rows or those of csv.
     """
-    columns, task = columns_of(settings), ALL_TASKS[settings.task]
+    columns, named, task = columns_of(settings), recording_columns(settings), ALL_TASKS[settings.task]
     if settings.data_dir is not None:
         folds = _folds(settings)
         if folds:
             data = TaskData(Path(settings.data_dir), {})
-            return divide(data, utterances_of(read_csv(folds), [*columns, COLUMN], sample))
-        return [read_task(settings.data_dir, columns, task.labelled, task.beside, parts_of(settings.task), sample)]
+            return divide(data, utterances_of(read_csv(folds), [*columns, COLUMN], sample, named))
+        parts = parts_of(settings.task)
+        return [read_task(settings.data_dir, columns, task.labelled, task.beside, parts, sample, named)]
     corpus, place = corpus_of(settings)
     corpus.require(settings.task, place)
     data = TaskData(place.root, {}, corpus.title)
     rows = corpus.rows(place)
     tables = {part: _table(data, part, of_part) for part, of_part in rows.items()}
     if FOLDS in tables:
-        return divide(data, utterances_of(tables[FOLDS], [*columns, COLUMN], sample))
-    parts = {
-        part: utterances_of(table, columns if part in task.labelled else (), sample) for part, table in tables.items()
+        return divide(data, utterances_of(tables[FOLDS], [*columns, COLUMN], sample, named))
+    of_parts = {
+        part: utterances_of(table, columns if part in task.labelled else (), sample, named)
+        for part, table in tables.items()
     }
     beside = {part: _lines(data, part, cells) for part, cells in corpus.read_beside(place, rows).items()}
     unsearched = corpus.unsearched(place) if corpus.unsearched else {}
-    return [replace(data, parts=parts, beside=beside, unsearched=unsearched)]
+    return [replace(data, parts=of_parts, beside=beside, unsearched=unsearched)]
 
 
 def corpus_of(settings: SuperbSettings) -> tuple[CorpusTask, Place]:

@@ -10,10 +10,13 @@ from speechssl.audio.header import AudioHeader
 from speechssl.audio.inspection import is_silent
 from speechssl.errors import few
 
+SHARED = "shared"
+
 KINDS = {
     "channels": "have several channels, their mean is heard",
     "rate": "have another rate than 16 kHz and are resampled",
     "silent": "are silent",
+    SHARED: "have sound that what heads learn from or are chosen on has, too: their scores tell little of new sound",
 }
 """What is told, in words that follow a number of utterances."""
 

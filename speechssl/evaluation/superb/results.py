@@ -8,10 +8,11 @@ It holds
   `lower_is_better`, `utterances` and `seconds` of each part, and what the task says of its labels; `notes`, e.g. how
   training differs from s3prl's; of heads that are trained `steps`, `batch_size`, `lr` (those to choose from) and
   `published_lr`; `folds`, the names of those that were tested in turn (the counts are then those of the first);
-  `data`, a checksum of each division
+  `data`, a checksum of each division; `lm`, that of the language model, if one was given
 - `remarks`: what is unusual about utterances that were scored: `channels` (they have several, the mean was heard),
-  `rate` (another one than 16 kHz, they were resampled), `silent` -> part (`folds` of a task in folds) -> how many;
-  `remarks.json` beside it has id -> file in place of the number
+  `rate` (another one than 16 kHz, they were resampled), `silent`, `shared` (of a test part of csv: heads learn from the
+  same sound, or are chosen on it) -> part (`folds` of a task in folds) -> how many; `remarks.json` beside it has id ->
+  file in place of the number
 - `encoders`: a list with one entry a row of the tables: `name`, `frame_rate`, `dim`, `parameters`, `sources`
 - `scores`: row -> a list with one :class:`speechssl.evaluation.superb.scores.Score` a source, seed and fold, or of a
   search one :class:`speechssl.evaluation.superb.search.run.SearchScore` a source
@@ -28,11 +29,13 @@ the name of a row is `_`. `layer_weights.png` shows what the heads listen to.
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from speechssl.errors import UserError
 from speechssl.evaluation.benchmark import EncoderScores
 from speechssl.evaluation.encoders import Contestant
 from speechssl.evaluation.spread import mean_and_spread
@@ -45,10 +48,12 @@ from speechssl.evaluation.superb.settings import SuperbSettings
 from speechssl.evaluation.superb.submission import submission
 from speechssl.evaluation.superb.tasks import ALL_TASKS
 from speechssl.evaluation.superb.units import UNITS
-from speechssl.files import as_name, write_bytes, write_json
+from speechssl.files import as_name, read_json, write_bytes, write_json
 from speechssl.models.encoder import Encoder
 
 BENCHMARK = "superb"
+PREDICTIONS, SUBMISSION = "predictions", "submission"
+"""Folders beside the results, with what is named by rows and heads."""
 
 
 class Measured(Protocol):
@@ -62,11 +67,6 @@ class Measured(Protocol):
     @property
     def posteriors(self) -> Posteriors | None:
         """What only the leaderboard's files keep of it."""
-        ...
-
-    @property
-    def name(self) -> str:
-        """What tells it from others of one encoder, in names of files."""
         ...
 
     def to_json(self) -> dict[str, Any]:
@@ -105,6 +105,7 @@ class SuperbResults:
         self._folder = Path(settings.out_dir) / settings.task
         self._task = self._describe()
         self._rows = EncoderScores(BENCHMARK, settings)
+        _require_results(self._folder / "results.json")
         self._rows.join(self._folder / "results.json", self._task, rivals)
         self._files: dict[str, bytes] = {}
 
@@ -112,18 +113,17 @@ class SuperbResults:
         """Note one score of an encoder."""
         entry = score.to_json()
         self._rows.add(rival, encoder, entry)
-        number = len({entry["source"] for entry in self._rows.scores[rival.name]})
-        head = f"{as_name(rival.name)}-{number}-{score.name}"
+        head = _heads(rival.name, self._rows.scores[rival.name])[-1]
         lines = [
             f"{name}\t{json.dumps(prediction, ensure_ascii=False)}\n" for name, prediction in score.predictions.items()
         ]
-        self._files[f"predictions/{head}.tsv"] = ("id\tprediction\n" + "".join(lines)).encode()
+        self._files[f"{PREDICTIONS}/{head}.tsv"] = ("id\tprediction\n" + "".join(lines)).encode()
         if self._settings.corpus_dir is not None:
             fold = self._folds.index(entry["fold"]) if self._folds else 0
             files = submission(
                 self._settings.task, fold + 1, self._divisions[fold], score.predictions, score.posteriors
             )
-            self._files |= {f"submission/{head}/{name}": content for name, content in files.items()}
+            self._files |= {f"{SUBMISSION}/{head}/{name}": content for name, content in files.items()}
 
     def to_json(self) -> dict[str, Any]:
         """Return all that is known, see the module's docstring."""
@@ -144,9 +144,20 @@ class SuperbResults:
         results = self.to_json()
         for name, content in self._files.items():
             write_bytes(folder / name, content)
+        self._remove_old()
         draw_layer_weights(folder / LAYER_WEIGHTS, [results])
         write_json(folder / REMARKS, self._data.remarks())
         write_json(folder / "results.json", results)
+
+    def _remove_old(self) -> None:
+        """Remove what earlier commands have said of heads that are no longer in the results."""
+        heads = {head for name, scores in self._rows.scores.items() for head in _heads(name, scores)}
+        for file in (self._folder / PREDICTIONS).glob("*.tsv"):
+            if file.stem not in heads:
+                file.unlink()
+        for folder in (self._folder / SUBMISSION).glob("*"):
+            if folder.is_dir() and folder.name not in heads:
+                shutil.rmtree(folder)
 
     def _describe(self) -> dict[str, Any]:
         parts = self._data.parts
@@ -161,6 +172,27 @@ class SuperbResults:
             "seconds": {name: round(sum(item.samples for item in part) / 16000, 1) for name, part in parts.items()},
             **self._facts,
         }
+
+
+def _require_results(file: Path) -> None:
+    """Raise a `UserError` where a file that is going to be replaced has no results to keep rows of."""
+    if not file.is_file():
+        return
+    results = read_json(file)
+    if not isinstance(results, dict) or not {"speechssl", "settings", "task", "encoders", "scores"} <= results.keys():
+        raise UserError(f"{file} has no results of {BENCHMARK}: take it away, or give another out_dir")
+
+
+def _heads(row: str, scores: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what files of each score of a row are called."""
+    sources = list(dict.fromkeys(score["source"] for score in scores))
+    return [f"{as_name(row)}-{sources.index(score['source']) + 1}-{_head(score)}" for score in scores]
+
+
+def _head(score: Mapping[str, Any]) -> str:
+    if "layer" in score:
+        return f"layer{score['layer']}"
+    return f"seed{score['seed']}{score['fold'] and '-'}{score['fold']}"
 
 
 def _summary(scores: list[dict[str, Any]], part: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from speechssl import __version__
 from speechssl.evaluation.benchmark import require_own_folder, writing_alone
 from speechssl.evaluation.encoders import Contestant, contestants
 from speechssl.evaluation.superb.data import PARTS, TaskData
@@ -21,7 +22,7 @@ from speechssl.evaluation.superb.overview import OVERVIEW
 from speechssl.evaluation.superb.problems.problem import Problem
 from speechssl.evaluation.superb.reading import columns_of, input_files, read_data, recording_columns, recordings
 from speechssl.evaluation.superb.remarks import remark_warnings
-from speechssl.evaluation.superb.results import BENCHMARK, SuperbResults
+from speechssl.evaluation.superb.results import BENCHMARK, PREDICTIONS, SUBMISSION, SuperbResults
 from speechssl.evaluation.superb.scores import Race, score_seeds
 from speechssl.evaluation.superb.search.run import TermSearch
 from speechssl.evaluation.superb.settings import ALL, SuperbSettings
@@ -29,7 +30,7 @@ from speechssl.evaluation.superb.states import FrozenEncoder, SomeStates, States
 from speechssl.evaluation.superb.store import StateStore
 from speechssl.evaluation.superb.tasks import PRESETS, SEARCHES, TASKS
 from speechssl.evaluation.superb.training import Part, Plan
-from speechssl.files import as_name
+from speechssl.files import as_name, checksum
 from speechssl.models.device import cpu_has_bf16, pick_device
 from speechssl.progress import progress
 
@@ -53,11 +54,12 @@ def run_superb(settings: SuperbSettings) -> None:
     with writing_alone(folder):
         results = evaluate(settings, divisions)
         results.write()
+        OVERVIEW.add(out, folder, results.to_json())
+        # Last: whatever goes wrong before, no head is trained again.
         for name in {rival.name for rival in _rivals(settings)}:
             shutil.rmtree(_runs(settings, name), ignore_errors=True)
         with contextlib.suppress(OSError):  # those of another command may be in it
             (folder / "runs").rmdir()
-        OVERVIEW.add(out, folder, results.to_json())
 
 
 def superb_inputs(settings: SuperbSettings) -> Iterable[Path]:
@@ -75,11 +77,13 @@ def superb_audio(settings: SuperbSettings) -> Iterable[Path]:
 
 
 def superb_outputs(settings: SuperbSettings) -> Iterable[Path]:
-    """Return the files that are made; none of `task=all`, whose tasks each have their own, and of `check`."""
+    """Return files and folders that are made; none of `task=all`, whose tasks each have their own, and of `check`."""
     if settings.check or settings.task == ALL:
         return []
     out = Path(settings.out_dir)
-    return [out / settings.task / "results.json", *(out / f"results.{ending}" for ending in ("json", "md", "tex"))]
+    folder = out / settings.task
+    beside = [folder / PREDICTIONS, *([folder / SUBMISSION] if settings.corpus_dir is not None else [])]
+    return [folder / "results.json", *beside, *(out / f"results.{ending}" for ending in ("json", "md", "tex"))]
 
 
 def problem_of(settings: SuperbSettings, data: TaskData) -> Problem:
@@ -129,7 +133,7 @@ def _runs(settings: SuperbSettings, name: str) -> Path:
 
 def _evaluate_search(settings: SuperbSettings, divisions: Sequence[TaskData]) -> SuperbResults:
     """Search with the hidden states of all encoders."""
-    search = TermSearch(divisions[0], settings, groups_of(settings, divisions[0], "test_queries"))
+    search = TermSearch(divisions[0], settings, groups_of(settings, divisions, "test_queries"))
     rivals = _rivals(settings)
     results = SuperbResults(settings, divisions, search.protocol, search.facts(), rivals)
     for rival in rivals:
@@ -139,7 +143,7 @@ def _evaluate_search(settings: SuperbSettings, divisions: Sequence[TaskData]) ->
 
 def _evaluate_heads(settings: SuperbSettings, divisions: Sequence[TaskData]) -> SuperbResults:
     """Train and score heads on the hidden states of all encoders."""
-    groups = groups_of(settings, divisions[0], "test")
+    groups = groups_of(settings, divisions, "test")
     problems = [problem_of(settings, data) for data in divisions]
     plans = [plan_of(settings, seed) for seed in settings.seeds]
     if settings.head_bf16 and not cpu_has_bf16():
@@ -162,6 +166,7 @@ def _facts(settings: SuperbSettings, problem: Problem, plan: Plan) -> dict[str, 
         "lr": rates_of(settings),
         "published_lr": task.published_lr,
         **facts,
+        **({"lm": checksum(settings.lm_file)} if settings.lm_file else {}),
         "notes": [*task.notes, *facts.get("notes", [])],
     }
 
@@ -227,5 +232,5 @@ def _identity(settings: SuperbSettings, data: TaskData, metrics: Sequence[str], 
     task = [settings.task, list(columns_of(settings)), list(metrics), settings.head_width]
     if settings.head_bf16:
         task.append("bf16")
-    facts = [task, frozen.source, frozen.identity, learnt_from]
+    facts = [__version__, task, frozen.source, frozen.identity, learnt_from]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

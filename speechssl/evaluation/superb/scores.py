@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from speechssl.evaluation.superb.data import Utterance
-from speechssl.evaluation.superb.problems.problem import Posteriors, Problem, Scorer
+from speechssl.evaluation.superb.grouping import rows_by_value
+from speechssl.evaluation.superb.problems.problem import Posteriors, Problem, Scorer, worth
 from speechssl.evaluation.superb.training import Part, Plan, Trained, predict, train_head
 
 
@@ -37,11 +38,6 @@ class Score:
     """What the results keep of the test part, by name."""
     posteriors: Posteriors | None
     """What only the leaderboard's files keep of it."""
-
-    @property
-    def name(self) -> str:
-        """What tells it from others of one encoder, in names of files."""
-        return f"seed{self.seed}{self.fold and '-'}{self.fold}"
 
     def to_json(self) -> dict[str, Any]:
         """Return all but the predictions and posteriors."""
@@ -70,10 +66,11 @@ def score_seeds(race: Race, plans: Sequence[Plan]) -> Iterator[Score]:
     """Yield the score of each plan; its learning rate is replaced by the best of `race.rates`."""
     for plan in plans:
         trained = {rate: _train(race, replace(plan, lr=rate)) for rate in race.rates}
-        first = race.problem.metrics[0]
-        sign = -1.0 if race.problem.lower_is_better else 1.0
-        best = max(trained, key=lambda rate: sign * trained[rate].valid[first])
-        yield _score(race, plan, best, trained)
+        yield _score(race, plan, _best(race.problem, trained), trained)
+
+
+def _best(problem: Problem, trained: Mapping[float, Trained]) -> float:
+    return max(trained, key=lambda rate: worth(problem, trained[rate].valid))
 
 
 def _train(race: Race, plan: Plan) -> Trained:
@@ -116,11 +113,9 @@ def _by_value(
     scorer: Scorer, predictions: Sequence[Any], utterances: Sequence[Utterance], column: str
 ) -> dict[str, dict[str, float]]:
     """Return the scores of each value of a column. Utterances without one are a group of their own, `unknown`."""
-    values: dict[str, list[int]] = {}
-    for row, utterance in enumerate(utterances):
-        values.setdefault(utterance.labels.get(column) or "unknown", []).append(row)
     scores = {}
-    for value, rows in sorted(values.items()):
-        of_value = scorer.scores([predictions[row] for row in rows], [utterances[row] for row in rows])
-        scores[value] = {**of_value, "utterances": float(len(rows))}
+    for value, rows in rows_by_value(utterances, column).items():
+        of_value = [utterances[row] for row in rows]
+        found = scorer.scores([predictions[row] for row in rows], of_value)
+        scores[value] = {**found, "utterances": float(scorer.count(of_value))}
     return scores

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 from omegaconf import MISSING
 
 from speechssl.errors import UserError, nearest
-from speechssl.evaluation.settings import require_list
+from speechssl.evaluation.settings import require_list, require_positive, require_seeds
+from speechssl.evaluation.superb.data import FIXED
 from speechssl.evaluation.superb.tasks import ALL_TASKS, PRESETS, RECURRENT, SEARCHES
 from speechssl.models.device import pick_device
 
@@ -121,16 +123,18 @@ class SuperbSettings:
         if self.head_bf16 and pick_device(self.device).type != "cpu":
             raise UserError("head_bf16=true is for a processor: leave it out, or give device=cpu")
         for name in ("steps", "check_every", "batch_size", "head_width", "batch_seconds"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise UserError(f"{name}={value} must be more than 0")
-        if self.cache_gb < 0:
-            raise UserError(f"cache_gb={self.cache_gb} must not be negative")
+            if getattr(self, name) is not None:
+                require_positive(name, getattr(self, name))
+        if not 0 <= self.cache_gb < math.inf:
+            raise UserError(f"cache_gb={self.cache_gb} must be a number from 0")
         if self.lr is not None:
             require_list("lr", self.lr, all(lr > 0 for lr in self.lr), "above 0")
         if self.labels is not None and (not self.labels or len(set(self.labels)) < len(self.labels)):
             raise UserError(f"labels={self.labels} must list different columns")
-        require_list("seeds", self.seeds, all(seed >= 0 for seed in self.seeds), "0 or more")
+        fixed = [name for name in self.labels or () if name in FIXED]
+        if fixed:
+            raise UserError(f"labels={self.labels}: {fixed[0]} is no label; name columns that are learnt")
+        require_seeds(self.seeds)
         set_here = [name for name, value in _UNTRAINED.items() if getattr(self, name) != value]
         if self.task in SEARCHES and set_here:
             raise UserError(f"task={self.task} trains nothing; leave out {', '.join(set_here)}")
@@ -148,6 +152,9 @@ class SuperbSettings:
             raise UserError("give either data_dir (with train.csv, valid.csv and test.csv) or corpus_dir (official)")
         if self.lexicon is not None and (self.data_dir is not None or self.task not in ("pr", ALL)):
             raise UserError("lexicon is for task=pr with corpus_dir: a csv has phones of its own")
+        files = self.lexicon if isinstance(self.lexicon, list) else [self.lexicon]
+        if self.lexicon is not None and not all(isinstance(file, str) and file for file in files):
+            raise UserError(f"lexicon={self.lexicon} must be FILE or [FILE, FILE]")
         if self.lm is not None and self.task not in ("asr", ALL):
             raise UserError(f"lm is for task=asr: task={self.task} has no words to decode")
         if self.task == ALL and (self.data_dir is not None or self.labels is not None):

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import shutil
 import time
@@ -20,11 +21,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from speechssl import __version__
 from speechssl.errors import UserError
 from speechssl.evaluation.superb.data import Utterance
 from speechssl.evaluation.superb.states import FreshStates, FrozenEncoder, States
 from speechssl.files import DISK_FULL, read_json, whole_file, write_json
 from speechssl.progress import progress
+
+logger = logging.getLogger(__name__)
 
 _STATES = "states.npy"
 _FRAMES = "frames.npy"
@@ -243,6 +247,8 @@ def _stored(folder: Path) -> StoredStates:
 class _Lock:
     """The lock of a folder, held until it is released or forgotten, at last with the process.
 
+    Where the file system has no locks, nobody is kept out.
+
     Args:
         folder: that must exist.
         how: as `fcntl.flock` takes it; with `LOCK_NB` a `BlockingIOError` where another one holds it.
@@ -251,7 +257,12 @@ class _Lock:
     def __init__(self, folder: Path, how: int = fcntl.LOCK_EX) -> None:
         handle = os.open(folder, os.O_RDONLY)
         self.release = weakref.finalize(self, os.close, handle)
-        fcntl.flock(handle, how)
+        try:
+            fcntl.flock(handle, how)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            logger.info("the file system of %s has no locks: %s", folder, error)
 
     def __enter__(self) -> _Lock:
         return self
@@ -272,8 +283,8 @@ def _in_use(folder: Path) -> bool:
 
 
 def _key(frozen: FrozenEncoder, utterances: Sequence[Utterance], pooled: bool) -> str:
-    """Return a name that changes with the encoder, the audio files, or what is kept of them."""
-    digest = hashlib.sha256(json.dumps([frozen.identity, frozen.gain, pooled]).encode())
+    """Return a name that changes with the version of speechssl, the encoder, the audio, or what is kept of it."""
+    digest = hashlib.sha256(json.dumps([__version__, frozen.identity, frozen.gain, pooled]).encode())
     for utterance in utterances:
         stat = utterance.audio.stat()
         audio = [str(utterance.audio.resolve()), stat.st_size, stat.st_mtime_ns]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from speechssl.errors import UserError
 from speechssl.evaluation.superb.data import Utterance
 from speechssl.evaluation.superb.head import WeightedHead
-from speechssl.evaluation.superb.problems.problem import Problem
+from speechssl.evaluation.superb.problems.problem import Problem, worth
 from speechssl.evaluation.superb.states import States
 from speechssl.files import whole_file
 
@@ -183,8 +183,7 @@ class _Run:
         self._skipped_before = self._skipped
         predictions = predict(self._problem.predict, self._head, valid, self._plan.at_once, self._plan.device)
         scores = self._problem.validation_scores(predictions, valid.utterances)
-        first = self._problem.metrics[0]
-        value = -scores[first] if self._problem.lower_is_better else scores[first]
+        value = worth(self._problem, scores)
         if not self._best or value > self._best["value"]:
             weights = copy.deepcopy(self._head.state_dict())
             self._best = {"value": value, "step": self.step, "scores": scores, "head": weights}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from speechssl.audio.augment import Augmentation, build_augmentation
-from speechssl.data.clip_labels import ClusterInfo, read_clusters
+from speechssl.data.recording_labels import ClusterInfo, read_clusters
 from speechssl.errors import UserError
 from speechssl.files import checksum
 from speechssl.models.clip_encoder import ClipEncoder

@@ -7,6 +7,8 @@ labels, its pseudo-labels of the other recordings are learnt, and from there the
 - `classifier/`: the run of the first step
 - `pseudo_labels/`: as `speechssl pseudo_label` writes it
 - `pretraining/`: the run of the second step, whose last weights the third one starts from
+
+Where no pseudo-label is kept the second step is left out, and the third one starts as the first did.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import contextlib
 import copy
 import dataclasses
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from torch import nn
 
 from speechssl.data.manifest import read_manifest
 from speechssl.data.metadata import metadata_file
+from speechssl.data.tables import read_table
 from speechssl.errors import UserError
 from speechssl.files import checksum, read_json, write_json
 from speechssl.models.clip_config import ClipConfig
@@ -35,7 +39,7 @@ from speechssl.objectives.label_augmentation import LabelAugmentation
 from speechssl.training.clips.classes import class_numbers, read_classes
 from speechssl.training.clips.classifier import BEST, Classifier, require_tunable
 from speechssl.training.clips.dataset import ClipDataset
-from speechssl.training.clips.pseudo_labels import TABLE, find_pseudo_labels, pseudo_label_inputs
+from speechssl.training.clips.pseudo_labels import KEPT, TABLE, find_pseudo_labels, pseudo_label_inputs
 from speechssl.training.clips.reader import HeldOutReader
 from speechssl.training.clips.settings import FinetuneSettings, PredictionPretrainingSettings, PseudoLabelSettings
 from speechssl.training.clips.trainable import ClipTraining, Labels
@@ -62,13 +66,41 @@ def finetune(settings: FinetuneSettings, joined: Joined | None = None) -> None:
         run_training(settings, Finetuning, joined)
         return
     learnt = Path(settings.out) / "pretraining"
-    # What `model` says is in the weights by then.
-    last = dataclasses.replace(settings, init_from=str(learnt / "encoder"), model=ClipConfig())
-    RunFolder(last).check_same_settings()
+    RunFolder(_last_step(settings, learnt)).check_same_settings()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_each_line_once())
         joined = joined or stack.enter_context(joined_gang(pick_device(settings.run.device)))
         _learn_pseudo_labels(settings, settings.pseudo_labels.confidence, joined, learnt)
-        run_training(last, Finetuning, joined)
+        run_training(_last_step(settings, learnt), Finetuning, joined)
+
+
+def _last_step(settings: FinetuneSettings, learnt: Path) -> FinetuneSettings:
+    """Return the settings of the third step, which starts from the second one where that was taken."""
+    if not learnt.is_dir():
+        return settings
+    # What `model` says is in the weights by then.
+    return dataclasses.replace(settings, init_from=str(learnt / "encoder"), model=ClipConfig())
+
+
+@contextlib.contextmanager
+def _each_line_once() -> Iterator[None]:
+    """Leave out what is said of the data a second time: the steps share most of it."""
+    told: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        line = record.getMessage()
+        known = line in told
+        told.add(line)
+        return not known
+
+    loggers = (log, logging.getLogger(ClipTraining.__module__))
+    for logger in loggers:
+        logger.addFilter(is_new)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(is_new)
 
 
 def _learn_pseudo_labels(settings: FinetuneSettings, confidence: float, joined: Joined, learnt: Path) -> None:
@@ -78,7 +110,7 @@ def _learn_pseudo_labels(settings: FinetuneSettings, confidence: float, joined: 
         settings: of all three.
         confidence: see :class:`PredictionPretrainingSettings`.
         joined: the processes.
-        learnt: run folder of the second step.
+        learnt: run folder of the second step; not made where no pseudo-label is kept.
     """
     _require_unlabelled(settings)
     alone = dataclasses.replace(settings, pseudo_labels=PredictionPretrainingSettings())
@@ -96,6 +128,10 @@ def _learn_pseudo_labels(settings: FinetuneSettings, confidence: float, joined: 
     if joined.rank == 0:
         _write_pseudo_labels(labelled)
     joined.barrier()
+    if not _any_kept(Path(labelled.out) / TABLE):
+        _require_no_run(learnt)
+        log.info("the second step, which learns pseudo-labels, is left out")
+        return
     second = dataclasses.replace(
         alone,
         out=str(learnt),
@@ -118,8 +154,20 @@ def _require_unlabelled(settings: FinetuneSettings) -> None:
         )
 
 
+def _any_kept(table: Path) -> bool:
+    return any(row["outcome"] == KEPT for row in read_table(table, ["outcome"]))
+
+
+def _require_no_run(learnt: Path) -> None:
+    """Raise a `UserError` where there is a second step of earlier pseudo-labels: the third would start from it."""
+    if learnt.is_dir():
+        raise UserError(
+            f"{learnt} holds a run on other pseudo-labels, and none is kept now: use another out=, or delete it"
+        )
+
+
 def _write_pseudo_labels(settings: PseudoLabelSettings) -> None:
-    """Write what the second step learns, unless it is there; without a pseudo-label it is the real labels."""
+    """Write the pseudo-labels and what the second step learns, unless they are there."""
     out = Path(settings.out)
     inputs = [checksum(file) for file in pseudo_label_inputs(settings) if file.is_file()]
     made_of = {"confidence": settings.confidence, "neighbours": settings.neighbours, "inputs": inputs}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import logging
 from typing import Any
 
@@ -10,13 +12,15 @@ from fairseq2.gang import Gangs
 from torch import Tensor, nn
 
 from speechssl.audio.augment import Augmentation, Partners, any_partner, build_augmentation
-from speechssl.data.clip_labels import read_clusters
+from speechssl.data.recording_labels import read_clusters
+from speechssl.errors import few
 from speechssl.files import checksum
 from speechssl.models.clip_encoder import ClipEncoder
-from speechssl.objectives.choose import ViewObjectiveName, build_view_objective
+from speechssl.objectives.choose import build_view_objective
 from speechssl.objectives.collapse import collapse_signs, knn_accuracy
 from speechssl.objectives.k_mix import KMix
 from speechssl.objectives.views import ViewBatch, ViewObjective
+from speechssl.progress import progress
 from speechssl.training.clips.classes import class_numbers, read_classes
 from speechssl.training.clips.dataset import cluster_file
 from speechssl.training.clips.reader import ClipBatch
@@ -68,15 +72,25 @@ class ViewModel(ClipModel):
     def _watch(self, batch: ClipBatch) -> tuple[Tensor, Metrics]:
         pieces = batch.waveforms[0].split(self.piece)
         pooled = torch.cat([self.encoder.backbone(self.encoder.log_mel(piece)).pooled.float() for piece in pieces])
+        pooled, labels = _finite(batch, pooled)
         metrics: Metrics = {
             name: (torch.tensor(value * len(pooled)), len(pooled)) for name, value in collapse_signs(pooled).items()
         }
-        if batch.labels is not None:
-            known = batch.labels >= 0
+        if labels is not None:
+            known = labels >= 0
             count = int(known.sum())
-            accuracy = knn_accuracy(pooled[known], batch.labels[known]) if count > 1 else 0.0
+            accuracy = knn_accuracy(pooled[known], labels[known]) if count > 1 else 0.0
             metrics["knn_accuracy"] = (torch.tensor(accuracy * count), count)
         return pooled.new_zeros(()), metrics
+
+
+def _finite(batch: ClipBatch, pooled: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return the features that are finite, and their labels; warn of the others, with their names."""
+    finite = pooled.isfinite().all(dim=1)
+    broken = [name for name, whole in zip(batch.names, finite.tolist(), strict=True) if not whole]
+    if broken:
+        log.warning("held-out clips whose features are not finite are left out: %s", few(broken))
+    return pooled[finite], None if batch.labels is None else batch.labels[finite]
 
 
 class ViewPretraining(ClipTraining):
@@ -94,7 +108,8 @@ class ViewPretraining(ClipTraining):
             cells = read_classes(self.valid.manifest, settings.watch_column, "watch_column")
             self.valid_labels = class_numbers(cells, sorted({*cells} - {""}))
         with torch.device("meta"):
-            self.metrics = self.build_model().objective.metrics
+            objective = self.build_model().objective
+        self.metrics, self._hears_all_first = objective.metrics, objective.hears_all_first
         names = ["rankme", "feature_variance"]
         self.valid_metrics = names if self.valid_labels is None else [*names, "knn_accuracy"]
 
@@ -113,18 +128,31 @@ class ViewPretraining(ClipTraining):
 
     def _partners(self) -> Partners:
         """Return what picks the clip that another one is mixed with."""
-        return KMix(self.settings.objective.slicer.kmix) if self.settings.k_mix else any_partner
+        settings = self.settings
+        kmix = settings.objective.slicer.kmix
+        return KMix(kmix, settings.model.log_mel.num_mels) if settings.k_mix else any_partner
 
     def check_steps(self, model: nn.Module, steps: int, gangs: Gangs) -> None:
         """Refuse a run that is over before its objective has begun."""
         assert isinstance(model, ViewModel)
         model.objective.check_epochs(steps / self.updates_an_epoch(gangs))
 
-    def log_data(self) -> None:
-        """Say what is trained on."""
-        super().log_data()
-        if self.settings.objective.name is ViewObjectiveName.decar:
-            log.info("decar: the first epoch fills the memory bank; training begins with the second")
+    def prepare(self, model: nn.Module, gangs: Gangs, dtype: torch.dtype) -> None:
+        """Let an objective that remembers all clips hear each of them once, as DeepCluster-v2's code does."""
+        if not self._hears_all_first:
+            return
+        reader = self._reader(gangs)
+        updates = progress(range(reader.updates_an_epoch), "hearing all clips", "update", reader.updates_an_epoch)
+        name = self.settings.objective.name.value
+        log.info("%s: all %d clips are heard once before the first update", name, len(self.train))
+        model.train()
+        narrow = torch.autocast(gangs.device.type, dtype, enabled=dtype is not torch.float32)
+        with contextlib.closing(reader), torch.no_grad(), narrow:
+            for _ in updates:
+                for batch in next(reader):
+                    batch.to(gangs.device)
+                    # Other draws than those of epoch 0, whose clips they are.
+                    model(dataclasses.replace(batch, epoch=-1, seed=batch.seed ^ 1))
 
     def inputs(self) -> dict[str, str]:
         """Return manifests, and clusters where there are some, with their checksums."""

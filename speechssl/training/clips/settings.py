@@ -7,6 +7,7 @@ from enum import Enum
 
 from omegaconf import MISSING
 
+from speechssl.audio import SAMPLE_RATE
 from speechssl.audio.augment import AugmentSettings
 from speechssl.audio.augment_waveform import WaveformAugmentSettings
 from speechssl.errors import UserError
@@ -68,14 +69,10 @@ class ClipSettings(TrainSettings):
                 f"model.{unread[0]} is set, but the backbone is {self.model.backbone.value}, which does not read it: "
                 "change model.backbone, or leave it out"
             )
-        require_positive(
-            {
-                "data.workers": self.data.workers,
-                "data.seconds": self.data.seconds,
-                "data.watch": self.data.watch,
-                "clips": self.clips,
-            }
-        )
+        require_positive({"data.workers": self.data.workers, "data.watch": self.data.watch, "clips": self.clips})
+        require_positive({"data.seconds": self.data.seconds})
+        if round(self.data.seconds * SAMPLE_RATE) < 1:
+            raise UserError(f"data.seconds={self.data.seconds} is less than a sample; clips have about a second")
 
     def may_change(self) -> tuple[str, ...]:
         """Return the settings that do not change what is learned."""
@@ -180,6 +177,8 @@ class FinetuneSettings(ClipSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if "watch" in changed_fields(self.data):
+            raise UserError("data.watch is set, but finetune looks at all held-out clips: leave it out")
         changed = changed_fields(self.model)
         if self.init_from is not None and changed:
             raise UserError(

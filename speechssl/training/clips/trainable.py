@@ -13,16 +13,14 @@ from fairseq2.gang import Gangs
 from torch import Tensor, nn
 
 from speechssl.audio import SAMPLE_RATE
-from speechssl.errors import UserError
 from speechssl.models.clip_encoder import ClipEncoder
 from speechssl.models.hubert import HubertEncoder
-from speechssl.models.load import load_encoder
 from speechssl.models.save import save_encoder
 from speechssl.training.clips.dataset import ClipDataset
 from speechssl.training.clips.reader import ClipReader, HeldOutReader, check_enough_clips
 from speechssl.training.clips.settings import ClipSettings
 from speechssl.training.dataset import AudioCache
-from speechssl.training.trainable import RunReader, Trainable, TrainBatch, initial_weights
+from speechssl.training.trainable import RunReader, Trainable, TrainBatch, initial_weights, load_encoder_weights
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +71,7 @@ class ClipTraining(Trainable):
         """Every process needs clips in every update."""
         updates = self._reader(gangs).updates_an_epoch
         check_enough_clips(len(self.train) // updates, self.settings.clips, gangs.dp.size)
-        log.info("train: %d updates an epoch, of about %.0f clips", updates, len(self.train) / updates)
+        log.info("train: updates an epoch: %d, of about %.0f clips each", updates, len(self.train) / updates)
 
     def updates_an_epoch(self, gangs: Gangs) -> int:
         """Return the number of updates of an epoch."""
@@ -103,12 +101,7 @@ class ClipTraining(Trainable):
     def load_initial_weights(self, model: nn.Module) -> None:
         """Start from the encoder of `init_from`."""
         assert isinstance(model, ClipModel) and self.settings.init_from is not None
-        source = Path(self.settings.init_from)
-        try:
-            model.encoder.load_state_dict(load_encoder(source).state_dict())
-        except RuntimeError as error:
-            reason = str(error).split("\n")[1].strip()
-            raise UserError(f"init_from={source} does not fit model settings: {reason}") from error
+        load_encoder_weights(model.encoder, self.settings.init_from)
 
     def has_unused_parameters(self, model: nn.Module) -> bool:
         """Every part of the encoder has a gradient; what has none, such as a momentum copy, asks for none."""

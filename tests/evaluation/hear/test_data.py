@@ -121,6 +121,47 @@ def test_what_is_wrong_with_a_folder_is_said_in_one_line(tones: Path, file: str,
     assert str(tones) in str(caught.value) and "\n" not in str(caught.value)
 
 
+GRID, POSTPROCESSING = "task_specific_param_grid", "event_postprocessing_grid"
+
+
+@pytest.mark.parametrize(
+    ("special", "message"),
+    [
+        ("x", "has no mapping in evaluation_params"),
+        ({GRID: [50]}, "has no mapping in task_specific_param_grid"),
+        ({GRID: {"max_epochs": 50}}, "has no list of numbers of 1 or more in max_epochs of task_specific_param_grid"),
+        ({GRID: {"max_epochs": [None]}}, "has no list of numbers of 1 or more in max_epochs"),
+        ({GRID: {"max_epochs": []}}, "has no list of numbers of 1 or more in max_epochs"),
+        ({GRID: {"check_val_every_n_epoch": [0]}}, "has no list of numbers of 1 or more in check_val_every_n_epoch"),
+        ({POSTPROCESSING: {"median_filter_ms": 250}}, "has no list of numbers of 0 or more in median_filter_ms"),
+        ({POSTPROCESSING: {"min_duration": [float("nan")]}}, "has no list of numbers of 0 or more in min_duration"),
+    ],
+)
+def test_training_and_postprocessing_of_another_form_are_refused(tones: Path, special: Any, message: str) -> None:
+    change(tones, "task_metadata.json", evaluation_params=special)
+    with pytest.raises(UserError, match=rf"task_metadata\.json {message}"):
+        read_metadata(tones)
+
+
+def test_a_vocabulary_may_begin_with_a_byte_order_mark_and_names_each_label_once(tones: Path) -> None:
+    file = tones / "labelvocabulary.csv"
+    text = file.read_text()
+    file.write_text("\ufeff" + text, encoding="utf-8")
+    assert read_task(read_metadata(tones)).classes == sorted(PITCHES)
+    for line, message in (("3,low", "has two numbers of the label low"), ("3,", "has a number without a label")):
+        file.write_text(f"{text}{line}\n")
+        with pytest.raises(UserError, match=rf"labelvocabulary\.csv {message}"):
+            read_task(read_metadata(tones))
+
+
+@pytest.mark.parametrize(("start", "end"), [(2.0, 1.0), (0.0, float("nan")), (0.0, float("inf"))])
+def test_an_event_that_ends_before_it_starts_is_named(tasks: Path, tmp_path: Path, start: float, end: float) -> None:
+    beeps = Path(shutil.copytree(tasks / "beeps-v1-full", tmp_path / "beeps"))
+    change(beeps, "valid.json", **{"1.wav": [{"label": 60, "start": start, "end": end}]})
+    with pytest.raises(UserError, match=rf"valid\.json has an event from {start:g} to {end:g} ms in 1\.wav"):
+        read_task(read_metadata(beeps))
+
+
 @pytest.mark.parametrize("event", [{"label": 60, "start": 1.0}, {"label": 60, "start": 1.0, "end": None}, 60])
 def test_an_event_without_times_is_named(tasks: Path, tmp_path: Path, event: Any) -> None:
     beeps = Path(shutil.copytree(tasks / "beeps-v1-full", tmp_path / "beeps"))

@@ -72,7 +72,9 @@ def test_what_must_be_said_is_said() -> None:
 
 
 def test_results_of_other_benchmarks_are_none_of_these(tmp_path: Path) -> None:
+    parts = ("settings", "protocol", "scores", "task", "encoders", "summary")
     for name, benchmark in (("a", "lape"), ("b", "hear")):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "results.json").write_text(json.dumps({"benchmark": benchmark}))
+        results = {"benchmark": benchmark, **{part: {} for part in parts}}
+        (tmp_path / name / "results.json").write_text(json.dumps(results))
     assert list(OVERVIEW.read(tmp_path)) == ["b"]

@@ -224,7 +224,7 @@ def test_results_of_another_benchmark_or_command_are_not_replaced(
     (tmp_path / "results.json").write_text('{"benchmark": "lape"}')
     given = ["benchmark=hear", f"task={TONES}", f"corpus_dir={tasks}", f"encoders={{tiny: {encoder_dir}}}"]
     assert main(["evaluate", *given, f"out_dir={tmp_path}"]) == 1
-    assert f"out_dir={tmp_path} has results of another benchmark" in capsys.readouterr().err
+    assert f"out_dir={tmp_path} has a results.json of something else" in capsys.readouterr().err
     (tmp_path / "results.json").unlink()
     with writing_alone(tmp_path / TONES):
         assert main(["evaluate", *given, f"out_dir={tmp_path}"]) == 1

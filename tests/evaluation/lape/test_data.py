@@ -92,6 +92,19 @@ def test_recordings_without_a_class_are_counted(tmp_path: Path) -> None:
     assert data.classes == ["a", "b"] and data.left_out == [{"what": "2 recordings", "reason": "no kind known"}]
 
 
+def test_where_there_is_a_column_named_folder_no_directory_is_a_class(tmp_path: Path) -> None:
+    for number in range(4):
+        (tmp_path / "audio/inside").mkdir(parents=True, exist_ok=True)
+        soundfile.write(tmp_path / f"audio/inside/{number}.wav", tone(500, 0.3, 0.1, number), 16000)
+    rows = ["path\tfolder\tkept", "inside/0.wav\ta\ty", "inside/1.wav\tb\ty", "inside/2.wav\t\ty", "inside/3.wav\t\tn"]
+    (tmp_path / "audio/metadata.tsv").write_text("\n".join(rows) + "\n")
+    folder = write_manifests(tmp_path / "audio", tmp_path / "data")
+    data = read_task(folder, task("folder"))
+    assert data.classes == ["a", "b"] and data.left_out == [{"what": "2 recordings", "reason": "no folder known"}]
+    with pytest.raises(UserError, match=r"has no column 'folder' with a value"):
+        read_task(folder, task("folder", only={"kept": "n"}))
+
+
 def test_one_class_is_too_few(data_dir: Path) -> None:
     with pytest.raises(UserError, match=r"has 1 class in column fold: task\.column must tell two or more"):
         read_task(data_dir, task("fold", only={"fold": "1"}))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from matplotlib import image
 from torch import Tensor
@@ -24,7 +25,7 @@ from speechssl.models.hubert import HubertEncoder
 from speechssl.models.hubert_config import HubertConfig
 from speechssl.models.load import load_encoder
 from speechssl.models.save import save_encoder
-from tests.evaluation.lape.conftest import EACH
+from tests.evaluation.lape.conftest import EACH, write_manifests
 
 FAST = ["epochs=6", "lr=[3e-2]", "workers=1"]
 
@@ -97,6 +98,22 @@ def test_the_same_command_is_left_out_until_a_recording_changes(
     assert lape(tmp_path / "out", encoder_dir, *given)["task"]["clips"] == 3 * EACH - 1
 
 
+def test_changed_audio_of_a_data_dir_is_noticed(
+    tmp_path: Path, tones: Path, encoder_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    audio = Path(shutil.copytree(tones, tmp_path / "audio"))
+    data = write_manifests(audio, tmp_path / "data")
+    given = (f"data_dir={data}", "baselines=[fbank]", "seeds=[1]", "epochs=1")
+    once = lape(tmp_path / "out", encoder_dir, *given)
+    wave, rate = soundfile.read(audio / "low/000.wav")
+    soundfile.write(audio / "low/000.wav", wave[::-1], rate)
+    capsys.readouterr()
+    again = lape(tmp_path / "out", encoder_dir, *given)
+    assert "done before" not in capsys.readouterr().out and again["task"]["data"] != once["task"]["data"]
+    lape(tmp_path / "out", encoder_dir, *given)
+    assert "evaluate: done before and unchanged" in capsys.readouterr().out
+
+
 def test_distances_add_lokis_predictions_and_a_changed_table_is_noticed(
     tmp_path: Path, data_dir: Path, encoder_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,11 +132,15 @@ def test_distances_add_lokis_predictions_and_a_changed_table_is_noticed(
         tested = 2 * results["task"]["divisions"][0]["test"]
         assert summary["mean_distance"]["mean"] == pytest.approx(sum(far) / tested)
     table.write_text(table.read_text().replace("1", "4"))
+    capsys.readouterr()
+    names = ["benchmark=lape", "task.clip_seconds=0.5", "task.column=class", "task.name=tones"]
+    other = [*names, f"out_dir={tmp_path}/out", f"encoders={{other: {encoder_dir}}}", *FAST, *given, "baselines=[]"]
+    assert main(["evaluate", *other]) == 1
+    assert "has fbank, tiny of an earlier command, and these cannot stand in one table" in capsys.readouterr().err
     assert lape(tmp_path / "out", encoder_dir, *given)["summary"] != results["summary"]
     table.write_text(table.read_text().replace("high", "deep"))
     capsys.readouterr()
-    assert main(["evaluate", "benchmark=lape", "task.clip_seconds=0.5", "task.column=class", "task.name=tones",
-                 f"out_dir={tmp_path}/out", f"encoders={{tiny: {encoder_dir}}}", *given]) == 1  # fmt: skip
+    assert main(["evaluate", *other]) == 1
     assert "pitches.tsv has no line of the class 'high'" in capsys.readouterr().err
 
 
@@ -197,6 +218,15 @@ def test_a_mistake_is_one_line(settings: list[str], message: str, capsys: pytest
         ("lr=[1e-3,1e-2]", "protocol=paper has no validation to choose a learning rate on"),
         ("label_fractions=[0,1]", "label_fractions=[0.0, 1.0] must list different numbers above 0 and at most 1"),
         ("seeds=[1,1]", "seeds=[1, 1] must list different numbers"),
+        ("seeds=[4294967296]", "seeds=[4294967296] must list different numbers from 0 to 4294967295"),
+        ("lr=[inf]", "lr=[inf] must list different numbers above 0"),
+        ("lr=[0.1,0.10000001] protocol=sound", "lr=[0.1, 0.10000001] has numbers that are the same to six digits"),
+        ("label_fractions=[0.1,0.10000001]", "label_fractions=[0.1, 0.10000001] has numbers that are the same to six"),
+        ("batch_seconds=nan", "batch_seconds=nan must be more than 0"),
+        ("epochs=0", "epochs=0 must be more than 0"),
+        ("cache_gb=nan", "workers and cache_gb must be numbers of 0 or more"),
+        ("task.clip_seconds=1e9", "task.clip_seconds=1e+09 must be more than 0, and at most 3600"),
+        ("task.clip_seconds=nan", "task.clip_seconds=nan must be more than 0, and at most 3600"),
         ("task.name=manifests", "task.name=manifests cannot be a folder's name here"),
         ("finetune.sla.transformations=[slower]", "finetune.sla is set, but mode=linear does not read it"),
         ("finetune.precision=bf16", "finetune.precision is set, but mode=linear does not read it"),
@@ -223,10 +253,11 @@ def test_help_is_that_of_the_benchmark_chosen(capsys: pytest.CaptureFixture[str]
 def test_results_of_another_benchmark_or_command_are_not_replaced(
     tmp_path: Path, tones: Path, encoder_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "results.json").write_text('{"benchmark": "hear"}')
     given = ["task.name=tones", "task.column=class", "task.clip_seconds=0.5", f"encoders={{tiny: {encoder_dir}}}"]
-    assert main(["evaluate", "benchmark=lape", *given, f"corpus_dir={tones}", f"out_dir={tmp_path}"]) == 1
-    assert f"out_dir={tmp_path} has results of another benchmark" in capsys.readouterr().err
+    for other in ('{"benchmark": "hear"}', "[]"):
+        (tmp_path / "results.json").write_text(other)
+        assert main(["evaluate", "benchmark=lape", *given, f"corpus_dir={tones}", f"out_dir={tmp_path}"]) == 1
+        assert f"out_dir={tmp_path} has a results.json of something else" in capsys.readouterr().err
     (tmp_path / "results.json").unlink()
     with writing_alone(tmp_path / "tones"):
         assert main(["evaluate", "benchmark=lape", *given, f"corpus_dir={tones}", f"out_dir={tmp_path}"]) == 1
@@ -264,6 +295,26 @@ def test_encoders_of_two_commands_stand_in_one_table(
     again = json.loads((tmp_path / "apart/tones/results.json").read_text())
     assert again["scores"] == both["scores"]
     assert lape(tmp_path / "apart", encoder_dir, *given, "protocol=paper")["protocol"] == "paper"
+
+
+def test_rows_of_an_earlier_version_keep_its_name(
+    tmp_path: Path, tones: Path, encoder_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(version: str, *settings: str) -> dict:
+        monkeypatch.setattr("speechssl.evaluation.benchmark.__version__", version)
+        return lape(tmp_path, encoder_dir, f"corpus_dir={tones}", "seeds=[1]", "epochs=1", *settings)
+
+    def versions(results: dict) -> dict:
+        return {row["name"]: row["speechssl"] for row in results["encoders"]}
+
+    measured("0.1", "baselines=[fbank]")
+    both = measured("0.2", "baselines=[]")
+    assert versions(both) == {"fbank": "0.1", "tiny": "0.2"} and both["speechssl"] == "0.2"
+    # As results were before rows had versions: all are of the file's.
+    for row in both["encoders"]:
+        del row["speechssl"]
+    (tmp_path / "tones/results.json").write_text(json.dumps(both))
+    assert versions(measured("0.3", "baselines=[]", "batch_seconds=30")) == {"fbank": "0.2", "tiny": "0.3"}
 
 
 def test_a_killed_command_encodes_what_is_left_and_gives_the_same(

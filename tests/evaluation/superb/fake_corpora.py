@@ -127,12 +127,12 @@ def write_fluent(root: Path) -> Path:
     header = ",path,speakerId,transcription,action,object,location"
     for number, part in enumerate(("train", "valid", "test")):
         path = f"wavs/speakers/s{number}/{part}.wav"
-        text(
-            root / "data" / f"{part}_data.csv",
-            header,
-            f'0,{path},s{number},"Turn on, please",activate,lights,none',
-        )
+        lines = [f'0,{path},s{number},"Turn on, please",activate,lights,none']
         audio(root / path)
+        if part == "train":
+            lines.append(f"1,wavs/speakers/s{number}/off.wav,s{number},Turn off,deactivate,lights,none")
+            audio(root / f"wavs/speakers/s{number}/off.wav")
+        text(root / "data" / f"{part}_data.csv", header, *lines)
     return root
 
 

@@ -12,8 +12,11 @@ import pytest
 import soundfile
 
 from speechssl.cli.app import main
+from speechssl.errors import UserError
+from speechssl.evaluation.all_tasks import run_all
 from speechssl.evaluation.superb import check as superb_check
 from speechssl.evaluation.superb.corpora import CORPORA
+from speechssl.evaluation.superb.overview import OVERVIEW
 from speechssl.evaluation.superb.remarks import KINDS
 from tests.evaluation.superb.conftest import write_csv, write_task
 from tests.evaluation.superb.fake_corpora import (
@@ -28,6 +31,7 @@ from tests.evaluation.superb.fake_corpora import (
     write_trials,
     write_voicebank,
 )
+from tests.evaluation.superb.made_up import task_results
 
 FAST = ["steps=4", "batch_size=4", "lr=[1e-2]", "baselines=[fbank]"]
 LOST = ("pr", "asr", "sid", "er", "ic")
@@ -47,8 +51,8 @@ def superb(task: str, root: Path, out: Path, *settings: str) -> int:
     return main(["evaluate", "benchmark=superb", *given, *FAST, *settings])
 
 
-def check_csv(task: str, folder: Path) -> int:
-    return main(["evaluate", "benchmark=superb", f"task={task}", f"data_dir={folder}", "check=true"])
+def check_csv(task: str, folder: Path, *settings: str) -> int:
+    return main(["evaluate", "benchmark=superb", f"task={task}", f"data_dir={folder}", "check=true", *settings])
 
 
 def check(root: Path, task: str = "all", *settings: str) -> int:
@@ -69,7 +73,7 @@ def test_intents_have_the_three_columns_of_the_corpus(tmp_path: Path):
     root = write_fluent(tmp_path / "fluent")
     assert superb("ic", root, tmp_path / "out") == 0
     task = json.loads((tmp_path / "out" / "ic" / "results.json").read_text())["task"]
-    assert task["classes"] == {"action": 1, "object": 1, "location": 1}
+    assert task["classes"] == {"action": 2, "object": 1, "location": 1}
 
 
 def test_emotions_are_tested_in_each_session(tmp_path: Path):
@@ -116,6 +120,23 @@ def test_a_task_that_fails_does_not_lose_the_others(corpora: Path, tmp_path: Pat
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert "1 of 2 tasks failed: ic (Fluent Speech Commands (" in last and f"test ({lost}): no such file" in last
     assert set(json.loads((tmp_path / "out" / "results.json").read_text())["tasks"]) == {"ks"}
+
+
+def test_a_task_that_fails_shows_nothing_of_an_earlier_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for name in ("ks", "sid"):
+        file = tmp_path / name / "results.json"
+        file.parent.mkdir()
+        file.write_text(json.dumps(task_results(name, {"tiny": {"accuracy": 0.9}})))
+
+    def run_task(name: str) -> None:
+        if name == "sid":
+            raise UserError("is broken")
+
+    with pytest.raises(UserError, match=r"1 of 2 tasks failed: sid \(is broken\)"):
+        run_all(OVERVIEW, tmp_path, {"ks": "ks", "sid": "sid"}, [], run_task)
+    assert set(json.loads((tmp_path / "results.json").read_text())["tasks"]) == {"ks"}
+    for told in (capsys.readouterr().out, (tmp_path / "results.md").read_text()):
+        assert "KS accuracy" in told and "SID" not in told and "- left out: sid: failed: is broken" in told
 
 
 def test_check_says_what_is_there_and_where_to_get_the_rest(
@@ -192,6 +213,40 @@ def test_check_says_what_a_run_would_stop_at(
     assert re.search(rf"\n  wrong    .*{message}", capsys.readouterr().out)
 
 
+def test_check_refuses_groups_encoders_and_a_single_class_as_a_run_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder = write_task(tmp_path)
+    assert check_csv("ks", folder, "groups=[gender]") == 0
+    assert check_csv("ks", folder, "groups=[gendr]") == 1
+    assert "  wrong    " in (told := capsys.readouterr().out) and "has no column 'gendr'; did you mean 'gender'" in told
+    assert check_csv("ks", folder, f"encoders={{tiny: {tmp_path / 'nowhere'}}}") == 1
+    assert str(tmp_path / "nowhere") in capsys.readouterr().err
+    for part in ("train", "valid", "test"):
+        with open(folder / f"{part}.csv", newline="") as stream:
+            rows = [{**row, "label": "a"} for row in csv.DictReader(stream)]
+        write_csv(folder / f"{part}.csv", rows)
+    assert check_csv("ks", folder) == 1
+    assert f"{folder / 'train.csv'}: all utterances are of one class (label a); " in capsys.readouterr().out
+
+
+def test_check_of_all_tasks_wants_a_group_of_those_that_have_it(corpora: Path, capsys: pytest.CaptureFixture[str]):
+    write_fluent(corpora / "fluent_speech_commands_dataset")
+    assert check(corpora, "all", "groups=[speaker]") == 0
+    assert "has no column" not in capsys.readouterr().out
+    assert check(corpora, "all", "groups=[snr]") == 1
+    assert "no corpus that is there has a column 'snr'" in capsys.readouterr().err
+
+
+def test_check_warns_of_what_is_in_test_and_in_train(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = write_task(tmp_path)
+    with open(folder / "train.csv", newline="") as stream:
+        write_csv(folder / "test.csv", list(csv.DictReader(stream))[:5])
+    assert check_csv("ks", folder) == 0
+    named = "; ".join(str(folder / f"train-{number}.wav") for number in range(3))
+    assert f"  unusual  test: 5 utterances {KINDS['shared']}: {named} and 2 more\n" in capsys.readouterr().out
+
+
 def test_check_hears_a_sample_of_long_lists(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
@@ -217,7 +272,7 @@ def test_check_says_what_scores_will_lack(corpora: Path, capsys: pytest.CaptureF
     told = capsys.readouterr().out
     assert "  few      train: 4 of the 28539 utterances of the official corpus" in told
     assert "  without  a language model (lm=FILE), so no wer_lm: SUPERB's is 4-gram.arpa.gz" in told
-    assert "  without  PESQ, so stoi chooses: pip install 'speechssl[pesq]'" in told
+    assert "  without  PESQ, so stoi chooses: pip install -e '.[pesq]'" in told
 
 
 @pytest.mark.parametrize(
@@ -235,6 +290,8 @@ def test_check_says_what_scores_will_lack(corpora: Path, capsys: pytest.CaptureF
             ["task=all", "corpus_dir=ROOT", "groups=[gender]"],
             "no corpus that is there has a column 'gender'",
         ),
+        (["task=pr", "corpus_dir=ROOT", "lexicon=5"], "lexicon=5 must be FILE or [FILE, FILE]"),
+        (["task=pr", "corpus_dir=ROOT", "lexicon={a: b}"], "must be FILE or [FILE, FILE]"),
         (["task=ks", "corpus_dir=ROOT", "lexicon=a.txt"], "lexicon is for task=pr"),
         (["task=ks", "corpus_dir=ROOT", "labels=[colour]"], "train has no column 'colour'"),
     ],

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from speechssl.errors import UserError
+from speechssl.evaluation.superb.beside import Beside
 from speechssl.evaluation.superb.problems.diarization import Diarization
 from speechssl.evaluation.superb.problems.verification import SpeakerVerification
 from speechssl.evaluation.superb.reading import read_data
@@ -35,3 +36,24 @@ def test_segments_of_libri2mix(tmp_path: Path):
     (data,) = read_data(settings("sd", tmp_path))
     chunks = Diarization(data, ()).pieces("test", data.parts["test"], 100.0)
     assert len(chunks) == len(data.parts["test"]) and all(chunk.targets.sum() > 0 for chunk in chunks)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["label,first,second", "", "1,a,b", "0,a,b,c"], r"1 bad lines: line 4 \(0, a\) has 4 cells, not 3"),
+        (["label,first,second", '1,a,"b', "0,a,c"], r"test_trials\.csv, line 2: no row of cells begins here"),
+        (["label,first,first,second", "1,a,b,c"], r"test_trials\.csv has the column 'first' more than once"),
+        (["label,first", "1,a"], r"test_trials\.csv has no column 'second'"),
+    ],
+)
+def test_a_broken_table_of_trials(tmp_path: Path, lines: list[str], message: str):
+    text(tmp_path / "test_trials.csv", *lines)
+    with pytest.raises(UserError, match=message):
+        Beside("trials", ("label", "first", "second"), ("test",)).read(tmp_path)
+
+
+def test_a_line_beside_is_named_by_its_number(tmp_path: Path):
+    text(tmp_path / "test_trials.csv", "label,first,second", "", '1,"a', '",b', "0,a,b")
+    lines = Beside("trials", ("label", "first", "second"), ("test",)).read(tmp_path)["test"]
+    assert [line.place.rpartition(" ")[2] for line in lines] == ["3", "5"]

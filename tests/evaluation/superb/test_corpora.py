@@ -389,6 +389,34 @@ def test_the_corpus_is_found_by_what_is_in_it(tmp_path: Path):
     assert corpus.place(str(above)).root == above
 
 
+def write_all_of_librispeech(root: Path) -> None:
+    write_librispeech(root)
+    for name in ("librispeech-lexicon-200k-g2p.txt", "librispeech-lexicon-allothers-g2p.txt"):
+        text(root / name, *LEXICON)
+
+
+@pytest.mark.parametrize(("task", "write"), [*WRITERS, ("pr", write_all_of_librispeech)])
+def test_every_file_of_labels_that_is_read_decides_whether_results_are_current(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, write: Callable[[Path], object]
+):
+    corpus = CORPORA[task]
+    write(tmp_path / ("" if task == "ks" else corpus.folders[0]))
+    opened: set[Path] = set()
+
+    def noted(file, *args, **kwargs):
+        opened.add(Path(file))
+        return builtins_open(file, *args, **kwargs)
+
+    builtins_open = open
+    monkeypatch.setattr("builtins.open", noted)
+    monkeypatch.setattr("io.open", noted)
+    place = corpus.place(str(tmp_path))
+    corpus.read_beside(place, corpus.rows(place))
+    read = {file for file in opened if file.is_relative_to(tmp_path) and file.suffix not in (".wav", ".flac", ".mp3")}
+    assert task in ("ks", "se", "ss") or read
+    assert read <= set(corpus.files(place))
+
+
 @pytest.mark.parametrize(("task", "write"), WRITERS)
 def test_the_folder_may_be_relative(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, write: Callable[[Path], object]

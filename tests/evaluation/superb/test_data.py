@@ -10,7 +10,9 @@ import torch
 
 from speechssl.audio import read_audio
 from speechssl.errors import UserError
+from speechssl.evaluation.superb import stretch
 from speechssl.evaluation.superb.data import read_task
+from speechssl.evaluation.superb.problems.transcription import PhoneRecognition, SpeechRecognition
 from tests.evaluation.superb.conftest import write_csv, write_task
 
 
@@ -50,6 +52,10 @@ def test_gain_clips_as_sox_does(task_dir: Path):
         (lambda row: row.update(label=""), r"line 4 \(id test2, test-2\.wav\) has no label"),
         (lambda row: row.update(id="test0"), r"line 4 \(id test0, test-2\.wav\) is there again"),
         (lambda row: row.update(path="gone.wav"), r"test2 \(.*gone\.wav\): no such file"),
+        (lambda row: row.update(path="x" * 300), r"test2 \(.*xxx\): no such file"),
+        (lambda row: row.update(path="~nouser/a.wav"), r"test2 \(.*~nouser/a\.wav\): no such file"),
+        (lambda row: row.update(id=" test0 "), r"line 4 \(id  test0 , test-2\.wav\) is there again"),
+        (lambda row: row.update(end="3.5"), r"test2 \(.*\): ends at 3\.5 s, but its file at 0\.\d+ s"),
         (lambda row: row.update(path="test.csv"), r"test2 \(.*test\.csv\): cannot be decoded"),
         (lambda row: row.update(end="inf"), r"test2 \(.*\): start and end must be seconds from 0 on, not inf"),
         (lambda row: row.update(end="nan"), r"test2 \(.*\): start and end must be seconds from 0 on, not nan"),
@@ -122,3 +128,96 @@ def test_only_a_silent_stretch_is_silent(tmp_path: Path):
     rows = [{**row, "start": start, "end": end} for row, (start, end) in zip(rows, spans, strict=True)]
     write_csv(folder / "test.csv", rows, (*rows[0],))
     assert list(read_task(folder, ["label"]).remarks()["silent"]["test"]) == ["test1", "test2"]
+
+
+HEADER = "id,path,transcription"
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (
+            [HEADER, "a,test-0.wav,HELLO, WORLD", "", "b,test-1.wav"],
+            r"test\.csv: 2 bad lines: line 2 \(a, test-0\.wav\) has 4 cells, not 3; line 4 \(b, .*\) has 2 cells",
+        ),
+        ([HEADER, "a,test-0.wav,X", 'b,test-1.wav,"Y', "c,test-2.wav,Z"], r"test\.csv, line 3: no row of cells begins"),
+        ([f"{HEADER},transcription", "a,test-0.wav,X,Y"], r"test\.csv has the column 'transcription' more than once"),
+        (
+            [HEADER, "", 'a,test-0.wav,"X', 'Z"', "", "b,test-1.wav, "],
+            r"1 bad lines: line 6 \(id b, .*\) has no",
+        ),
+    ],
+)
+def test_a_broken_table_is_refused_by_the_number_of_the_line(tmp_path: Path, lines: list[str], message: str):
+    folder = write_task(tmp_path)
+    (folder / "test.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(UserError, match=message):
+        read_task(folder, ["transcription"])
+
+
+def test_an_end_may_be_rounded_and_names_lose_their_spaces(tmp_path: Path):
+    folder = write_task(tmp_path)
+    rows = rows_of(folder)
+    seconds = soundfile.info(folder / "test-0.wav").duration
+    rows[0].update(id=" test0 ", path=" test-0.wav ", start="", end=str(seconds + 0.05))
+    write_csv(folder / "test.csv", [{"start": "", "end": "", **row} for row in rows], (*rows[0],))
+    utterance = read_task(folder, ["label"]).parts["test"][0]
+    assert utterance.name == "test0" and utterance.audio == folder / "test-0.wav"
+    assert utterance.samples == soundfile.info(folder / "test-0.wav").frames
+
+
+def test_the_order_of_lines_changes_nothing(tmp_path: Path):
+    folder = write_task(tmp_path)
+    before = read_task(folder, ["label"])
+    rows = rows_of(folder, "train")
+    write_csv(folder / "train.csv", rows[::-1])
+    after = read_task(folder, ["label"])
+    assert after.parts == before.parts and after.fingerprint(()) == before.fingerprint(())
+
+
+def test_only_stretches_of_test_that_overlap_with_the_others_are_shared(tmp_path: Path):
+    folder = write_task(tmp_path)
+    columns = ("id", "path", "label", "start", "end")
+
+    def write(part: str, *rows: tuple[str, str, str]) -> None:
+        of_part = [(f"{part}{number}", path, "a", start, end) for number, (path, start, end) in enumerate(rows)]
+        write_csv(folder / f"{part}.csv", [dict(zip(columns, row, strict=True)) for row in of_part], columns)
+
+    write("train", ("train-0.wav", "0", "0.2"), ("train-1.wav", "", ""))
+    write("valid", ("train-1.wav", "", ""), ("valid-1.wav", "0.2", ""))
+    tested = [("train-0.wav", "0.2", "0.4"), ("train-0.wav", "0.1", "0.4"), ("./valid-1.wav", "", "")]
+    write("test", *tested, ("test-0.wav", "", ""))
+    for sample in (None, 1):
+        remarks = read_task(folder, ["label"], sample=sample).remarks()
+        assert {part: list(names) for part, names in remarks["shared"].items()} == {"test": ["test1", "test2"]}
+
+
+def test_words_are_separated_by_single_spaces_and_recordings_keep_their_names(tmp_path: Path):
+    """s3prl's scores split at every single space."""
+    folder = write_task(tmp_path)
+    spaced = {"transcription": "ab\t a", "phones": " a  b", "clean": "two  spaces.wav"}
+    for part in ("train", "valid", "test"):
+        rows = [{**row, **spaced} for row in rows_of(folder, part)]
+        write_csv(folder / f"{part}.csv", rows, (*rows[0],))
+    data = read_task(folder, ["transcription"], recordings=["clean"])
+    first = data.parts["test"][:1]
+    assert {name: first[0].labels[name] for name in spaced} == {**spaced, "transcription": "ab a", "phones": "a b"}
+    assert SpeechRecognition(data, ["transcription"]).scores(["ab a"], first)["wer"] == 0
+    problem = PhoneRecognition(data, ["phones"])
+    assert problem.scores(["a b"], first)["per"] == 0 and problem.facts()["tokens"] == 3 + 2
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac", "ogg"])
+@pytest.mark.parametrize("rate", [16000, 8000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_stretch_is_a_cut_of_the_whole_and_decoded_alone_where_that_is_exact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, rate: int, channels: int
+):
+    file = tmp_path / f"long.{ending}"
+    soundfile.write(file, 0.3 * np.random.default_rng(1).standard_normal((3 * rate, channels)), rate)
+    whole = read_audio(file)
+    decoded: list[Path] = []
+    monkeypatch.setattr(stretch, "read_audio", lambda path: decoded.append(path) or read_audio(path))
+    for first, samples in ((0, 100), (12345, 8000), (40000, 8000), (47000, 5000), (0, 48000)):
+        assert torch.equal(stretch.read_stretch(file, first, samples), whole[first : first + samples])
+    assert len(decoded) == (1 if rate == 16000 and ending != "ogg" else 5)

@@ -18,7 +18,8 @@ from speechssl.errors import UserError
 from speechssl.evaluation.superb import training
 from speechssl.evaluation.superb.data import TaskData, Utterance, read_task
 from speechssl.evaluation.superb.problems import diarization
-from speechssl.evaluation.superb.problems.diarization import Chunk, Diarization, RecordingScorer
+from speechssl.evaluation.superb.problems.diarization import Chunk, Diarization, RecordingScorer, Segment, _chunks
+from speechssl.evaluation.superb.scores import _by_value
 from speechssl.evaluation.superb.tasks import TASKS
 from speechssl.evaluation.superb.training import Part, Plan, train_head
 from speechssl.s3prl_patches import guarded_s3prl
@@ -110,6 +111,15 @@ def test_chunks_and_labels_are_s3prl_s(data: TaskData, tmp_path: Path):
         assert item.recording == other["record_id"] and item.samples == len(other["x"])
         np.testing.assert_array_equal(item.targets.numpy(), other["label"])
         np.testing.assert_allclose(item.read().numpy(), other["x"], atol=1e-4)
+
+
+@pytest.mark.parametrize(("frame", "cut"), [(320, 3), (640, 2)])
+def test_a_group_counts_recordings_whatever_the_encoder_cuts_them_into(frame: int, cut: int):
+    recordings = [Utterance(name, Path("x"), 16000 * 100, {"gender": "f"}) for name in "ab"]
+    chunks = [chunk for item in recordings for chunk in _chunks(item, [Segment(0, 50, 0)], frame)]
+    assert len(chunks) == 2 * cut
+    said = [torch.zeros(len(chunk.targets), 2) - 1 for chunk in chunks]
+    assert _by_value(RecordingScorer(0.5, 1), said, chunks, "gender")["f"]["utterances"] == 2
 
 
 def test_chunks_at_the_rate_of_the_encoder_cover_the_recording():

@@ -43,6 +43,13 @@ def test_the_division_does_not_depend_on_the_order():
         assert one.parts == other.parts
 
 
+def test_what_two_folds_share_is_remarked():
+    found = [Utterance(f"u{n}", Path(f"{min(n, 4)}.wav"), 1, {"fold": f"s{n % 2}"}) for n in range(6)]
+    data = divide(TaskData(Path("x"), {}), found)[0]
+    assert data.remarks() == {"shared": {"folds": {"u4": "4.wav", "u5": "4.wav"}}}
+    assert divide(TaskData(Path("x"), {}, "A corpus"), found)[0].remarks() == {}
+
+
 @pytest.mark.parametrize(
     ("folds", "message"), [(["a", "a"], "all utterances are of the fold 'a'"), (["a", "../b"], "no name")]
 )

@@ -24,12 +24,17 @@ def test_known_columns_that_say_something_are_groups():
         {"label": "yes", "speaker": "a", "gender": "", "accent": "", "snr": "17.5"},
         {"label": "no", "speaker": "b", "gender": "f", "accent": "", "snr": "2.5"},
     )
-    assert groups_of(settings(), found, "test") == ["gender", "snr"]
-    assert groups_of(settings(labels=["gender"]), found, "test") == ["snr"], "a label is no group"
-    assert groups_of(settings(groups=["speaker", "accent"]), found, "test") == ["speaker", "accent"]
-    assert groups_of(settings(groups=[]), found, "test") == []
+    assert groups_of(settings(), [found], "test") == ["gender", "snr"]
+    assert groups_of(settings(labels=["gender"]), [found], "test") == ["snr"], "a label is no group"
+    assert groups_of(settings(groups=["speaker", "accent"]), [found], "test") == ["speaker", "accent"]
+    assert groups_of(settings(groups=[]), [found], "test") == []
     with pytest.raises(UserError, match=r"test\.csv has no column 'gendr'; did you mean 'gender'"):
-        groups_of(settings(groups=["gendr"]), found, "test")
+        groups_of(settings(groups=["gendr"]), [found], "test")
+
+
+def test_a_column_that_says_something_in_one_fold_is_a_group():
+    folds = [data({"label": "yes", "gender": ""}), data({"label": "no", "gender": "f"})]
+    assert groups_of(settings(), folds, "test") == ["gender"]
 
 
 def test_of_all_tasks_each_takes_the_columns_that_it_has():

@@ -10,7 +10,7 @@ import pytest
 from speechssl.evaluation.superb.leaderboard import difference, published_rows
 from speechssl.evaluation.superb.official import lacking
 from speechssl.evaluation.superb.overview import OVERVIEW
-from speechssl.evaluation.superb.published import PUBLISHED, SUMMED, superb_score
+from speechssl.evaluation.superb.published import PUBLISHED, superb_score
 from speechssl.evaluation.superb.tables import captions, overview_table, task_table
 from tests.evaluation.superb.made_up import published_tasks, task_results
 
@@ -134,12 +134,13 @@ def test_the_superb_score_by_hand():
 
 
 def test_the_superb_score_goes_from_fbank_to_the_best():
-    assert superb_score(PUBLISHED["FBANK"]) == 0
-    best = dict(PUBLISHED["FBANK"])
-    for task, metric in SUMMED:
-        values = [row[task, metric] for row in PUBLISHED.values() if (task, metric) in row]
-        best[task, metric] = min(values) if metric in ("per", "wer", "eer", "der", "slot_value_cer") else max(values)
-    assert superb_score(best) == pytest.approx(1000)
+    """Half the way in KS is 500 thousandths of one task of ten, and all of it in one of two scores of SF as much."""
+    scores = dict(PUBLISHED["FBANK"])
+    assert superb_score(scores) == 0
+    scores["ks", "accuracy"] = (0.0863 + 0.9679) / 2
+    assert superb_score(scores) == pytest.approx(50)
+    scores["sf", "slot_value_cer"] = 0.2176
+    assert superb_score(scores) == pytest.approx(100)
 
 
 def test_an_encoder_with_all_ten_tasks_has_a_superb_score(tmp_path: Path):
@@ -174,3 +175,13 @@ def test_a_score_that_an_encoder_does_not_have_is_missing(tmp_path: Path):
 def test_results_of_other_benchmarks_are_none_of_these(tmp_path: Path):
     write(tmp_path, [KS, {**STAND_IN, "benchmark": "hear"}])
     assert list(OVERVIEW.read(tmp_path)) == ["ks"]
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", '{"a": 1,', '{"a": 1}', '{"benchmark": "superb"}'])
+def test_what_is_no_result_is_left_out_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str):
+    file = tmp_path / "notes" / "results.json"
+    file.parent.mkdir()
+    file.write_text(content)
+    assert list(write(tmp_path, [KS])["tasks"]) == ["ks"]
+    (line,) = caplog.messages
+    assert line.startswith("superb: left out of the tables: ") and str(file) in line

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +19,7 @@ from speechssl.evaluation.benchmark import writing_alone
 from speechssl.evaluation.superb import run, settings, training
 from speechssl.evaluation.superb.reading import read_data
 from speechssl.evaluation.superb.settings import SuperbSettings
-from tests.evaluation.superb.conftest import write_task
+from tests.evaluation.superb.conftest import write_csv, write_task
 from tests.evaluation.superb.fake_corpora import write_trials
 
 FAST = ["steps=60", "check_every=20", "batch_size=8", "lr=[1e-1,1e-2]"]
@@ -138,6 +141,80 @@ def test_a_killed_run_goes_on_and_gives_the_same(task_dir, tmp_path, encoder_dir
     assert not (tmp_path / "killed" / "ks" / "runs").exists()
 
 
+def test_nothing_is_chosen_by_the_labels_of_the_test_part(tmp_path: Path, encoder_dir: Path):
+    """With other labels on the test part, only its scores are others."""
+    folder, given = write_task(tmp_path / "task"), ("baselines=[fbank]", "encoders={}", "steps=30", "check_every=3")
+    before = superb("ks", folder, tmp_path / "before", encoder_dir, *given)["scores"]["fbank"][0]
+    with open(folder / "test.csv", newline="") as stream:
+        rows = [{**row, "label": {"a": "b", "b": "c", "c": "a"}[row["label"]]} for row in csv.DictReader(stream)]
+    write_csv(folder / "test.csv", rows)
+    after = superb("ks", folder, tmp_path / "after", encoder_dir, *given)["scores"]["fbank"][0]
+    assert before["step"] < 30, "the last update is not the best one"
+    for chosen in ("lr", "step", "valid", "tried", "layer_weights"):
+        assert after[chosen] == before[chosen]
+    assert after["test"]["accuracy"] < before["test"]["accuracy"] - 0.2
+
+
+def test_what_an_earlier_command_predicted_is_removed_and_what_is_gone_is_made_again(task_dir, tmp_path, encoder_dir):
+    given = ("baselines=[fbank]", "steps=2", "check_every=2", "lr=[1e-2]")
+    folder = tmp_path / "out" / "ks" / "predictions"
+
+    def names() -> list[str]:
+        return sorted(file.name for file in folder.iterdir())
+
+    superb("ks", task_dir, tmp_path / "out", encoder_dir, *given, "seeds=[1,2]")
+    assert names() == [f"{row}-1-seed{seed}.tsv" for row in ("fbank", "tiny") for seed in (1, 2)]
+    superb("ks", task_dir, tmp_path / "out", encoder_dir, *given, "seeds=[1]")
+    assert names() == ["fbank-1-seed1.tsv", "tiny-1-seed1.tsv"]
+    shutil.rmtree(folder)
+    superb("ks", task_dir, tmp_path / "out", encoder_dir, *given, "seeds=[1]")
+    assert names() == ["fbank-1-seed1.tsv", "tiny-1-seed1.tsv"]
+
+
+def test_a_broken_page_loses_no_head(task_dir, tmp_path, encoder_dir, monkeypatch):
+    given = ("baselines=[]", "steps=2", "check_every=2", "lr=[1e-2]")
+    monkeypatch.setattr(run.OVERVIEW.__class__, "write", lambda *given: (_ for _ in ()).throw(UserError("broken")))
+    assert main(arguments("ks", task_dir, tmp_path / "out", encoder_dir, *given)) == 1
+    assert list((tmp_path / "out" / "ks" / "runs").rglob("*.pt"))
+    monkeypatch.undo()
+    monkeypatch.setattr(training._Run, "update", lambda self, rows: pytest.fail("trained again"))
+    superb("ks", task_dir, tmp_path / "out", encoder_dir, *given)
+    assert not (tmp_path / "out" / "ks" / "runs").exists()
+
+
+@pytest.mark.parametrize("content", ["{}", "[]"])
+def test_a_file_that_has_no_results_is_named(task_dir, tmp_path, encoder_dir, capsys, content):
+    file = tmp_path / "out" / "ks" / "results.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(content)
+    assert main(arguments("ks", task_dir, tmp_path / "out", encoder_dir, "baselines=[]")) == 1
+    errors = capsys.readouterr().err
+    assert f"{file} has no results of superb: take it away" in errors and len(errors.strip().splitlines()) == 1
+
+
+def test_another_version_goes_on_with_no_head(task_dir, monkeypatch):
+    settings = SuperbSettings("ks", str(task_dir), check=True)
+    (data,) = read_data(settings)
+    frozen = SimpleNamespace(source="tiny", identity="weights")
+    identities = []
+    for version in ("1", "2"):
+        monkeypatch.setattr(run, "__version__", version)
+        identities.append(run._identity(settings, data, ["accuracy"], frozen))
+    assert identities[0] != identities[1]
+
+
+def test_rows_of_another_language_model_are_of_another_task(tmp_path):
+    settings = SuperbSettings("asr", "data", lm=str(tmp_path / "a.arpa"), check=True)
+    problem = SimpleNamespace(metrics=["wer"], lower_is_better=True, facts=dict)
+    facts = []
+    for content in ("one", "two"):
+        (tmp_path / "a.arpa").write_text(content)
+        facts.append(run._facts(settings, problem, run.plan_of(settings, 1)))
+    assert facts[0] != facts[1]
+    without = run._facts(SuperbSettings("asr", "data", check=True), problem, run.plan_of(settings, 1))
+    assert "lm" not in without
+
+
 def test_the_name_of_a_row_leaves_no_folder(task_dir: Path, tmp_path: Path, encoder_dir: Path):
     given = arguments("ks", task_dir, tmp_path / "out", encoder_dir, "baselines=[]", "steps=2", "lr=[1e-2]")
     assert main([word.replace("{tiny:", "{../../a b:") for word in given]) == 0
@@ -182,6 +259,8 @@ def test_results_say_that_crops_are_off(task: str, noted: str, tmp_path: Path):
         (["preset=half"], "preset=half is not one of full, quick"),
         (["groups=[gendr]"], "has no column 'gendr'; did you mean 'gender'"),
         (["labels=[colour]"], "has no column 'colour'"),
+        (["labels=[id]"], "labels=['id']: id is no label; name columns that are learnt"),
+        (["labels=[label,path]"], "path is no label; name columns that are learnt"),
         (["lr=[]"], "lr=[]"),
         (["encoders={tiny: nowhere}"], "nowhere"),
     ],

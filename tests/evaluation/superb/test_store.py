@@ -172,6 +172,23 @@ def test_room_is_taken_where_the_file_system_can_and_else_looked_for(task_dir, f
         StateStore(tmp_path / "other", 1e9).states(frozen, utterances, False, "test")
 
 
+def test_a_file_system_without_locks_keeps_nobody_out(task_dir, frozen, tmp_path, monkeypatch):
+    def refuse(handle, how):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    utterances = read_task(task_dir, ["label"]).parts["test"]
+    assert isinstance(StateStore(tmp_path, 1e9).states(frozen, utterances, True, "test"), StoredStates)
+
+
+def test_another_version_encodes_anew(task_dir, frozen, tmp_path, monkeypatch):
+    utterances = read_task(task_dir, ["label"]).parts["test"]
+    for version in ("1", "2", "2"):
+        monkeypatch.setattr(module, "__version__", version)
+        StateStore(tmp_path, 1e9).states(frozen, utterances, True, "test")
+    assert len(entries(tmp_path)) == 2
+
+
 def use_in_turn(cache: Path, task: Path, encoder: Path, limit: int, turns: int) -> None:
     """Ask for one part after the other, of which the limit has room for two, and read each as it is there."""
     frozen, parts = FrozenEncoder(load_encoder(encoder), "tiny", CPU), read_task(task, ["label"]).parts

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from speechssl.errors import UserError
-from speechssl.evaluation.superb import training
+from speechssl.evaluation.superb import scores, training
 from speechssl.evaluation.superb.data import TaskData, read_task
 from speechssl.evaluation.superb.problems.classification import Classification
 from speechssl.evaluation.superb.problems.transcription import SpeechRecognition
@@ -29,7 +29,8 @@ class FixedStates:
         self.frames = np.array([1 if pooled else 12 + 3 * (row % 3) for row in range(len(utterances))])
         self._states = []
         for row, utterance in enumerate(utterances):
-            noise = torch.randn(int(self.frames[row]), LAYERS, DIM, generator=torch.Generator().manual_seed(row))
+            generator = torch.Generator().manual_seed(int(utterance.name.strip("abcdefghijklmnopqrstuvwxyz")))
+            noise = torch.randn(int(self.frames[row]), LAYERS, DIM, generator=generator)
             noise[:, 1, "abc".index(utterance.labels["label"])] += 3
             self._states.append(noise.half())
 
@@ -109,6 +110,19 @@ def test_updates_without_a_finite_gradient_are_counted_and_end_the_run(task_dir,
     monkeypatch.setattr(Classification, "loss", lambda self, *given: loss(self, *given) * float("nan"))
     with pytest.raises(UserError, match="no update until step 4 had a finite gradient"):
         trained(task_dir, tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), -float("inf")])
+def test_a_score_that_is_not_finite_is_the_worst(task_dir, tmp_path, monkeypatch, broken):
+    """The first look, and a whole learning rate."""
+    values = [broken, 0.25, 0.5, broken, 0.5]
+    given = iter(values)
+    monkeypatch.setattr(Classification, "validation_scores", lambda *_: {"accuracy": next(given)})
+    best = trained(task_dir, tmp_path / "a.pt", replace(PLAN, steps=20))
+    assert best.step == 12 and best.valid == {"accuracy": 0.5}
+    problem = Classification(read_task(task_dir, ["label"]), ["label"])
+    spoiled = replace(best, valid={"accuracy": broken})
+    assert scores._best(problem, {0.1: spoiled, 0.01: best}) == 0.01
 
 
 def test_predictions_stand_in_the_order_of_the_utterances(task_dir, tmp_path):

@@ -70,16 +70,30 @@ def test_the_loss_is_that_of_each_token_behind_those_before(problem: SpeechTrans
     assert loss == pytest.approx(sum(expected) / 2, rel=1e-4)
 
 
-def test_padding_is_not_heard(head):
-    frames, lengths = features(8, 40)
-    noise = frames.clone()
-    noise[0, 20:] = 9.0  # beyond what the convolutions see of the last frame
-    tokens = torch.tensor([[EOS, 5, 6]] * 2)
-    first, second = (
-        network(**heard, decoder_input_ids=tokens).logits
-        for network, heard in (head(frames, lengths), head(noise, lengths))
-    )
-    torch.testing.assert_close(first, second)
+@pytest.mark.parametrize("length", [8, 9, 10, 11])
+def test_padding_is_not_heard(head, length: int):
+    """An utterance gives the same alone and beside longer ones, whatever its padding is."""
+    frames, lengths = features(length, 40)
+    frames[0, length:] = 9.0
+    tokens = torch.tensor([[EOS, 5, 6]])
+    network, heard = head(frames[:1, :length], lengths[:1])
+    alone = network(**heard, decoder_input_ids=tokens)
+    network, heard = head(frames, lengths)
+    beside = network(**heard, decoder_input_ids=tokens.expand(2, -1))
+    encoded = alone.encoder_last_hidden_state[0]
+    torch.testing.assert_close(beside.encoder_last_hidden_state[0, : len(encoded)], encoded, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(beside.logits[0], alone.logits[0], rtol=1e-4, atol=1e-5)
+
+
+def test_the_convolutions_are_those_of_transformers(head):
+    """Alone: there is no padding."""
+    from transformers.models.speech_to_text.modeling_speech_to_text import Conv1dSubsampler
+
+    theirs = Conv1dSubsampler(head.network.config)
+    theirs.load_state_dict(head.network.model.encoder.conv.state_dict())
+    frames, lengths = features(21)
+    _, heard = head(frames, lengths)
+    torch.testing.assert_close(head.network.model.encoder.conv(heard["input_features"]), theirs(frames))
 
 
 def test_a_wide_beam_finds_the_most_probable_text(monkeypatch):

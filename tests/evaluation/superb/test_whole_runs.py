@@ -179,9 +179,10 @@ def write_tables(found: Iterator[tuple[Wave, dict[str, str]]], folder: Path) -> 
     for part, size in SIZES.items():
         rows = []
         for number, (wave, labels) in zip(range(size), found, strict=False):
-            file = folder / f"{part}{number}.wav"
+            name = f"{part}{number:03d}"  # ours sort by name
+            file = folder / f"{name}.wav"
             soundfile.write(file, wave, 16000)
-            rows.append({"id": f"{part}{number}", "path": file, "wav_path": file, **labels})
+            rows.append({"id": name, "path": file, "wav_path": file, **labels})
         write_rows(folder / f"{part}.csv", rows)
         write_rows(folder / f"s3prl-{part}.csv", rows)
 

@@ -26,6 +26,9 @@ SMALL = (
 )
 """Settings of a run that takes seconds."""
 
+SMALL_UNMIXED = tuple(setting for setting in SMALL if not setting.startswith("augment.mixup_exp"))
+"""The same for a run without `mixup_exp`, which would not read them."""
+
 
 def make_sound(kind: str, samples: int, generator: np.random.Generator) -> np.ndarray:
     """Return a tone of a kind's pitch, or noise, with random level and phase."""

@@ -23,7 +23,7 @@ from speechssl.training.dataset import AudioCache
 from speechssl.training.settings import ScheduleSettings
 from tests.training.clips.conftest import KINDS, SMALL
 
-SETTINGS = [setting for setting in SMALL if not setting.startswith("augment")]
+SETTINGS = [setting for setting in SMALL if not setting.startswith(("augment", "data.watch"))]
 SETTINGS += ["column=kind", "optim.lr=0.003", "run.validate_every=4"]
 
 
@@ -209,17 +209,30 @@ def test_a_run_without_pseudo_labels_is_not_gone_on_with(
     given = [*data_of(few), *SETTINGS, "schedule.epochs=1", f"out={tmp_path}"]
     assert main(["finetune", *given]) == 0
     assert main(["finetune", *given, "pseudo_labels.confidence=0.5"]) == 1
-    assert f"{tmp_path} holds a run with init_from=None" in capsys.readouterr().err
+    assert f"{tmp_path} holds a run with pseudo_labels.confidence=None" in capsys.readouterr().err
     assert not (tmp_path / "classifier").exists()
 
 
 def test_without_a_pseudo_label_that_is_kept_the_real_ones_are_learnt(
     few: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    given = [*SETTINGS, "schedule.epochs=1", "pseudo_labels.confidence=0.999", "pseudo_labels.epochs=1"]
-    assert main(["finetune", *data_of(few), *given, f"out={tmp_path}"]) == 0
-    assert f"none of 24 pseudo-labels is kept, {tmp_path}/pseudo_labels/pseudo_labels.tsv says why" in caplog.text
-    assert len((tmp_path / "pseudo_labels/train.tsv").read_text().splitlines()) == 1 + 12
+    alone = [*data_of(few), *SETTINGS, "schedule.epochs=1"]
+    given = [*alone, "pseudo_labels.confidence=0.999", "pseudo_labels.epochs=1", f"out={tmp_path}/run"]
+    with caplog.at_level("INFO", logger="speechssl"):
+        assert main(["finetune", *given]) == 0
+    assert f"none of 24 pseudo-labels is kept, {tmp_path}/run/pseudo_labels/pseudo_labels.tsv says why" in caplog.text
+    assert "the second step, which learns pseudo-labels, is left out" in caplog.text
+    assert caplog.text.count("24 of 36 recordings have no kind: they are left out") == 1
+    assert caplog.text.count("train: 12 recordings, ") == caplog.text.count("valid: 45 recordings, ") == 1
+    assert len((tmp_path / "run/pseudo_labels/train.tsv").read_text().splitlines()) == 1 + 12
+    assert not (tmp_path / "run/pretraining").exists()
+    assert main(["finetune", *alone, f"out={tmp_path}/alone"]) == 0
+    one, other = (load_file(tmp_path / name / "encoder/encoder.safetensors") for name in ("run", "alone"))
+    assert all(torch.equal(weight, other[name]) for name, weight in one.items())
+    assert main(["finetune", *given]) == 0, "called again, it is the same run"
+    (tmp_path / "run/pretraining").mkdir()
+    (tmp_path / "run/config.yaml").unlink()
+    assert main(["finetune", *given]) == 1, "a second step of other pseudo-labels is not gone on from"
 
 
 def test_a_pseudo_label_needs_neighbours_and_confidence_both() -> None:

@@ -20,15 +20,15 @@ from safetensors.torch import load_file
 
 from speechssl import load_encoder
 from speechssl.cli.app import main
-from speechssl.models.clip_config import ClipConfig
-from speechssl.models.clip_encoder import ClipEncoder
+from speechssl.data.manifest import read_manifest
 from speechssl.objectives.barlow_twins import BarlowTwins
 from speechssl.objectives.choose import ViewObjectiveName
 from speechssl.training.clips.classifier import Classifier
 from speechssl.training.clips.dataset import ClipDataset
+from speechssl.training.clips.pretrain import ViewModel
 from speechssl.training.clips.settings import ClipDataSettings
 from speechssl.training.dataset import AudioCache
-from tests.training.clips.conftest import KINDS, SMALL
+from tests.training.clips.conftest import KINDS, SMALL, SMALL_UNMIXED
 
 # As many threads as this process has: sums depend on it.
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
@@ -87,7 +87,7 @@ def test_more_views_than_two(data, tmp_path, monkeypatch, crops):
     monkeypatch.setattr(BarlowTwins, "forward", watch)
     off = [f"augment.{kind}.enabled=false" for kind in ("mixup_exp", "random_resize_crop")]
     settings = ["objective=barlow_twins", f"crops={crops}", "views=3", "schedule.steps=1", "data.seconds=0.5", *off]
-    assert main(["pretrain_clips", *data, *SMALL, *settings, f"out={tmp_path}"]) == 0
+    assert main(["pretrain_clips", *data, *SMALL_UNMIXED, *settings, f"out={tmp_path}"]) == 0
     first, second, third = seen[0]
     alike = [torch.equal(one, other) for one, other in ((first, second), (first, third), (second, third))]
     assert alike == [crops == "same"] * 3
@@ -131,17 +131,45 @@ def test_bad_input_is_one_line(data, tmp_path, capsys):
     assert "does not exist" in fails("distill", f"clusters={tmp_path}/none", "schedule.epochs=null")
     assert "schedule.steps=2 and schedule.epochs=50 contradict" in fails("distill", f"clusters={tmp_path}/none")
     assert "cola compares two places" in fails("pretrain_clips", "objective=cola")
-    assert "kmix.enabled=false" in fails("pretrain_clips", "objective=slicer", "augment.mixup_exp.enabled=false")
     assert "run.parallel=ddp" in fails("pretrain_clips", "run.parallel=fsdp")
     assert "optim.trust=0.001 is for optim.kind=sgd" in fails("pretrain_clips", "optim.kind=adamw")
     unread = "model.vit_dim is set, but the backbone is audio_ntt, which does not read it"
     assert unread in fails("pretrain_clips", "model.vit_dim=65")
     assert "seconds=-1" in fails("pretrain_clips", "data.seconds=-1")
+    assert "data.seconds=1e-05 is less than a sample" in fails("pretrain_clips", "data.seconds=0.00001")
+    for kind, wrong in (("sgd", "momentum=-1"), ("sgd", "trust=-0.1"), ("adamw", "beta1=1.5"), ("adamw", "eps=-1")):
+        name, _, value = wrong.partition("=")
+        assert f"optim.{name}={float(value)} must be" in fails("pretrain_clips", f"optim.kind={kind}", f"optim.{wrong}")
+    assert "optim.weight_decay=-1.0 must be" in fails("pretrain_clips", "optim.weight_decay=-1")
+    assert "optim.clip=nan must be" in fails("pretrain_clips", "optim.clip=nan")
+
+
+def test_a_start_of_another_front_end_is_refused_though_its_weights_fit(data, tmp_path, capsys):
+    settings = [*data, *SMALL, "objective=simclr", "optim=adam_clips", "schedule.steps=1"]
+    assert main(["pretrain_clips", *settings, f"out={tmp_path}/one"]) == 0
+    given = [*settings, f"init_from={tmp_path}/one", f"out={tmp_path}/two"]
+    assert main(["pretrain_clips", *given, "model.log_mel.hop=320"]) == 1
+    assert "does not fit model.log_mel.hop=320: its encoder was made with 160" in capsys.readouterr().err
+    assert main(["pretrain_clips", *given, "model.audio_ntt_dropout=0"]) == 0
+
+
+def test_a_held_out_clip_that_is_too_loud_for_floats_is_named_and_left_out(data, sounds, tmp_path, caplog):
+    folder = shutil.copytree(sounds, tmp_path / "sounds")
+    loud = folder / "audio/valid7.wav"
+    samples, rate = soundfile.read(loud, dtype="float32")
+    soundfile.write(loud, samples * 1e30, rate, subtype="FLOAT")
+    valid = folder / "valid.tsv"
+    valid.write_text(valid.read_text().replace(str(sounds), str(folder)))
+    settings = [*data, *SMALL, f"data.valid={valid}", "objective=simclr", "watch_column=kind", "schedule.steps=1"]
+    assert main(["pretrain_clips", *settings, f"out={tmp_path}/run"]) == 0
+    assert "not finite are left out: valid7.wav" in caplog.text
+    [watched] = metrics(tmp_path / "run", "valid")
+    assert all(map(math.isfinite, watched.values()))
 
 
 def test_finetuned_from_an_encoder_and_from_scratch(data, tmp_path, capsys):
     """The best validation stays, with its classifier; a column that is not there is named."""
-    small = [setting for setting in SMALL if not setting.startswith("augment")]
+    small = [setting for setting in SMALL if not setting.startswith(("augment", "data.watch"))]
     settings = [*data, *small, "column=kind", "schedule.epochs=6", "optim.lr=0.003", "run.validate_every=3"]
     assert main(["finetune", *settings, f"out={tmp_path}/scratch"]) == 0
     best = json.loads((tmp_path / "scratch" / "best" / "best.json").read_text())
@@ -178,7 +206,7 @@ def test_two_processes_are_one_with_twice_the_batch(data, sounds, tmp_path):
     clusters = [f"encoder={tmp_path}/first", "k=3", "components=4", f"out={tmp_path}/clusters"]
     assert main(["cluster", manifests, *clusters]) == 0
     off = ["model.audio_ntt_dropout=0", "augment.mixup_exp.enabled=false", "augment.random_resize_crop.enabled=false"]
-    settings = [*data, *SMALL, *off, f"clusters={tmp_path}/clusters", "schedule.epochs=2", "optim.lr=0.001"]
+    settings = [*data, *SMALL_UNMIXED, *off, f"clusters={tmp_path}/clusters", "schedule.epochs=2", "optim.lr=0.001"]
     assert main(["distill", *settings, f"out={tmp_path}/alone"]) == 0
     run = command("distill", *settings, f"out={tmp_path}/both")
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -193,19 +221,44 @@ def test_two_processes_are_one_with_twice_the_batch(data, sounds, tmp_path):
         torch.testing.assert_close(found[name], weight, rtol=1e-3, atol=2e-4, msg=lambda text, n=name: f"{n}: {text}")
 
 
+def test_decar_hears_all_clips_before_its_first_update_which_learns(data, tmp_path, monkeypatch):
+    calls = []
+    forward = ViewModel.forward
+
+    def spied(model, batch):
+        loss, measured = forward(model, batch)
+        if model.training:
+            calls.append((torch.is_grad_enabled(), batch.epoch, batch.seed, batch.clips.tolist(), float(loss.detach())))
+        return loss, measured
+
+    monkeypatch.setattr(ViewModel, "forward", spied)
+    small = ["objective=decar", "objective.decar.prototypes=4", "optim=adam_clips", "schedule.steps=1"]
+    assert main(["pretrain_clips", *data, *SMALL, *small, f"out={tmp_path}"]) == 0
+    *heard, (learning, epoch, seed, _, loss) = calls
+    clips = len(read_manifest(next(word for word in data if word.startswith("data.train=")).partition("=")[2]))
+    assert sorted(clip for call in heard for clip in call[3]) == list(range(clips))
+    assert all(call[:2] == (False, -1) and call[2] != seed for call in heard)
+    assert (learning, epoch) == (True, 0) and loss > 0
+
+
 @pytest.mark.parametrize("name", [name.value for name in ViewObjectiveName])
-def test_every_objective_trains_and_moves_the_encoder(data, tmp_path, name):
+def test_every_objective_trains_and_moves_the_encoder(data, tmp_path, monkeypatch, name):
+    started = []
+    forward = ViewModel.forward
+
+    def spied(model, batch):
+        started.append({key: weight.clone() for key, weight in model.encoder.state_dict().items()})
+        return forward(model, batch)
+
+    monkeypatch.setattr(ViewModel, "forward", spied)
     settings = [*data, *SMALL, f"objective={name}", "optim=adam_clips", "schedule.steps=4", f"out={tmp_path}"]
     extra = {"decar": ["objective.decar.prototypes=4"], "cola": ["crops=different"]}
     assert main(["pretrain_clips", *settings, *extra.get(name, [])]) == 0
     lines = metrics(tmp_path, "train")
     assert len(lines) == 4 and all(math.isfinite(value) for line in lines for value in line.values())
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        fresh = ClipEncoder(ClipConfig(audio_ntt_dim=64)).state_dict()
-    moved = weights(tmp_path)
-    learnt = [key for key, weight in fresh.items() if "weight" in key and weight.dim() > 1]
-    assert learnt and all(not torch.equal(moved[key], fresh[key]) for key in learnt)
+    moved, start = weights(tmp_path), started[0]
+    learnt = [key for key, weight in start.items() if "weight" in key and weight.dim() > 1]
+    assert learnt and all(not torch.equal(moved[key], start[key]) for key in learnt)
 
 
 def test_settings_of_another_objective_are_refused(data, tmp_path, capsys):
@@ -231,7 +284,7 @@ def damaged(sounds: Path, folder: Path, level: float) -> list[str]:
 def test_a_recording_with_nan_is_named(sounds, data, tmp_path, capsys, name):
     """`speechssl manifest` leaves it out; manifests by others need not."""
     corpus = damaged(sounds, tmp_path / "corpus", math.nan)
-    small = [setting for setting in SMALL if not setting.startswith("augment")]
+    small = [setting for setting in SMALL if not setting.startswith(("augment", "data.watch"))]
     settings = {
         "pretrain_clips": [*corpus, *SMALL, "objective=barlow_twins", "schedule.steps=6"],
         "finetune": [*corpus, *small, "column=kind", "schedule.epochs=2"],
@@ -242,13 +295,14 @@ def test_a_recording_with_nan_is_named(sounds, data, tmp_path, capsys, name):
         capsys.readouterr()
     assert main([name, *settings[name], f"out={tmp_path}/run"]) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "train3.wav: not finite: holds NaN or infinity" in error and "train.tsv" in error
+    assert "train3.wav, listed in " in error
+    assert "train.tsv, cannot be read (not finite: holds NaN or infinity)" in error
 
 
 def test_a_skipped_update_leaves_no_trace_in_batch_norm(sounds, tmp_path, caplog):
     """So loud that its spectrogram is infinite: the update is skipped, but batch norm has seen it by then."""
     corpus = damaged(sounds, tmp_path / "corpus", 1e30)
-    small = [setting for setting in SMALL if not setting.startswith("augment")]
+    small = [setting for setting in SMALL if not setting.startswith(("augment", "data.watch"))]
     settings = [*corpus, *small, "column=kind", "schedule.epochs=2", f"out={tmp_path}/run"]
     assert main(["finetune", *settings]) == 0
     assert any("skipped update" in record.getMessage() for record in caplog.records)
@@ -260,7 +314,6 @@ def test_a_skipped_update_leaves_no_trace_in_batch_norm(sounds, tmp_path, caplog
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["objective=decar", "objective.decar.prototypes=4"], "decar's first epoch fills the memory bank"),
         (["objective=moco", "objective.moco.hard_negatives.mixed=4"], "hard_negatives.start_epoch=10, but the run has"),
         (["objective=simclr", "objective.simclr.hard_negatives.mixed=4"], "hard_negatives.start_epoch=10"),
         (["objective=slicer", "objective.slicer.hard_negatives.mixed=4"], "hard_negatives.start_epoch=10"),

@@ -9,7 +9,8 @@ from speechssl.evaluation.superb.corpora.layout import FOLDS, CorpusTask, Need, 
 
 _URL = "https://sail.usc.edu/iemocap (by request)"
 _SESSIONS = tuple(f"Session{number}" for number in range(1, 6))
-_FOLDERS = ("dialog/EmoEvaluation", "sentences/wav")
+_EMOTIONS = "dialog/EmoEvaluation"
+_FOLDERS = (_EMOTIONS, "sentences/wav")
 
 
 def _rows(place: Place) -> Parts:
@@ -31,4 +32,5 @@ ER = CorpusTask(
     tuple(Need((f"{session}/{folder}",), _URL) for session in _SESSIONS for folder in _FOLDERS),
     _rows,
     metadata=("speaker", "gender", "act"),
+    labels=tuple(f"{session}/{_EMOTIONS}/Ses*.txt" for session in _SESSIONS),
 )

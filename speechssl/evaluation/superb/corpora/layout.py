@@ -77,6 +77,8 @@ class CorpusTask:
     """Reads what parts have beside their rows: trials, who speaks when, or matches of queries."""
     optional: tuple[str, ...] = ()
     """Files that are read where they are there."""
+    labels: tuple[str, ...] = ()
+    """Patterns of its many small files of labels, which lie in folders that it needs."""
     unsearched: Callable[[Place], Mapping[str, Unsearched]] | None = None
     """Counts what the official scoring has more of than each part of a search."""
 
@@ -120,6 +122,8 @@ class CorpusTask:
         return self.beside(place, parts) if self.beside else {}
 
     def files(self, place: Place) -> list[Path]:
-        """Return the lists and other single files that decide the rows."""
+        """Return the lists and other files, but for audio, that decide the rows."""
         found = [need.find(place.root) for need in self.needs] + [place.root / name for name in self.optional]
-        return [path for path in found if path is not None and path.is_file()] + [Path(name) for name in place.lexicon]
+        single = [path for path in found if path is not None and path.is_file()]
+        many = [path for pattern in self.labels for path in sorted(place.root.glob(pattern))]
+        return single + many + [Path(name) for name in place.lexicon]

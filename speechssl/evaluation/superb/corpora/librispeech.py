@@ -87,14 +87,17 @@ def _words(row: Row) -> list[str]:
 
 
 _AUDIO = tuple(Need((name,), f"https://www.openslr.org/12 ({name}.tar.gz)") for name in _PARTS.values())
+_TRANSCRIPTS = tuple(f"{name}/*/*/*.trans.txt" for name in _PARTS.values())
 _SPEAKERS = Need(("SPEAKERS.TXT",), "https://www.openslr.org/12 (in every archive)")
 _FOLDERS = ("LibriSpeech", "librispeech")
 
-ASR = CorpusTask("LibriSpeech", _FOLDERS, (*_AUDIO, _SPEAKERS), _asr_rows, metadata=_METADATA)
+ASR = CorpusTask("LibriSpeech", _FOLDERS, (*_AUDIO, _SPEAKERS), _asr_rows, metadata=_METADATA, labels=_TRANSCRIPTS)
 PR = CorpusTask(
     "LibriSpeech with a lexicon",
     _FOLDERS,
     (*_AUDIO, _SPEAKERS, Need(_LEXICONS, f"{_LEXICON_URL}, or give lexicon=FILE", lexicon=True)),
     _pr_rows,
     metadata=_METADATA,
+    optional=_LEXICONS,
+    labels=_TRANSCRIPTS,
 )

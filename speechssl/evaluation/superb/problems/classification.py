@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from speechssl.errors import UserError, few
 from speechssl.evaluation.superb.data import PARTS, TaskData, Utterance
+from speechssl.evaluation.superb.grouping import rows_by_value
 from speechssl.evaluation.superb.problems.problem import Problem
 from speechssl.s3prl_patches import guarded_s3prl
 
@@ -30,6 +31,9 @@ class Classification(Problem):
     def __init__(self, data: TaskData, columns: Sequence[str]) -> None:
         self._columns = columns
         self._classes = [sorted({item.labels[column] for item in data.parts["train"]}) for column in columns]
+        if all(len(classes) < 2 for classes in self._classes):
+            told = ", ".join(f"{column} {classes[0]}" for column, classes in zip(columns, self._classes, strict=True))
+            raise UserError(f"{data.name('train')}: all utterances are of one class ({told}); there is nothing to tell")
         self._numbers = [{label: number for number, label in enumerate(classes)} for classes in self._classes]
         for part in PARTS[1:]:
             self._require_known(data, part)
@@ -91,11 +95,8 @@ class KeywordSpotting(Classification):
 
     def validation_scores(self, predictions: Sequence[list[str]], utterances: Sequence[Utterance]) -> dict[str, float]:
         """Return the mean over the classes (of the first column) of what s3prl's accuracy is on each."""
-        rows: dict[str, list[int]] = {}
-        for row, utterance in enumerate(utterances):
-            rows.setdefault(utterance.labels[self._columns[0]], []).append(row)
         of_class = [
-            self.scores([predictions[row] for row in of_one], [utterances[row] for row in of_one])["accuracy"]
-            for of_one in rows.values()
+            self.scores([predictions[row] for row in rows], [utterances[row] for row in rows])["accuracy"]
+            for rows in rows_by_value(utterances, self._columns[0]).values()
         ]
         return {"accuracy": sum(of_class) / len(of_class)}

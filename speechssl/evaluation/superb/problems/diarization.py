@@ -153,6 +153,10 @@ class RecordingScorer(Scorer):
             "median_filter": float(self._median),
         }
 
+    def count(self, utterances: Sequence[Any]) -> int:
+        """Return how many recordings they are: how many chunks those have depends on the encoder."""
+        return len({chunk.recording for chunk in utterances})
+
     def der(self, predictions: Sequence[Tensor], utterances: Sequence[Chunk]) -> float:
         """Return all wrong speech over all speech, the speakers of each recording in their better order."""
         wrong = spoken = 0.0

@@ -102,7 +102,7 @@ def _require_decoder() -> None:
     try:
         from torchaudio.models.decoder import ctc_decoder  # noqa: F401
     except (ImportError, RuntimeError) as error:
-        raise UserError("lm needs flashlight-text: pip install 'speechssl[superb]'") from error
+        raise UserError("lm needs flashlight-text: pip install -e '.[superb]'") from error
 
 
 def _unigrams(file: Path) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -12,7 +13,8 @@ from torch import Tensor
 from speechssl.audio import SAMPLE_RATE, AudioError
 from speechssl.audio.header import read_header
 from speechssl.errors import UserError
-from speechssl.evaluation.superb.data import TaskData, Utterance, require_none_bad
+from speechssl.evaluation.superb.cells import require_none_bad
+from speechssl.evaluation.superb.data import TaskData, Utterance
 from speechssl.progress import progress
 from speechssl.threads import available_cores
 
@@ -61,7 +63,7 @@ def mixtures_of(data: TaskData, part: str, columns: Sequence[str]) -> dict[str, 
         found = pool.map(lambda utterance: _mixture(utterance, data, columns), utterances)
         mixtures = list(progress(found, f"sources of {part}", "mixture", len(utterances)))
     bad = [item for item in mixtures if isinstance(item, str)]
-    require_none_bad(data.name(part), bad, "mend them or take their lines out")
+    require_none_bad(data.name(part), bad)
     return {item.name: item for item in mixtures if isinstance(item, Mixture)}
 
 
@@ -77,6 +79,8 @@ def _mixture(utterance: Utterance, data: TaskData, columns: Sequence[str]) -> Mi
 
 def _wrong(source: Utterance, mixture: Utterance) -> str:
     """Return what is wrong with the recording of a source; nothing where all is well."""
+    if not os.path.isfile(source.audio):  # which takes any name, however long
+        return "no such file"
     try:
         own, expected = read_header(source.audio), read_header(mixture.audio)
         if own.rate != expected.rate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -32,6 +33,10 @@ class Scorer(Protocol):
         Some utterances of a part may be too few for a score, e.g. those of one speaker. It is then left out.
         """
         ...
+
+    def count(self, utterances: Sequence[Utterance]) -> int:
+        """Return how many utterances of the data these are."""
+        return len(utterances)
 
     def report(self, predictions: Sequence[Any], utterances: Sequence[Utterance]) -> Mapping[str, Any]:
         """Return what a reader should see of the predictions, by name: something that JSON can hold."""
@@ -105,6 +110,14 @@ class Problem(Scorer, Protocol):
     def facts(self) -> dict[str, Any]:
         """Return what a reader of the results should know of the task's labels."""
         ...
+
+
+def worth(problem: Problem, scores: Mapping[str, float]) -> float:
+    """Return what a head is chosen by, its first score: more is better, and what is not finite is the worst."""
+    first = scores[problem.metrics[0]]
+    if not math.isfinite(first):
+        return -math.inf
+    return -first if problem.lower_is_better else first
 
 
 MakeProblem = Callable[..., Problem]

@@ -187,7 +187,7 @@ class SpeechEnhancement(Separation):
         if not quality.has_pesq():
             facts["notes"].append(
                 "PESQ is missing, stoi decides in its place: the package pesq is not installed (pip install "
-                "'speechssl[pesq]', which needs a C compiler)"
+                "-e '.[pesq]', which needs a C compiler)"
             )
         return facts
 

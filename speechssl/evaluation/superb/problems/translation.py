@@ -103,6 +103,8 @@ class SpeechTranslation(Problem):
 class TranslationHead(nn.Module):
     """fairseq's transformer for speech translation, 3 + 3 layers, 512 wide, 8 heads; every fourth frame is kept.
 
+    Unlike there, padding is silent to the second convolution, too: no utterance hears how long another one is.
+
     Args:
         dim: width of the features.
         tokens: of the translations.
@@ -136,6 +138,8 @@ class TranslationHead(nn.Module):
                 tie_word_embeddings=False,
             )
         )
+        encoder = self.network.model.encoder
+        encoder.conv = _MaskedConvolutions(encoder.conv.conv_layers)
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[nn.Module, dict[str, Tensor]]:
         """Return the transformer and what it hears: its decoder has to see tokens too.
@@ -145,8 +149,29 @@ class TranslationHead(nn.Module):
             lengths: `(batch,)`.
         """
         frames = torch.arange(features.shape[1], device=features.device)
-        mask = (frames < lengths.to(features.device)[:, None]).long()
-        return self.network, {"input_features": features, "attention_mask": mask}
+        mask = frames < lengths.to(features.device)[:, None]
+        masked = torch.cat([features, mask[..., None].to(features.dtype)], dim=2)
+        return self.network, {"input_features": masked, "attention_mask": mask.long()}
+
+
+class _MaskedConvolutions(nn.Module):
+    """Convolutions of stride 2, each behind a mask: the first one's bias makes something of padding.
+
+    Args:
+        conv_layers: those of transformers' `Conv1dSubsampler`.
+    """
+
+    def __init__(self, conv_layers: nn.ModuleList) -> None:
+        super().__init__()
+        self.conv_layers = conv_layers
+
+    def forward(self, masked: Tensor) -> Tensor:
+        """Return `(batch, kept frames, width)` of `(batch, frames, dim + 1)`, whose last number is 0 for padding."""
+        states, mask = masked.transpose(1, 2).split([masked.shape[2] - 1, 1], dim=1)
+        for convolution in self.conv_layers:
+            states = functional.glu(convolution(states * mask), dim=1)
+            mask = mask[..., ::2]
+        return states.transpose(1, 2).contiguous()
 
 
 def _characters(texts: Sequence[str]) -> Any:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from speechssl.evaluation.encoders import Contestant
 from speechssl.evaluation.superb.data import TaskData
+from speechssl.evaluation.superb.grouping import rows_by_value
 from speechssl.evaluation.superb.search.layers import MIN_FRAMES, search_layers
 from speechssl.evaluation.superb.search.terms import Terms, read_terms
 from speechssl.evaluation.superb.settings import SuperbSettings
@@ -42,11 +43,6 @@ class SearchScore:
     """Of every layer: `layer`, and `mtwv` on validation."""
     predictions: Mapping[str, float]
     """How well each test document matches each query, by both names."""
-
-    @property
-    def name(self) -> str:
-        """What tells it from others of one encoder, in names of files."""
-        return f"layer{self.layer}"
 
     @property
     def posteriors(self) -> None:
@@ -158,12 +154,9 @@ def _by_value(
     terms: Terms, found: npt.NDArray[np.float64], column: str, threshold: float
 ) -> dict[str, dict[str, float]]:
     """Return the scores of each value of a column. Queries without one are a group of their own, `unknown`."""
-    values: dict[str, list[int]] = {}
-    for row, query in enumerate(terms.queries):
-        values.setdefault(query.labels.get(column) or "unknown", []).append(row)
     return {
         value: {**_scores(terms, found, rows, threshold), "utterances": float(len(rows))}
-        for value, rows in sorted(values.items())
+        for value, rows in rows_by_value(terms.queries, column).items()
     }
 
 

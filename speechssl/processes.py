@@ -1,10 +1,9 @@
-"""What objectives remember of earlier batches: the same in all processes, and free of values that are not finite."""
+"""What the processes of a run remember together: the same in all of them, and free of values that are not finite."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, distributed
-from torch.nn import functional as F
 
 
 def gathered(rows: Tensor) -> Tensor:
@@ -39,27 +38,3 @@ def write_rows(memory: Tensor, places: Tensor, rows: Tensor) -> None:
     finite = rows.flatten(1).isfinite().all(1) if rows.ndim > 1 else rows.isfinite()
     kept = finite.view(-1, *[1] * (rows.ndim - 1))
     memory[places] = torch.where(kept, rows.to(memory.dtype), memory[places])
-
-
-class KeyQueue(torch.nn.Module):
-    """The newest keys, first in first out (MoCo, arXiv 1911.05722). It starts with random directions, as published.
-
-    Args:
-        size: number of keys.
-        dim: their width.
-    """
-
-    keys: Tensor
-    position: Tensor
-
-    def __init__(self, size: int, dim: int) -> None:
-        super().__init__()
-        self.register_buffer("keys", F.normalize(torch.randn(size, dim), dim=1))
-        self.register_buffer("position", torch.zeros((), dtype=torch.int64))
-
-    def push(self, keys: Tensor) -> None:
-        """Replace the oldest keys by the `(batch, dim)` keys of all processes."""
-        newest = gathered(keys)[-len(self.keys) :]
-        places = (self.position + torch.arange(len(newest), device=newest.device)) % len(self.keys)
-        write_rows(self.keys, places, newest)
-        self.position.copy_((self.position + len(newest)) % len(self.keys))
