@@ -10,6 +10,8 @@
 # Overrides of a command come from three places, the later winning: conf/default.conf beside run.sh, the words that
 # run.sh gives, and --config FILE. A .conf file has one `COMMAND key=value` a line; # at the start of a word starts a
 # comment.
+#
+# SPEECHSSL_ENVIRONMENT=own leaves the set-up out: `speechssl`, `torchrun` and `python` are those on the PATH.
 
 recipe_command=$(printf '%q ' bash "$0" "$@")
 started_in=$PWD
@@ -77,7 +79,14 @@ exp=$(realpath -m --relative-base="$root" "$exp")
 
 set -euo pipefail
 cd "$root"
-export PATH="$root/.venv/bin:$PATH"
+case ${SPEECHSSL_ENVIRONMENT:-} in
+  own)
+    command -v speechssl >/dev/null ||
+      stages_fail "SPEECHSSL_ENVIRONMENT=own, but no speechssl is on the PATH: activate the environment that has it"
+    ;;
+  "") export PATH="$root/.venv/bin:$PATH" ;;
+  *) stages_fail "SPEECHSSL_ENVIRONMENT=$SPEECHSSL_ENVIRONMENT is not known: give own, or nothing" ;;
+esac
 exec 3>&2 # progress bars go straight to the terminal, so that logs have none
 export SPEECHSSL_PROGRESS_FD=3
 
@@ -187,4 +196,4 @@ stage_log=$exp/log/setup.log
 made=$(printf 'cd %q && %s' "$started_in" "$recipe_command")
 [ -s "$exp/run.sh" ] || printf '#!/usr/bin/env bash\n# Does this run again, or goes on with it.\n' >"$exp/run.sh"
 grep -qxF -- "$made" "$exp/run.sh" || printf '%s\n' "$made" >>"$exp/run.sh"
-run bash tools/setup.sh
+[ -n "${SPEECHSSL_ENVIRONMENT:-}" ] || run bash tools/setup.sh

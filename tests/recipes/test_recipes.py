@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -280,6 +281,18 @@ def test_superb_says_at_once_what_is_needed(checkout: Any, options: tuple[str, .
     done = checkout.run("superb", *options)
     assert done.returncode == (2 if needed else 0)
     assert needed in done.stderr and ("setup: ready" in done.stdout) == (not needed)
+
+
+def test_an_environment_of_ones_own_is_taken_as_it_is(checkout: Any, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    shutil.move(checkout.folder / ".venv" / "bin", own)
+    options, path = ("mini/hubertopic", "--audio-dir", ".", "--stop-stage", "1"), f"{own}:{os.environ['PATH']}"
+    done = checkout.run(*options, SPEECHSSL_ENVIRONMENT="own", PATH=path)
+    assert done.returncode == 0 and checkout.commands() == ["manifest"] and "setup: ready" not in done.stdout
+    done = checkout.run(*options, SPEECHSSL_ENVIRONMENT="own", PATH="/usr/bin:/bin")
+    assert done.returncode == 2 and "no speechssl is on the PATH" in done.stderr
+    done = checkout.run(*options, SPEECHSSL_ENVIRONMENT="mine")
+    assert done.returncode == 2 and "SPEECHSSL_ENVIRONMENT=mine is not known" in done.stderr
 
 
 @pytest.mark.parametrize("conf", CONFS)
