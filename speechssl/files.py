@@ -129,7 +129,10 @@ def changes(paths: Iterable[str | Path]) -> str:
     """Return a checksum of names, sizes and times of change, for files that would take long to read; in any order."""
     digest = hashlib.sha256()
     for path in sorted(map(str, paths)):
-        stat = os.stat(path) if os.path.exists(path) else None
+        try:
+            stat = os.stat(path)
+        except OSError:
+            stat = None
         digest.update(json.dumps([path, stat and [stat.st_size, stat.st_mtime_ns]]).encode())
     return digest.hexdigest()
 

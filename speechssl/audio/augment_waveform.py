@@ -42,7 +42,7 @@ class NoiseSettings:
     def __post_init__(self) -> None:
         _check_range("noise", self.probability, self.snr_low_db, self.snr_high_db, "snr_low_db", "snr_high_db")
         if self.steepest < 0:
-            raise UserError(f"augment_waveform.noise: steepest={self.steepest} is below 0")
+            raise UserError(f"data.waveform.noise: steepest={self.steepest} is below 0")
         _check_read("noise", self)
 
 
@@ -60,7 +60,7 @@ class PitchShiftSettings:
     def __post_init__(self) -> None:
         _check_range("pitch_shift", self.probability, self.low, self.high, "low", "high")
         if max(-self.low, self.high) > 24:
-            raise UserError("augment_waveform.pitch_shift: low and high must be within two octaves, -24 to 24")
+            raise UserError("data.waveform.pitch_shift: low and high must be within two octaves, -24 to 24")
         _check_read("pitch_shift", self)
 
 
@@ -78,7 +78,7 @@ class TimeStretchSettings:
     def __post_init__(self) -> None:
         _check_range("time_stretch", self.probability, self.slowest, self.fastest, "slowest", "fastest")
         if self.slowest <= 0:
-            raise UserError(f"augment_waveform.time_stretch: slowest={self.slowest} is not above 0")
+            raise UserError(f"data.waveform.time_stretch: slowest={self.slowest} is not above 0")
         _check_read("time_stretch", self)
 
 
@@ -174,9 +174,9 @@ def shift_pitch(waveform: Tensor, semitones: float) -> Tensor:
 
 def _check_range(group: str, probability: float, low: float, high: float, low_name: str, high_name: str) -> None:
     if not 0 <= probability <= 1:
-        raise UserError(f"augment_waveform.{group}: probability={probability} is not in [0, 1]")
+        raise UserError(f"data.waveform.{group}: probability={probability} is not in [0, 1]")
     if low > high:
-        raise UserError(f"augment_waveform.{group}: {low_name}={low} is above {high_name}={high}")
+        raise UserError(f"data.waveform.{group}: {low_name}={low} is above {high_name}={high}")
 
 
 def _check_read(group: str, settings: NoiseSettings | PitchShiftSettings | TimeStretchSettings) -> None:
@@ -184,6 +184,6 @@ def _check_read(group: str, settings: NoiseSettings | PitchShiftSettings | TimeS
     unread = changed_fields(settings)
     if settings.probability == 0 and unread:
         raise UserError(
-            f"augment_waveform.{group}: {unread[0]}={getattr(settings, unread[0])} is given, but probability=0 turns "
-            f"it off: give {group}.probability too, or leave it out"
+            f"data.waveform.{group}: {unread[0]}={getattr(settings, unread[0])} is given, but probability=0 turns "
+            f"it off: give data.waveform.{group}.probability too, or leave it out"
         )

@@ -65,7 +65,8 @@ class Overview:
             logger.warning("%s: left out of the tables: %s", self.benchmark, error)
             return None
         known = results if isinstance(results, dict) else {}
-        if known.get("benchmark", self.benchmark) != self.benchmark:
+        # The probes name no benchmark.
+        if known and known.get("benchmark") != self.benchmark:
             return None
         if not {"benchmark", *_NEEDED, *self.kept} <= known.keys():
             logger.warning("%s: left out of the tables: %s has no results of a task", self.benchmark, file)

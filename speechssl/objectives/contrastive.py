@@ -41,8 +41,8 @@ class HardNegativeSettings:
         unread = changed_fields(self)
         if unread and not self.mixes:
             raise UserError(
-                f"hard_negatives.{unread[0]} is given, but nothing is mixed: give hard_negatives.mixed or "
-                "hard_negatives.mixed_with_query too, or leave it out"
+                f"hard_negatives.{unread[0]} of the objective is given, but nothing is mixed: give its "
+                "hard_negatives.mixed or hard_negatives.mixed_with_query too, or leave it out"
             )
 
     @property
@@ -80,7 +80,7 @@ class TemperatureSettings:
         if not (0 < self.newest <= 1 and 0 < self.newest_gradient <= 1):
             raise UserError("temperatures: newest and newest_gradient must be in (0, 1]")
         if not self.lr > 0:
-            raise UserError(f"temperatures.lr={self.lr:g} must be above 0")
+            raise UserError(f"temperatures.lr={self.lr:g} of the objective must be above 0")
 
 
 class Contrasted(NamedTuple):
@@ -190,14 +190,16 @@ class Contrast(nn.Module):
         views = len(positive) // len(clips)
         temperature, mean = self.temperatures[clips].repeat(views), self.running_mean[clips].repeat(views)
         allowed = similar > -torch.inf
-        number = allowed.sum(1)
+        # A query that has no negative, as in a queue of its own keys alone, learns from its key.
+        number = allowed.sum(1).clamp(min=1)
         similar = similar.masked_fill(~allowed, 0)
         scaled = similar.detach() / temperature[:, None]
         grown = scaled.exp() * allowed
         newest = grown.sum(1) / number
         mean = torch.where(mean > 0, mean.lerp(newest, settings.newest), newest)
-        weights = grown / mean[:, None]
+        weights = grown / mean.clamp(min=torch.finfo(mean.dtype).tiny)[:, None]
         gradient = mean.log() + settings.rho - (weights * scaled).sum(1) / number
+        gradient = gradient.where(mean > 0, 0.0)
         self._move_on(settings, clips, mean, gradient.clamp(-_LARGEST_GRADIENT, _LARGEST_GRADIENT))
         return ((weights * similar).sum(1) / number - positive).mean()
 

@@ -42,9 +42,15 @@ def cluster_qualities(exp: Path) -> dict[str, Path]:
 
 def _below(folder: Path, depth: int) -> Iterator[Path]:
     """Yield the folders below one, but none inside a run, clusters or an evaluation."""
-    for child in sorted(path for path in folder.iterdir() if path.is_dir() and is_whole(path)):
+    try:
+        children = sorted(path for path in folder.iterdir() if path.is_dir() and is_whole(path))
+    except OSError:  # not there, or not to be read: `read_findings` says so of the experiment folder
+        return
+    for child in children:
         yield child
-        closed = _is_run(child) or child.match(CLUSTERS) or _has_results(child)
+        # A run with pseudo-labels has its first steps in it, and is one when the last has begun.
+        begun = (child / "classifier/run.json").is_file()
+        closed = begun or _is_run(child) or child.match(CLUSTERS) or _has_results(child)
         if depth > 1 and not closed:
             yield from _below(child, depth - 1)
 

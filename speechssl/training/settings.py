@@ -174,7 +174,8 @@ class ScheduleSettings:
     epochs: float | None = None
     """Times that the training data are seen."""
     minutes: float | None = None
-    """Training budget in minutes; the speed is measured before the start and the number of updates is then fixed."""
+    """Training budget in minutes; the speed is measured before the start and the number of updates is then fixed. What
+    comes before the first update is not in it: DECAR hears all clips once."""
     warmup: float = 0.08
     """Warm-up from 0 to the peak (32 k of 400 k as published)."""
     cooldown: float = field(default=0.1, metadata=read_with("kind", ScheduleKind.infinite))

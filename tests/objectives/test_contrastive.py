@@ -147,6 +147,17 @@ def test_individual_temperatures_leave_out_what_is_not_allowed(views):
     assert queries.grad.isfinite().all()
 
 
+def test_a_query_without_a_negative_learns_from_its_key(views):
+    queries = F.normalize(torch.tensor([RIGHT, RIGHT]), dim=1).requires_grad_()
+    objective = contrast(0.5, rho=0.3)
+    allowed = torch.tensor([[False, False], [False, True]])
+    keys, negatives = torch.tensor([UP, UP]), torch.tensor([RIGHT, LEFT])
+    result = objective(queries, keys, negatives, views(clips=[0, 1]), allowed)
+    result.loss.backward()
+    assert result.loss.isfinite() and queries.grad.isfinite().all() and queries.grad[0].any()
+    assert objective.running_mean[0] == 0 and objective.temperatures[0].item() == pytest.approx(0.5)
+
+
 def test_validation_has_one_temperature_and_moves_none(views):
     objective = contrast(1.0, rho=0.3).eval()
     batch = views(clips=[50])

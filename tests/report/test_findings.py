@@ -2,8 +2,10 @@ import json
 
 import pytest
 
+from speechssl.cli.app import main
 from speechssl.errors import UserError
 from speechssl.report.findings import input_files, read_findings, read_json_lines
+from speechssl.report.folders import run_folders
 
 
 def test_lines_of_a_resumed_run_count_once(tmp_path):
@@ -110,6 +112,17 @@ def test_files_of_clusters_and_lape_are_inputs(clip_exp):
     }
 
 
-def test_no_such_folder(tmp_path):
+def test_no_such_folder(tmp_path, capsys):
     with pytest.raises(UserError, match="does not exist"):
         read_findings(tmp_path / "nothing")
+    assert main(["report", f"exp={tmp_path}/nothing"]) == 1
+    assert "the experiment folder" in capsys.readouterr().err
+
+
+def test_the_first_steps_of_a_run_with_pseudo_labels_are_no_runs_of_their_own(tmp_path):
+    for name in ("birds/classifier", "birds/pretraining", "other"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "run.json").write_text("{}")
+    assert run_folders(tmp_path) == ["other"]
+    (tmp_path / "birds/run.json").write_text("{}")
+    assert run_folders(tmp_path) == ["birds", "other"]

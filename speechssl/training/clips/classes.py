@@ -11,6 +11,7 @@ from speechssl.data.columns import class_columns
 from speechssl.data.manifest import Manifest
 from speechssl.data.metadata import metadata_file
 from speechssl.errors import UserError, nearest
+from speechssl.files import require_file
 
 
 def read_classes(manifest: Manifest, column: str, setting: str = "column") -> list[str]:
@@ -22,8 +23,9 @@ def read_classes(manifest: Manifest, column: str, setting: str = "column") -> li
         setting: which setting names the column, for the message.
 
     Raises:
-        UserError: the metadata lack the column or a recording.
+        UserError: there are no metadata, or they lack the column or a recording.
     """
+    require_file(metadata_file(manifest.file), made_by="speechssl manifest")
     columns = class_columns(manifest)
     if column not in columns:
         raise UserError(

@@ -177,7 +177,13 @@ def test_results_of_other_benchmarks_are_none_of_these(tmp_path: Path):
     assert list(OVERVIEW.read(tmp_path)) == ["ks"]
 
 
-@pytest.mark.parametrize("content", ["[1, 2]", '{"a": 1,', '{"a": 1}', '{"benchmark": "superb"}'])
+def test_results_of_probes_are_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    (tmp_path / "evaluate").mkdir()
+    (tmp_path / "evaluate" / "results.json").write_text('{"settings": {}, "scores": {}}')
+    assert list(write(tmp_path, [KS])["tasks"]) == ["ks"] and not caplog.messages
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", '{"a": 1,', '{"benchmark": "superb"}'])
 def test_what_is_no_result_is_left_out_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str):
     file = tmp_path / "notes" / "results.json"
     file.parent.mkdir()

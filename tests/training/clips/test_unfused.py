@@ -167,7 +167,7 @@ def test_a_held_out_clip_that_is_too_loud_for_floats_is_named_and_left_out(data,
     assert all(map(math.isfinite, watched.values()))
 
 
-def test_finetuned_from_an_encoder_and_from_scratch(data, tmp_path, capsys):
+def test_finetuned_from_an_encoder_and_from_scratch(data, sounds, tmp_path, capsys):
     """The best validation stays, with its classifier; a column that is not there is named."""
     small = [setting for setting in SMALL if not setting.startswith(("augment", "data.watch"))]
     settings = [*data, *small, "column=kind", "schedule.epochs=6", "optim.lr=0.003", "run.validate_every=3"]
@@ -191,6 +191,10 @@ def test_finetuned_from_an_encoder_and_from_scratch(data, tmp_path, capsys):
     capsys.readouterr()
     assert main(["finetune", *settings, "column=colour", f"out={tmp_path}/none"]) == 1
     assert "metadata.tsv has no column 'colour' of classes (known: kind)" in capsys.readouterr().err
+    bare = shutil.copytree(sounds, tmp_path / "bare", ignore=shutil.ignore_patterns("metadata.tsv"))
+    bare_data = [f"data.train={bare}/train.tsv", f"data.valid={bare}/valid.tsv"]
+    assert main(["finetune", *settings, *bare_data, f"out={tmp_path}/none"]) == 1
+    assert f"{bare}/metadata.tsv" in (error := capsys.readouterr().err) and "speechssl manifest" in error
 
 
 def test_two_processes_are_one_with_twice_the_batch(data, sounds, tmp_path):
