@@ -23,9 +23,17 @@ from speechssl.objectives.slicer import SlicerSettings
         (MixedBarlowTwinsSettings, {"mix_weight": -3.0}, r"objective\.mixed_barlow_twins\.mix_weight=-3\.0"),
         (SlicerSettings, {"entropy_weight": -1.0}, r"objective\.slicer\.entropy_weight=-1\.0"),
         (SelfDistillationSettings, {"tap_weight": -1.0}, r"distillation\.tap_weight=-1\.0 must be 0 or more"),
-        (TemperatureSettings, {"lr": 0.0}, r"temperatures\.lr=0 must be above 0"),
-        (HardNegativeSettings, {"hardest": 7}, r"hard_negatives\.hardest is given, but nothing is mixed"),
-        (HardNegativeSettings, {"start_epoch": 7}, r"hard_negatives\.start_epoch is given, but nothing is mixed"),
+        (TemperatureSettings, {"lr": 0.0}, r"temperatures\.lr=0 of the objective must be above 0"),
+        (
+            HardNegativeSettings,
+            {"hardest": 7},
+            r"hard_negatives\.hardest of the objective is given, but nothing is mixed",
+        ),
+        (
+            HardNegativeSettings,
+            {"start_epoch": 7},
+            r"hard_negatives\.start_epoch of the objective is given, but nothing is mixed",
+        ),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings, changed, message):
