@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import time
 from typing import Any
 
 import torch
@@ -146,6 +147,7 @@ class ViewPretraining(ClipTraining):
         name = self.settings.objective.name.value
         log.info("%s: all %d clips are heard once before the first update", name, len(self.train))
         model.train()
+        started = time.monotonic()
         narrow = torch.autocast(gangs.device.type, dtype, enabled=dtype is not torch.float32)
         with contextlib.closing(reader), torch.no_grad(), narrow:
             for _ in updates:
@@ -153,6 +155,7 @@ class ViewPretraining(ClipTraining):
                     batch.to(gangs.device)
                     # Other draws than those of epoch 0, whose clips they are.
                     model(dataclasses.replace(batch, epoch=-1, seed=batch.seed ^ 1))
+        log.info("%s: heard them in %.0f s", name, time.monotonic() - started)
 
     def inputs(self) -> dict[str, str]:
         """Return manifests, and clusters where there are some, with their checksums."""
