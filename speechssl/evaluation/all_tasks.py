@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from speechssl.errors import UserError
@@ -23,10 +23,11 @@ def run_all(
     missing: Sequence[LeftOut],
     run_task: Callable[[Settings], None],
     hint: str = "",
+    inner: str = "",
 ) -> None:
     """Run the tasks, then write and print the table of all and what is missing from it.
 
-    A task that fails leaves the others as they are, and is in no table, whatever was measured in it before.
+    A task that fails leaves the others as they are, and is in no table, whatever was measured so in it before.
 
     Args:
         overview: of the benchmark.
@@ -35,6 +36,7 @@ def run_all(
         missing: tasks that are not there.
         run_task: evaluates one task, or leaves it out where its results are there.
         hint: what to do about tasks that are not there.
+        inner: folder in that of each task which the results are in; empty for the task's own.
 
     Raises:
         UserError: torchrun started several processes, or (after the last task) some tasks failed.
@@ -43,8 +45,9 @@ def run_all(
         raise UserError("task=all runs in one process; give torchrun one task at a time")
     failed = _run_each(overview.benchmark, tasks, run_task)
     left_out = [*missing, *({"what": name, "reason": f"failed: {reason}"} for name, reason in failed.items())]
-    overview.write(out, left_out, failed)
-    overview.show(out, left_out, hint if missing else "", failed)
+    without = [(PurePosixPath(name) / inner).as_posix() for name in failed]
+    overview.write(out, left_out, without)
+    overview.show(out, left_out, hint if missing else "", without)
     if failed:
         reasons = "; ".join(f"{name} ({reason})" for name, reason in failed.items())
         raise UserError(f"{len(failed)} of {len(tasks)} tasks failed: {reasons}")

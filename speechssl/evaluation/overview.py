@@ -79,7 +79,7 @@ class Overview:
         Args:
             folder: of the results of all.
             left_out: what is missing.
-            failed: tasks that have failed now: what an earlier command measured in them is no result of this one.
+            failed: folders whose task has failed now: what an earlier command left there is no result of this one.
         """
         found = self._without(folder, failed)
         tasks = list(found.values())
@@ -91,7 +91,7 @@ class Overview:
         write_json(folder / "results.json", facts)
 
     def _without(self, folder: Path, failed: Collection[str]) -> dict[str, TaskResults]:
-        return {name: found for name, found in self.read(folder).items() if found["task"]["name"] not in failed}
+        return {name: found for name, found in self.read(folder).items() if name not in failed}
 
     def show(self, folder: Path, left_out: Sequence[LeftOut], hint: str = "", failed: Collection[str] = ()) -> None:
         """Print the table that :meth:`write` writes, and what is not in it, with a hint what to do about that."""

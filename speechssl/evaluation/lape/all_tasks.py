@@ -8,9 +8,9 @@ from pathlib import Path
 
 from speechssl.errors import UserError
 from speechssl.evaluation.all_tasks import run_all
-from speechssl.evaluation.lape.overview import OVERVIEW
+from speechssl.evaluation.lape.overview import FINETUNE, OVERVIEW
 from speechssl.evaluation.lape.run import choose_encoders
-from speechssl.evaluation.lape.settings import LapeSettings
+from speechssl.evaluation.lape.settings import LapeSettings, Mode
 from speechssl.evaluation.overview import LeftOut
 
 _OTHER_NAMES = "a folder of another name is given as task.members.TASK.folder=NAME"
@@ -32,7 +32,8 @@ def run_all_tasks(settings: LapeSettings, run_task: Callable[[LapeSettings], Non
     choose_encoders(settings)
     tasks, missing = find_tasks(settings)
     by_name = {each.task.name: each for each in tasks}
-    run_all(OVERVIEW, Path(settings.out_dir), by_name, missing, run_task, hint=f"({_OTHER_NAMES})")
+    inner = FINETUNE if settings.mode is Mode.finetune else ""
+    run_all(OVERVIEW, Path(settings.out_dir), by_name, missing, run_task, f"({_OTHER_NAMES})", inner)
 
 
 def find_tasks(settings: LapeSettings) -> tuple[list[LapeSettings], list[LeftOut]]:

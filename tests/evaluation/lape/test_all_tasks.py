@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from speechssl.cli.app import main
+from speechssl.errors import UserError
+from speechssl.evaluation.all_tasks import run_all
 from speechssl.evaluation.lape import run
+from speechssl.evaluation.lape.overview import OVERVIEW
 from tests.evaluation.lape.conftest import write_tut_urban, write_urbansound8k
 
 FAST = ["encoders={}", "baselines=[fbank]", "seeds=[1]", "epochs=3", "lr=[1e-1]", "workers=1"]
@@ -83,6 +86,20 @@ def test_a_task_that_breaks_does_not_lose_the_others(
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.endswith("1 of 2 tasks failed: tut_urban_2018 (RuntimeError: out of memory for some reason)")
     assert set(overview(tmp_path / "out")["tasks"]) == {"urbansound8k"}
+
+
+def test_a_task_that_fails_leaves_its_results_of_the_other_mode(root: Path, tmp_path: Path) -> None:
+    (root / "VoxForge").rmdir()
+    out = tmp_path / "out"
+    assert evaluate(root, out) == 0
+
+    def breaks(settings: None) -> None:
+        raise UserError("it is broken")
+
+    for inner, left in (("finetune", {"tut_urban_2018", "urbansound8k"}), ("", {"urbansound8k"})):
+        with pytest.raises(UserError, match="1 of 1 tasks failed"):
+            run_all(OVERVIEW, out, {"tut_urban_2018": None}, [], breaks, inner=inner)
+        assert set(overview(out)["tasks"]) == left
 
 
 @pytest.mark.parametrize(
