@@ -1,0 +1,131 @@
+"""`tools/mixtures.py`, on voices that are tones and noises that are noise."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from speechssl.data.manifest import write_manifest
+from speechssl.data.metadata import write_metadata
+
+ROOT = Path(__file__).resolve().parents[2]
+RATE = 16000
+PARTS = ("train", "valid", "test")
+
+
+def record(folder: Path, sounds: dict[str, np.ndarray], speakers: dict[str, str]) -> Path:
+    """Write recordings and their manifest."""
+    folder.mkdir()
+    for name, sound in sounds.items():
+        soundfile.write(folder / name, sound, RATE, subtype="PCM_16")
+    write_manifest(folder / "train.tsv", folder, [(name, len(sound)) for name, sound in sounds.items()])
+    write_metadata(
+        folder / "metadata.tsv", ["speaker"], [{"path": name, "speaker": who} for name, who in speakers.items()]
+    )
+    return folder / "train.tsv"
+
+
+def mixtures(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "tools/mixtures.py", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Twenty speakers, each a tone of a second between silences; one recording of another is short."""
+    folder = tmp_path_factory.mktemp("mixtures")
+    times = np.arange(RATE) / RATE
+    silence = np.zeros(RATE // 4)
+    voices = {
+        f"{who}.wav": np.concatenate([silence, 0.5 * np.sin(2 * np.pi * (200 + 50 * who) * times), silence])
+        for who in range(20)
+    }
+    voices["short.wav"] = voices["0.wav"][:RATE]
+    random = np.random.default_rng(0)
+    noises = {f"noise-{number}.wav": 0.1 * random.standard_normal(2 * RATE) for number in range(10)}
+    speech = record(folder / "voices", voices, {f"{who}.wav": f"{who:02d}" for who in range(20)} | {"short.wav": "00"})
+    options = (
+        "--counts",
+        6,
+        2,
+        3,
+        "--seconds",
+        1.5,
+        "--voices",
+        speech,
+        "--noises",
+        record(folder / "noise", noises, {}),
+    )
+    run = mixtures(folder / "out", *options)
+    assert run.returncode == 0, run.stderr
+    return folder / "out", run.stdout
+
+
+def rows(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def sounds(folder: Path, row: dict[str, str], columns: Sequence[str]) -> list[np.ndarray]:
+    return [soundfile.read(folder / row[column])[0] for column in columns]
+
+
+def test_each_part_has_its_mixtures_and_speakers_of_its_own(made: tuple[Path, str]) -> None:
+    out, told = made
+    assert "left out: 1 (too short)" in told
+    heard = {}
+    for part, count in zip(PARTS, (6, 2, 3), strict=True):
+        for task in ("sd", "se", "ss"):
+            assert len(rows(out / task / f"{part}.csv")) == count
+        heard[part] = {row["speaker"] for row in rows(out / "sd" / f"{part}_segments.csv")}
+    assert heard["test"] <= {"04", "09", "14", "19"}
+    assert heard["valid"] <= {"00", "10"}
+    assert not heard["train"] & (heard["test"] | heard["valid"])
+
+
+def test_a_mixture_is_the_sum_of_its_voices(made: tuple[Path, str]) -> None:
+    folder = made[0] / "ss"
+    for row in rows(folder / "test.csv"):
+        mixture, *voices = sounds(folder, row, ("path", "source1", "source2"))
+        assert len(mixture) == 1.5 * RATE
+        np.testing.assert_allclose(mixture, sum(voices), atol=2 / 2**15)
+        levels = [10 * np.log10(np.mean(voice**2)) for voice in voices]
+        assert abs(levels[0] - levels[1]) < 2.6
+
+
+def test_noise_is_as_loud_as_the_table_says(made: tuple[Path, str]) -> None:
+    folder = made[0] / "se"
+    for row in rows(folder / "train.csv"):
+        mixture, clean = sounds(folder, row, ("path", "clean"))
+        ratio = 10 * np.log10(np.mean(clean**2) / np.mean((mixture - clean) ** 2))
+        assert ratio == pytest.approx(float(row["snr"]), abs=0.05)
+
+
+def test_segments_are_where_a_tone_is(made: tuple[Path, str]) -> None:
+    folder = made[0] / "sd"
+    segments = rows(folder / "train_segments.csv")
+    for row in rows(folder / "train.csv"):
+        ours = [one for one in segments if one["id"] == row["id"]]
+        assert len({one["speaker"] for one in ours}) == 2
+        # The first voice is the whole recording of a speaker: its tone is from .25 to 1.25 s.
+        assert float(ours[0]["start"]) == pytest.approx(0.25, abs=0.04)
+        assert float(ours[0]["end"]) == pytest.approx(1.25, abs=0.04)
+        start = float(ours[1]["start"])
+        assert 0.2 < start < 1.2
+        assert float(ours[1]["end"]) == pytest.approx(min(start + 1, 1.5), abs=0.06)
+
+
+def test_too_few_speakers_are_an_error_of_one_line(tmp_path: Path) -> None:
+    tone = 0.5 * np.sin(np.arange(2 * RATE) / 10)
+    speech = record(tmp_path / "voices", {"a.wav": tone, "b.wav": tone}, {"a.wav": "a", "b.wav": "b"})
+    run = mixtures(tmp_path / "out", "--seconds", 1, "--voices", speech)
+    assert run.returncode == 1
+    assert run.stderr == "mixtures.py: train would have 1 speakers with 1.0 s in one recording, and needs 2\n"
+    assert not (tmp_path / "out").exists()
