@@ -1,7 +1,7 @@
 """Augmentation of batches of log-mel spectrograms, on the device that they are on.
 
 All randomness comes from the generator handed in, a `torch.Generator` of the CPU, so every device draws the same
-numbers; all other state is in buffers. With both in its checkpoint, a run goes on bit for bit.
+numbers; all other state is in buffers. With both in its checkpoint, a run on a processor goes on bit for bit.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from speechssl.errors import UserError
 from speechssl.processes import gathered, write_rows
 from speechssl.settings import read_with
+from speechssl.transfer import moved
 
 Partners = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """Of clips `(batch, mels, frames)`, the memory `(places, mels, frames)`, how many of its places are filled `()`, and
@@ -131,7 +132,7 @@ class MixupExp(nn.Module):
             log_mel: `(batch, mels, frames)`; normalised ones are taken as they are, as in BYOL-A.
             generator: draws shares and partners; on the CPU.
         """
-        draws = torch.rand(2, len(log_mel), generator=generator).to(log_mel.device)
+        draws = moved(torch.rand(2, len(log_mel), generator=generator), log_mel.device)
         # Counted on the device: to read the number here would wait for all that a GPU has in hand.
         filled = self.remembered.clamp(max=len(self.memory))
         share = (self.ratio * draws[0] * (filled > 0))[:, None, None]
@@ -168,7 +169,7 @@ class RandomResizeCrop(nn.Module):
             generator: draws the crops; on the CPU.
         """
         batch, mels, frames = log_mel.shape
-        draws = torch.rand(4, batch, generator=generator).to(log_mel.device)
+        draws = moved(torch.rand(4, batch, generator=generator), log_mel.device)
         rows = self._spans(draws[0], draws[1], mels, int(self.settings.canvas_mels * mels))
         columns = self._spans(draws[2], draws[3], frames, int(self.settings.canvas_frames * frames))
         return resize_crops(log_mel, rows, columns)
@@ -249,7 +250,7 @@ class SpecAugment(nn.Module):
         batch, mels, frames = log_mel.shape
         bands = _span_masks(batch, mels, self.settings.mel_masks, self.settings.mel_share, generator)
         spans = _span_masks(batch, frames, self.settings.time_masks, self.settings.time_share, generator)
-        bands, spans = bands.to(log_mel.device), spans.to(log_mel.device)
+        bands, spans = moved(bands, log_mel.device), moved(spans, log_mel.device)
         return log_mel.masked_fill(bands[:, :, None] | spans[:, None, :], 0.0)
 
 

@@ -12,7 +12,8 @@ from speechssl.errors import UserError
 def pick_device(name: str) -> torch.device:
     """Return the device of that name; `auto` is a GPU where there is one.
 
-    A GPU without a number is this process's, as torchrun counts them. It becomes torch's own choice.
+    A GPU without a number is this process's, as torchrun counts them. It becomes torch's own choice. Its convolutions
+    and LSTMs compute float32 as float32 from then on, as its products do: by default cuDNN rounds to TF32, 10 bits.
 
     Raises:
         UserError: it cannot be used here.
@@ -24,6 +25,7 @@ def pick_device(name: str) -> torch.device:
             local_rank = int(os.environ.get("LOCAL_RANK", "0"))
             device = torch.device("cuda", local_rank if device.index is None else device.index)
             torch.cuda.set_device(device)
+            torch.backends.cudnn.allow_tf32 = False
     except (RuntimeError, AssertionError) as error:
         raise wrong from error
     if device.type not in ("cpu", "cuda"):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from speechssl.audio.fbank import fbank_frames, log_mel_fbank
 from speechssl.models.hubert_config import HubertConfig
+from speechssl.transfer import moved
 
 
 class ChannelLayerNorm(nn.Module):
@@ -38,7 +39,7 @@ class TimeGroupNorm(nn.GroupNorm):
         with torch.autocast(x.device.type, enabled=False):
             wide = x.float()
             valid = frame_mask(lengths, x.size(2), x.device)[:, None]
-            count = torch.tensor(lengths, device=x.device)[:, None, None]
+            count = moved(torch.tensor(lengths), x.device)[:, None, None]
             mean = wide.masked_fill(~valid, 0.0).sum(2, keepdim=True) / count
             centred = wide - mean
             variance = centred.masked_fill(~valid, 0.0).square().sum(2, keepdim=True) / count
@@ -164,7 +165,7 @@ class FbankFrontEnd(nn.Module):
 
 def frame_mask(lengths: list[int], frames: int, device: torch.device) -> Tensor:
     """Return `(batch, frames)`, true for the first `lengths[i]` frames of row i."""
-    return torch.arange(frames, device=device) < torch.tensor(lengths, device=device)[:, None]
+    return torch.arange(frames, device=device) < moved(torch.tensor(lengths), device)[:, None]
 
 
 def normalize(x: Tensor, lengths: list[int] | None, eps: float = 1e-5) -> Tensor:
@@ -176,7 +177,7 @@ def normalize(x: Tensor, lengths: list[int] | None, eps: float = 1e-5) -> Tensor
         variance, mean = torch.var_mean(x, dim=1, correction=0, keepdim=True)
         return (x - mean) * torch.rsqrt(variance + eps)
     valid = frame_mask(lengths, x.size(1), x.device)[..., None]
-    count = torch.tensor(lengths, device=x.device)[:, None, None]
+    count = moved(torch.tensor(lengths), x.device)[:, None, None]
     mean = x.masked_fill(~valid, 0.0).sum(1, keepdim=True) / count
     centred = (x - mean).masked_fill(~valid, 0.0)
     variance = centred.square().sum(1, keepdim=True) / count

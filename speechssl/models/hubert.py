@@ -17,6 +17,7 @@ from speechssl.models.encoder import Encoder, EncoderOutput
 from speechssl.models.front_end import FbankFrontEnd, WaveformFrontEnd, frame_mask
 from speechssl.models.hubert_config import HubertConfig, size_config
 from speechssl.models.transformer import Transformer
+from speechssl.transfer import moved
 
 __all__ = [
     "HubertConfig",
@@ -95,7 +96,7 @@ class HubertEncoder(Encoder):
         valid = frame_mask(frames.tolist(), x.size(1), x.device) if padded or spare else None
         hidden_states, cls = self._transform(x, valid)
         hidden_states = [hidden[:, : features.size(1)] for hidden in hidden_states]
-        return EncoderOutput(hidden_states, frames.to(waveforms.device), features, cls)
+        return EncoderOutput(hidden_states, moved(frames, waveforms.device), features, cls)
 
     def _frame_grid(self, features: Tensor) -> int:
         """Return a number of which the number of frames is made a multiple; the frames added are padding.

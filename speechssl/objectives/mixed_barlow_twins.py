@@ -13,6 +13,7 @@ from speechssl.objectives.barlow_twins import barlow_loss, standardize
 from speechssl.objectives.heads import full_precision, projection
 from speechssl.objectives.objective import ObjectiveOutput
 from speechssl.objectives.views import ViewBatch, ViewObjective, refuse_negative, refuse_unless_positive
+from speechssl.transfer import moved
 
 
 @dataclass
@@ -63,7 +64,7 @@ class MixedBarlowTwins(ViewObjective):
     def _compare(self, backbone: Backbone, first: Tensor, one: Tensor, second: Tensor, two: Tensor) -> Tensor:
         """Return the two losses of a pair of views with their projections, `(2,)`."""
         share, partners = self._drawn(len(first))
-        partners = partners.to(first.device)
+        partners = moved(partners, first.device)
         mixed = self.projector(backbone(share * first + (1 - share) * second[partners]).pooled)
         with full_precision(first):
             one, two, mixed = standardize(one), standardize(two), standardize(mixed)

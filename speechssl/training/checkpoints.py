@@ -18,12 +18,20 @@ from fairseq2.io import (
     TensorFileLoadOptions,
 )
 from fairseq2.utils.threading import _StandardThreadPool
+from torch import Tensor
 
 from speechssl.files import whole_file
 
 
 class SafeLoader(TensorFileLoader):
-    """Reads tensors and plain values only, whatever the caller asks for."""
+    """Reads tensors and plain values only, whatever the caller asks for.
+
+    Args:
+        device: that the run goes on on, perhaps of another kind than before.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
 
     def load(self, file: Path, options: TensorFileLoadOptions | None = None) -> dict[str, object]:
         """Load a file with `weights_only=True`.
@@ -35,7 +43,18 @@ class SafeLoader(TensorFileLoader):
             state: dict[str, object] = torch.load(file, map_location="cpu", weights_only=True)
         except (RuntimeError, pickle.PickleError, EOFError) as error:
             raise CorruptFileError(file) from error
+        if isinstance(generators := state.get("_rng_bag"), dict):
+            generators["generators"] = self._of_this_device(generators["generators"])
         return state
+
+    def _of_this_device(self, states: list[Tensor]) -> list[Tensor]:
+        """Return the states of random generators, the processor's and then a GPU's, that this device has.
+
+        fairseq2 takes no others. A GPU that goes on with a run of a processor draws what its own generator draws.
+        """
+        if self._device.type == "cpu":
+            return states[:1]
+        return states if len(states) > 1 else [*states, torch.cuda.get_rng_state(self._device)]
 
 
 class WholeDumper(TensorFileDumper):
@@ -63,5 +82,10 @@ class Postponed:
 def checkpoint_manager(run_folder: Path, gangs: Gangs) -> StandardCheckpointManager:
     """Return fairseq2's checkpoint manager over our file reader and writer."""
     return StandardCheckpointManager(
-        run_folder, gangs, LocalFileSystem(), SafeLoader(), WholeDumper(), _StandardThreadPool(max_num_workers=1)
+        run_folder,
+        gangs,
+        LocalFileSystem(),
+        SafeLoader(gangs.root.device),
+        WholeDumper(),
+        _StandardThreadPool(max_num_workers=1),
     )

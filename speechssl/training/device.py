@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from datetime import timedelta
 
 import torch
 from fairseq2.gang import FakeGang, Gang, Gangs, ProcessGroupGang, create_fsdp_gangs, create_parallel_gangs
@@ -15,20 +16,21 @@ from speechssl.training.settings import Parallel, Precision
 
 Joined = Gang
 """The processes that torchrun started, or this one alone."""
+_PATIENCE = timedelta(days=1)
+"""That processes wait for one that works alone: torchrun ends them if it fails."""
 
 
 @contextlib.contextmanager
 def joined_gang(device: torch.device) -> Iterator[Joined]:
     """Join the processes that torchrun started, for the time of several runs one after the other; yield their gang.
 
-    All leave the block together. Without this each run joins them by itself, which they can do once.
+    All leave the block together; one that leaves it by an error does not wait for the others. They may wait for what
+    one of them does alone. Without this each run joins them by itself, which they can do once.
     """
-    root = _root_gang(device)
-    try:
-        yield root
-        root.barrier()
-    finally:
-        root.close()
+    root = _root_gang(device, _PATIENCE)
+    yield root
+    root.barrier()
+    root.close()
 
 
 def create_gangs(device: torch.device, parallel: Parallel, joined: Joined | None = None) -> Gangs:
@@ -49,9 +51,10 @@ def create_gangs(device: torch.device, parallel: Parallel, joined: Joined | None
     return create_fsdp_gangs(gangs) if parallel is Parallel.fsdp and root.size > 1 else gangs
 
 
-def _root_gang(device: torch.device) -> Gang:
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    return ProcessGroupGang.create_default_process_group(device) if size > 1 else FakeGang(device)
+def _root_gang(device: torch.device, patience: timedelta | None = None) -> Gang:
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return FakeGang(device)
+    return ProcessGroupGang.create_default_process_group(device, timeout=patience)
 
 
 def compute_type(precision: Precision, device: torch.device) -> torch.dtype:

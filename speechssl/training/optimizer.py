@@ -158,7 +158,7 @@ def build_optimizer(model: nn.Module, settings: OptimSettings, dtype: torch.dtyp
     }  # fmt: skip
     if settings.trust > 0:
         return LarcSGD(parameters, settings.trust, **descent)
-    return torch.optim.SGD(parameters, fused=True, **descent)
+    return torch.optim.SGD(parameters, **descent)  # fused, it does not take the parts of FSDP
 
 
 def layer_matrices(model: nn.Module) -> list[Tensor]:

@@ -17,6 +17,7 @@ from speechssl.training.dataset import Example, PretrainDataset
 from speechssl.training.settings import Fit
 from speechssl.training.trainable import TrainBatch
 from speechssl.training.update_reader import UpdateReader
+from speechssl.transfer import moved
 
 
 @dataclass(frozen=True)
@@ -56,16 +57,12 @@ class PretrainBatch(TrainBatch):
 
     def to(self, device: Any, *, non_blocking: bool = False) -> None:
         """Move the tensors to a device, in place (fairseq2's protocol); `lengths` are read on the CPU, and stay."""
-
-        def moved(tensor: Tensor) -> Tensor:
-            return tensor.to(device, non_blocking=non_blocking)
-
-        self.waveforms = moved(self.waveforms)
+        self.waveforms = moved(self.waveforms, device)
         topics = self.targets.topics
         self.targets = Targets(
-            mask=moved(self.targets.mask),
-            labels=[moved(labels) for labels in self.targets.labels],
-            topics=None if topics is None else moved(topics),
+            mask=moved(self.targets.mask, device),
+            labels=[moved(labels, device) for labels in self.targets.labels],
+            topics=None if topics is None else moved(topics, device),
         )
 
 

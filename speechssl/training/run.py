@@ -47,5 +47,7 @@ def run_training(
             loop.train()
         finally:
             loop.close()
-            with contextlib.suppress(ValueError):  # the trainer has closed them
-                gangs.close()
+        # Not after an error of this process alone: NCCL would wait here for the others, which wait for this one, and
+        # nobody would read what went wrong. torchrun stops them when this one ends.
+        with contextlib.suppress(ValueError):  # the trainer has closed them
+            gangs.close()

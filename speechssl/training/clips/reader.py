@@ -15,6 +15,7 @@ from speechssl.errors import UserError
 from speechssl.training.clips.dataset import ClipDataset
 from speechssl.training.trainable import TrainBatch
 from speechssl.training.update_reader import UpdateReader
+from speechssl.transfer import moved
 
 Rows = npt.NDArray[np.int64]
 
@@ -45,10 +46,10 @@ class ClipBatch(TrainBatch):
 
     def to(self, device: Any, *, non_blocking: bool = False) -> None:
         """Move the tensors to a device, in place (fairseq2's protocol)."""
-        self.waveforms = [clip.to(device, non_blocking=non_blocking) for clip in self.waveforms]
-        self.clips = self.clips.to(device, non_blocking=non_blocking)
+        self.waveforms = [moved(clip, device) for clip in self.waveforms]
+        self.clips = moved(self.clips, device)
         if self.labels is not None:
-            self.labels = self.labels.to(device, non_blocking=non_blocking)
+            self.labels = moved(self.labels, device)
 
 
 @dataclass(frozen=True)

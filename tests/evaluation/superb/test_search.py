@@ -76,7 +76,7 @@ def s3prl_scores(queries: FakeStates, documents: FakeStates, layer: int, folder:
 @pytest.mark.parametrize("at_once", [10_000, 40])
 def test_scores_are_those_of_s3prl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int):
     monkeypatch.setattr(expert, "ProcessPoolExecutor", ThreadPoolExecutor)
-    monkeypatch.setattr(layers_module, "_FRAMES_AT_ONCE", at_once)
+    monkeypatch.setitem(layers_module._FRAMES_AT_ONCE, "cpu", at_once)
     queries, documents = FakeStates([7, 12, 4, 20], 1), FakeStates([30, 9, 41, 3, 18], 2)
     ours = search_layers(queries, documents, [1, 0], CPU, "search")
     assert not ours[:, 2].any(), "a query of four frames is no more in one document than in another"

@@ -17,8 +17,8 @@ from speechssl.progress import progress
 
 MIN_FRAMES = 5
 """Shorter queries match all documents equally well, as in s3prl."""
-_FRAMES_AT_ONCE = 10_000
-"""Of queries, and of documents with their padding: their hidden states are in memory."""
+_FRAMES_AT_ONCE = {"cpu": 10_000, "cuda": 100_000}
+"""Of queries, and of documents with their padding: their hidden states are in memory. Few would leave a GPU idle."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,11 @@ def search_layers(
     scales = _scales((queries, documents), layers, device)
     scores = np.zeros((len(layers), len(queries.frames), len(documents.frames)))
     asked = [row for row, frames in enumerate(queries.frames.tolist()) if frames >= MIN_FRAMES]
-    with progress((), what, "document", len(documents.frames) * len(list(_batches(queries.frames, asked)))) as bar:
-        for block in _batches(queries.frames, asked):
+    blocks = list(_batches(queries.frames, asked, device))
+    with progress((), what, "document", len(documents.frames) * len(blocks)) as bar:
+        for block in blocks:
             directions = _query_directions(queries, block, layers, scales, device)
-            for rows in _batches(documents.frames, range(len(documents.frames))):
+            for rows in _batches(documents.frames, range(len(documents.frames)), device):
                 for place, found in enumerate(_search(directions, documents, rows, layers, scales, device)):
                     scores[place][np.ix_(block, rows)] = found
                 bar.update(len(rows))
@@ -100,7 +101,7 @@ def _scales(parts: Sequence[States], layers: Sequence[int], device: torch.device
     sums: list[Tensor] = [torch.zeros(())] * len(layers)
     squares: list[Tensor] = [torch.zeros(())] * len(layers)
     for states in parts:
-        for rows in _batches(states.frames, range(len(states.frames))):
+        for rows in _batches(states.frames, range(len(states.frames)), device):
             found, _ = states.batch(rows)  # the padding is zero
             for place, layer in enumerate(layers):
                 one = found[:, :, layer].to(device, torch.float64)
@@ -114,11 +115,12 @@ def _scales(parts: Sequence[States], layers: Sequence[int], device: torch.device
     return scales
 
 
-def _batches(frames: npt.NDArray[np.int64], rows: Sequence[int]) -> Iterator[list[int]]:
+def _batches(frames: npt.NDArray[np.int64], rows: Sequence[int], device: torch.device) -> Iterator[list[int]]:
     """Yield rows of similar length, as many as fit with their padding."""
+    most = _FRAMES_AT_ONCE["cpu" if device.type == "cpu" else "cuda"]
     batch: list[int] = []
     for row in sorted(rows, key=lambda row: int(frames[row])):
-        if batch and frames[row] * (len(batch) + 1) > _FRAMES_AT_ONCE:
+        if batch and frames[row] * (len(batch) + 1) > most:
             yield batch
             batch = []
         batch.append(row)
