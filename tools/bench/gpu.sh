@@ -34,13 +34,14 @@ bench() { measure "$1" "$2" "$python" "tools/bench/$3.py" "${@:4}"; }
 git log -1 --format='revision %h' || echo 'revision not known: no git checkout'
 measure gpu 20 nvidia-smi
 measure doctor 40 "$python" -m speechssl doctor
-bench step-base 90 train_step --batch 16 --seconds 12 --labels 500 --repeat 10
+bench step-base 70 train_step --batch 16 --seconds 12 --labels 500 --repeat 10
+bench step-base-padded 50 train_step --batch 16 --seconds 12 --labels 500 --repeat 10 --padded
 bench step-base-fp32 60 train_step --batch 16 --seconds 12 --labels 500 --repeat 5 --fp32
 bench step-large 60 train_step --size large --batch 8 --seconds 12 --labels 500 --repeat 5
 bench masked-loss 30 masked_loss --frames 20000 --labels 500 --repeat 10
-bench kmeans 90 kmeans --k 500 --seeds 1
-bench clips 80 clips --clips 512 --recordings 2048 --steps 40
-bench lape 70 lape
+bench kmeans 80 kmeans --k 500 --seeds 1
+bench clips 70 clips --clips 512 --recordings 2048 --steps 40
+bench lape 60 lape
 if [ ${#failed[@]} -gt 0 ]; then
   printf 'failed: %s\n' "${failed[@]}"
   exit 1
