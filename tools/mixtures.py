@@ -248,8 +248,8 @@ def write(out: Path, options: argparse.Namespace) -> None:
     print("left out:", ", ".join(f"{count} ({reason})" for reason, count in sorted(left_out.items())) or "nothing")
 
 
-def main() -> None:
-    """Read the options and write."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the options, by default those of the command line, and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="folder that `sd`, `ss` and `se` are written to")
     parser.add_argument("--voices", nargs="+", required=True, metavar="TSV", help="manifests of speech, with speakers")
@@ -260,7 +260,7 @@ def main() -> None:
     )
     parser.add_argument("--seconds", type=float, default=4, help="of a mixture")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     try:
         write(options.out, options)
     except UserError as error:
