@@ -33,11 +33,16 @@ class RunningNorm(nn.Module):
         self.register_buffer("mean", torch.tensor(0.0))
         self.register_buffer("var", torch.tensor(1.0))
         self.register_buffer("count", torch.tensor(0))
+        self._settled = False
+        self.register_load_state_dict_post_hook(_unsettle)
 
     def forward(self, log_mel: Tensor) -> Tensor:
         """Return `(batch, mels, frames)`, normalised; in training mode the statistics move first."""
-        if self.training and int(self.count) < self.updates:
-            self.update(log_mel)
+        if self.training and not self._settled:
+            # Once, not for each batch of a run: to read the count waits for all that a GPU has in hand.
+            self._settled = int(self.count) >= self.updates
+            if not self._settled:
+                self.update(log_mel)
         return (log_mel - self.mean) * torch.rsqrt(self.var + self.eps)
 
     @torch.no_grad()
@@ -58,3 +63,8 @@ class RunningNorm(nn.Module):
         self.var += share * (variance - self.var + (1.0 - share) * step.square())
         self.mean += share * step
         self.count += 1
+
+
+def _unsettle(norm: RunningNorm, *_: object) -> None:
+    """What has been loaded may be of fewer batches."""
+    norm._settled = False

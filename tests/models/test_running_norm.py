@@ -64,3 +64,14 @@ def test_processes_share_their_statistics(tmp_path):
         assert state["mean"].item() == pytest.approx(seen.mean().item(), rel=1e-5)
         assert state["var"].item() == pytest.approx(seen.var(correction=0).item(), rel=1e-5)
         assert int(state["count"]) == 1
+
+
+def test_statistics_that_are_loaded_go_on_where_they_were():
+    early, norm = RunningNorm(updates=2), RunningNorm(updates=2)
+    first, second, third = batches(3)
+    early(first)
+    for batch in (third, third, third):
+        norm(batch)
+    norm.load_state_dict(early.state_dict())
+    early(second), norm(second)
+    assert int(norm.count) == 2 and torch.equal(norm.mean, early.mean) and torch.equal(norm.var, early.var)
