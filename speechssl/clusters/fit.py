@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
 from sklearn.preprocessing import normalize
 
@@ -17,6 +17,9 @@ Vectors = npt.NDArray[np.float32]
 
 _SILHOUETTE_SAMPLE = 2000
 """Recordings that the silhouette is computed from: its cost grows with their square. More for very many clusters."""
+
+_BLOCK = 8192
+"""Vectors that are worked on at once: of a large corpus, only the vectors themselves are held as a whole."""
 
 
 @dataclass
@@ -37,9 +40,10 @@ class Clustering:
 
     def __call__(self, vectors: Vectors) -> npt.NDArray[np.int64]:
         """Return the cluster `(recordings,)` of vectors `(recordings, dim)`."""
-        points = normalize((vectors - self.mean) @ self.whitening.T)
-        distances = np.square(self.centroids).sum(1) - 2 * points @ self.centroids.T
-        return distances.argmin(1).astype(np.int64)
+        lengths = np.square(self.centroids).sum(1)
+        blocks = _whitened(vectors, self.mean, self.whitening)
+        nearest = [(lengths - 2 * points @ self.centroids.T).argmin(1) for points in blocks]
+        return np.concatenate(nearest).astype(np.int64)
 
 
 def fit_clustering(vectors: Vectors, k: int, components: int, iterations: int, seed: int) -> Clustering:
@@ -52,14 +56,10 @@ def fit_clustering(vectors: Vectors, k: int, components: int, iterations: int, s
         iterations: of k-means, at most, in each of ten starts.
         seed: of the starts.
     """
-    pca, points = _points(vectors, components)
+    mean, whitening = _principal_axes(vectors, components)
+    points = np.concatenate(list(_whitened(vectors, mean, whitening)))
     means = KMeans(k, n_init=10, max_iter=iterations, random_state=seed).fit(points)
-    scale = np.sqrt(pca.explained_variance_)[:, None]
-    return Clustering(
-        pca.mean_.astype(np.float32),
-        (pca.components_ / scale).astype(np.float32),
-        means.cluster_centers_.astype(np.float32),
-    )
+    return Clustering(mean, whitening, means.cluster_centers_.astype(np.float32))
 
 
 def silhouettes(
@@ -74,7 +74,7 @@ def silhouettes(
         iterations: see :func:`fit_clustering`.
         seed: see :func:`fit_clustering`; also of the sample that large sets are reduced to.
     """
-    _, points = _points(vectors, components)
+    points = np.concatenate(list(_whitened(vectors, *_principal_axes(vectors, components))))
     found = {}
     for k in candidates:
         labels = KMeans(k, n_init=10, max_iter=iterations, random_state=seed).fit_predict(points)
@@ -90,14 +90,35 @@ def _sample(labels: npt.NDArray[np.int32], size: int, seed: int) -> npt.NDArray[
     return np.concatenate([order[firsts], np.delete(order, firsts)])[:size]
 
 
-def _points(vectors: Vectors, components: int) -> tuple[PCA, Vectors]:
-    """Return the fitted PCA and the whitened vectors, each of length 1."""
-    most = min(components, vectors.shape[1], len(vectors) - 1)
-    pca = PCA(most, whiten=True, svd_solver="full").fit(vectors)
-    # Directions without variance would be blown up to noise.
-    kept = int((pca.explained_variance_ > 1e-7 * pca.explained_variance_[0]).sum())
-    if kept == 0:
+def _principal_axes(vectors: Vectors, components: int) -> tuple[Vectors, Vectors]:
+    """Return mean and whitening, as :class:`Clustering` has them.
+
+    scikit-learn's PCA takes several copies of the vectors, and none of more than 2^31 values. By way of the covariance
+    in float32 it would not tell a direction without variance from one with little.
+    """
+    mean = vectors.mean(axis=0, dtype=np.float64)
+    covariance = np.zeros((len(mean), len(mean)))
+    for block in _blocks(vectors):
+        centred = block - mean
+        covariance += centred.T @ centred
+    variances, axes = np.linalg.eigh(covariance / (len(vectors) - 1))
+    most = min(components, len(mean), len(vectors) - 1)
+    variances, axes = variances[::-1][:most], axes.T[::-1][:most]
+    # Directions without variance, or with what rounding to float32 makes, would be blown up to noise.
+    rounding = np.square(np.finfo(np.float32).eps * np.abs(mean).max())
+    kept = variances > max(1e-7 * variances[0], rounding)
+    if not kept.any():
         raise UserError("all recordings have the same vector: the encoder has collapsed; cluster with another one")
-    if kept < most:
-        pca = PCA(kept, whiten=True, svd_solver="full").fit(vectors)
-    return pca, normalize(pca.transform(vectors)).astype(np.float32)
+    whitening = axes[kept] / np.sqrt(variances[kept])[:, None]
+    return mean.astype(np.float32), whitening.astype(np.float32)
+
+
+def _whitened(vectors: Vectors, mean: Vectors, whitening: Vectors) -> Iterator[Vectors]:
+    """Yield the whitened vectors, each of length 1, block after block."""
+    for block in _blocks(vectors):
+        yield normalize((block - mean) @ whitening.T)
+
+
+def _blocks(vectors: Vectors) -> Iterator[Vectors]:
+    for first in range(0, len(vectors), _BLOCK):
+        yield vectors[first : first + _BLOCK]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import soundfile
@@ -61,6 +63,34 @@ def test_directions_without_variance_are_left_out() -> None:
     flat = np.concatenate([vectors, np.ones((300, 6), np.float32)], axis=1)
     clustering = fit_clustering(flat, 5, components=18, iterations=20, seed=3)
     assert clustering.whitening.shape[0] == 12 and np.isfinite(clustering.whitening).all()
+
+
+def test_directions_of_little_variance_far_from_the_origin_are_kept() -> None:
+    """Standard deviations of 1 and of 1/1000, around 100: a covariance in float32 tells neither of them from none."""
+    generator = np.random.default_rng(0)
+    vectors = 100 + generator.standard_normal((3000, 3)) * [1, 1e-3, 0]
+    clustering = fit_clustering(vectors.astype(np.float32), 2, components=3, iterations=20, seed=3)
+    assert clustering.whitening.shape == (2, 3)
+    np.testing.assert_allclose(np.abs(clustering.whitening.diagonal()), [1, 1e3], rtol=0.03)
+
+
+def test_one_vector_for_all_recordings_is_a_collapsed_encoder() -> None:
+    with pytest.raises(UserError, match="all recordings have the same vector"):
+        fit_clustering(np.full((300, 12), 0.1, np.float32), 5, components=8, iterations=20, seed=3)
+
+
+def test_fitting_and_labelling_copy_a_block_of_the_vectors_only(monkeypatch) -> None:
+    """Of a million recordings the vectors alone take gigabytes."""
+    monkeypatch.setattr("speechssl.clusters.fit._BLOCK", 100)
+    vectors = np.random.default_rng(0).standard_normal((20_000, 128)).astype(np.float32)
+    tracemalloc.start()
+    clustering = fit_clustering(vectors, 2, components=2, iterations=2, seed=0)
+    labels = clustering(vectors)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < vectors.nbytes / 4
+    monkeypatch.undo()
+    assert np.array_equal(clustering(vectors), labels)
 
 
 def test_silhouette_finds_the_number_of_blobs() -> None:
