@@ -64,7 +64,7 @@ class TopicLabels:
     labels: npt.NDArray[np.int64]
     """`(utterances,)` the most probable topic."""
     posteriors: npt.NDArray[np.float32]
-    """`(utterances, topics)` probabilities."""
+    """`(utterances, topics)` probabilities, in their file until they are looked at."""
     info: TopicInfo
     """The sidecar."""
     file: Path
@@ -105,7 +105,7 @@ def read_topics(path: str | Path) -> TopicLabels:
     labels, info = _read(path, TopicInfo, "topics", "speechssl topics")
     file = _posteriors(path)
     try:
-        posteriors = np.load(require_file(file), allow_pickle=False)
+        posteriors = np.load(require_file(file), mmap_mode="r", allow_pickle=False)
     except ValueError as error:
         raise UserError(f"{file} is broken ({error}); make the topics again") from error
     if posteriors.shape != (len(labels), info.topics):

@@ -161,7 +161,8 @@ class PretrainDataset:
             waveform=waveform[start : start + samples],
             mask=self.mask(index, epoch, frames),
             labels=labels,
-            topics=None if self.topics is None else self.topics.posteriors[row],
+            # Copied here: a reader's thread waits for the disk, not training.
+            topics=None if self.topics is None else np.array(self.topics.posteriors[row]),
         )
 
     def _start(self, index: int, epoch: int, spare: int) -> int:

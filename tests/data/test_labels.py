@@ -163,6 +163,18 @@ def test_topics_come_back_and_are_tied_to_their_manifest(tmp_path, manifest):
         check_topics_fit(topics, read_manifest(manifest.file))
 
 
+def test_posteriors_stay_in_their_file_until_they_are_looked_at(tmp_path, manifest):
+    posteriors = np.full((2000, 1000), 1e-3, dtype=np.float32)
+    info = dataclasses.replace(topics_info(manifest), topics=1000)
+    write_topics(tmp_path / "train.topic", np.zeros(2000, dtype=np.int64), posteriors, info)
+    tracemalloc.start()
+    topics = read_topics(tmp_path / "train.topic")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(topics.posteriors[1999], posteriors[1999])
+    assert peak < posteriors.nbytes / 2
+
+
 def test_topics_of_two_runs_are_not_mixed(tmp_path, manifest):
     path = tmp_path / "train.topic"
     write_topics(path, np.array([0, 1]), np.eye(2, 3), topics_info(manifest))
