@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -14,6 +16,7 @@ from speechssl.data.waveforms import read_listed
 from speechssl.errors import UserError
 from speechssl.models.encoder import Encoder
 from speechssl.progress import progress
+from speechssl.threads import available_cores, in_order
 
 _BATCH = 16
 """Recordings encoded together. An encoder gives each the same vector as alone."""
@@ -40,13 +43,19 @@ def embed(
     clip = None if clip_seconds is None else round(clip_seconds * SAMPLE_RATE)
     # Recordings of like length together: less padding.
     order = np.argsort(manifest.samples, kind="stable")
+
+    def read(row: int) -> torch.Tensor:
+        return _middle(manifest, row, clip, longest)
+
+    # Decoded while the encoder works, and not more than the next two batches.
+    waveforms = (waveform for _, waveform in in_order(order.tolist(), read, available_cores(), ahead=2 * _BATCH))
     vectors: npt.NDArray[np.float32] | None = None
     starts = range(0, len(order), _BATCH)
     for first in progress(starts, "encoding", "batch", total=len(starts)):
         rows = order[first : first + _BATCH]
-        waveforms = [_middle(manifest, int(row), clip, longest) for row in rows]
-        lengths = torch.tensor([len(waveform) for waveform in waveforms])
-        output = encoder(pad_sequence(waveforms, batch_first=True).to(device), lengths.to(device))
+        batch = list(islice(waveforms, len(rows)))
+        lengths = torch.tensor([len(waveform) for waveform in batch])
+        output = encoder(pad_sequence(batch, batch_first=True).to(device), lengths.to(device))
         pooled = encoder.pool(output).float().cpu().numpy()
         _check_finite(manifest, rows, pooled)
         if vectors is None:
@@ -58,7 +67,8 @@ def embed(
 
 def _middle(manifest: Manifest, row: int, clip: int | None, longest: int) -> torch.Tensor:
     waveform = read_listed(manifest.audio_path(row), int(manifest.samples[row]), manifest.file)
-    return fit_clip(waveform, min(len(waveform), longest) if clip is None else clip)
+    # A copy, so that the rest of a long recording is not kept with it.
+    return fit_clip(waveform, min(len(waveform), longest) if clip is None else clip).clone()
 
 
 def _check_finite(manifest: Manifest, rows: npt.NDArray[np.int64], pooled: npt.NDArray[np.float32]) -> None:

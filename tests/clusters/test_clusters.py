@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import tracemalloc
 
 import numpy as np
@@ -14,10 +15,12 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 from sklearn.preprocessing import normalize
 
+from speechssl.clusters import embed as embed_module
 from speechssl.clusters.embed import embed
 from speechssl.clusters.fit import fit_clustering, silhouettes
 from speechssl.clusters.settings import ClusterSettings
 from speechssl.clusters.stage import cluster_inputs
+from speechssl.data import waveforms
 from speechssl.data.manifest import read_manifest, write_manifest
 from speechssl.data.recording_labels import ClusterInfo, read_clusters, write_clusters
 from speechssl.errors import UserError
@@ -118,6 +121,26 @@ def test_a_recording_that_the_encoder_cannot_take_is_named(tmp_path) -> None:
     encoder = ClipEncoder(ClipConfig(audio_ntt_dim=16))
     with pytest.raises(UserError, match=r"b\.wav: the encoder makes NaN or infinity of it .* leave it out of .*train"):
         embed(read_manifest(tmp_path / "train.tsv"), encoder, None, 1.0, torch.device("cpu"))
+
+
+def test_recordings_are_read_while_the_encoder_works_but_not_all_of_them(tmp_path, monkeypatch) -> None:
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).uniform(-0.1, 0.1, 8000), 16_000)
+    write_manifest(tmp_path / "train.tsv", tmp_path, [("a.wav", 8000)] * 90)
+    next_batch, rows, read_listed = threading.Event(), [], waveforms.read_listed
+
+    def noted(*arguments):
+        rows.append(arguments)
+        if len(rows) == 2 * embed_module._BATCH:
+            next_batch.set()
+        return read_listed(*arguments)
+
+    monkeypatch.setattr(embed_module, "read_listed", noted)
+    encoder, found = ClipEncoder(ClipConfig(audio_ntt_dim=16)), []
+    encoder.register_forward_pre_hook(lambda *_: found.append((next_batch.wait(timeout=20), len(rows))))
+    embed(read_manifest(tmp_path / "train.tsv"), encoder, None, 1.0, torch.device("cpu"))
+    was_read, read = found[0]
+    assert was_read and read <= 3 * embed_module._BATCH
+    assert len(rows) == 90
 
 
 def test_a_replaced_checkpoint_or_an_edited_configuration_is_another_input(tmp_path) -> None:
