@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,9 @@ from speechssl.training.update_reader import UpdateReader
 from speechssl.transfer import moved
 
 Rows = npt.NDArray[np.int64]
+
+_PIECE = 32
+"""Held-out clips that one thread reads at a time."""
 
 
 @dataclass
@@ -147,28 +151,52 @@ class HeldOutReader(UpdateReader[ClipBatch, Rows, Rows]):
         batch: recordings in a batch.
         workers: threads that read audio.
         labels: `(recordings,)` classes, or `None`.
+        keep: the clips stay in memory, for the next validation.
     """
 
-    def __init__(self, dataset: ClipDataset, clips: int, batch: int, workers: int, labels: Rows | None = None) -> None:
+    def __init__(
+        self,
+        dataset: ClipDataset,
+        clips: int,
+        batch: int,
+        workers: int,
+        labels: Rows | None = None,
+        keep: bool = False,
+    ) -> None:
         super().__init__(training=False, workers=workers)
         self._dataset = dataset
         self._batch = batch
         count = min(clips, len(dataset))
         self._rows = np.unique(np.linspace(0, len(dataset) - 1, count).round().astype(np.int64))
         self._labels = labels
+        self._keep = keep
+        self._kept: dict[int, Tensor] = {}
+
+    def __next__(self) -> list[ClipBatch]:
+        return [_joined(super().__next__())]
+
+    @property
+    def num_accumulate(self) -> int:
+        """The pieces that were read make one batch."""
+        return 1
 
     def _updates(self, epoch: int) -> list[Rows]:
         return [self._rows[first : first + self._batch] for first in range(0, len(self._rows), self._batch)]
 
     def _batches_of(self, update: Rows) -> int:
-        return 1
+        return -(-len(update) // _PIECE)
 
     def _plan(self, update: Rows, epoch: int) -> list[Rows]:
-        return [update]
+        return [update[first : first + _PIECE] for first in range(0, len(update), _PIECE)]
 
     def _read(self, plan: Rows) -> ClipBatch:
-        waveforms = [torch.stack([self._dataset.middle(row) for row in plan.tolist()])]
-        return _batch(self._dataset, plan, waveforms, self._labels, 0, 0)
+        first = int(plan[0])
+        clips = self._kept.get(first)
+        if clips is None:
+            clips = torch.stack([self._dataset.middle(row) for row in plan.tolist()])
+            if self._keep:
+                self._kept[first] = clips
+        return _batch(self._dataset, plan, [clips], self._labels, 0, 0)
 
 
 def _batch(
@@ -181,6 +209,18 @@ def _batch(
         epoch=epoch,
         seed=seed,
         names=[dataset.manifest.paths[row] for row in rows.tolist()],
+    )
+
+
+def _joined(pieces: list[ClipBatch]) -> ClipBatch:
+    """Return one batch of the held-out clips of several."""
+    labels = [piece.labels for piece in pieces if piece.labels is not None]
+    return dataclasses.replace(
+        pieces[0],
+        waveforms=[torch.cat([piece.waveforms[0] for piece in pieces])],
+        clips=torch.cat([piece.clips for piece in pieces]),
+        labels=torch.cat(labels) if labels else None,
+        names=[name for piece in pieces for name in piece.names],
     )
 
 

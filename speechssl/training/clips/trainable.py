@@ -83,7 +83,7 @@ class ClipTraining(Trainable):
             return self._reader(gangs)
         data = self.settings.data
         batch = data.watch if self.watched_together else self.settings.clips
-        return HeldOutReader(self.valid, data.watch, batch, data.workers, self.valid_labels)
+        return HeldOutReader(self.valid, data.watch, batch, data.workers, self.valid_labels, keep=True)
 
     def _reader(self, gangs: Gangs) -> ClipReader:
         return ClipReader(

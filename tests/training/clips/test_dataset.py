@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,31 @@ def test_held_out_clips_are_one_batch_spread_over_the_manifest(ramps: Path) -> N
     reader = HeldOutReader(dataset(ramps), clips=3, batch=3, workers=1, labels=np.array([5, 6, 7, 8, 9]))
     ((batch,),) = list(reader)
     assert batch.clips.tolist() == [0, 2, 4] and batch.labels.tolist() == [5, 7, 9]
+
+
+def test_held_out_clips_are_read_by_all_workers_and_once_where_they_are_kept(
+    ramps: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("speechssl.training.clips.reader._PIECE", 2)
+    middle, rows, together = ClipDataset.middle, [], threading.Barrier(2, timeout=20)
+
+    def noted(data: ClipDataset, row: int) -> torch.Tensor:
+        rows.append(row)
+        if row in (0, 2):  # the first of two pieces
+            together.wait()
+        return middle(data, row)
+
+    monkeypatch.setattr(ClipDataset, "middle", noted)
+    data, labels = dataset(ramps), np.array([5, 6, 7, 8, 9])
+    reader = HeldOutReader(data, clips=5, batch=5, workers=2, labels=labels, keep=True)
+    for _ in range(2):
+        ((batch,),) = list(reader)
+        assert batch.clips.tolist() == [0, 1, 2, 3, 4] and batch.labels.tolist() == labels.tolist()
+        assert batch.names == [f"{row}.wav" for row in range(5)]
+        for row in range(5):
+            assert torch.equal(batch.waveforms[0][row], middle(data, row))
+        reader.reset()
+    assert sorted(rows) == [0, 1, 2, 3, 4]
 
 
 def test_too_few_clips_for_the_processes_is_one_line() -> None:
