@@ -40,6 +40,10 @@ class LabelInfo:
     """Checksum of the k-means that gave them."""
     manifest_sha256: str
     """Checksum of the manifest whose utterances they label."""
+    audio_sha256: str = ""
+    """Checksum of `audio.json` beside the manifest; empty where there was none."""
+    version: str = ""
+    """Version of speechssl that made them."""
     utterances: int = 0
     """Number of rows."""
     sha256: str = ""
@@ -143,7 +147,7 @@ def read_labels(path: str | Path, frame_rate: float | None = None) -> FrameLabel
             "(100 for MFCC, 50 for HuBERT layers)"
         )
     else:
-        info = LabelInfo(frame_rate, _largest(path) + 1, "", "", "", len(counts), sha256)
+        info = LabelInfo(frame_rate, _largest(path) + 1, "", "", "", utterances=len(counts), sha256=sha256)
     return FrameLabels(path, info, starts, counts)
 
 

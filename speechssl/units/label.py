@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from speechssl import __version__
 from speechssl.data.alignments import read_alignments
 from speechssl.data.labels import LabelInfo, read_labels, write_labels
 from speechssl.data.manifest import AUDIO, Manifest, read_manifest
@@ -27,7 +28,7 @@ from speechssl.units.kmeans import Quantizer
 from speechssl.units.memory import hand_back_memory
 from speechssl.units.model import CENTROIDS, DESCRIPTION, KMeansModel, read_kmeans
 from speechssl.units.processes import Processes, joined_processes
-from speechssl.units.quality import PhoneStatistics, UnitStatistics, unit_quality
+from speechssl.units.quality import PhoneStatistics, SplitStatistics, UnitStatistics
 from speechssl.units.reading import reader_threads
 
 QUALITY = "quality.json"
@@ -85,7 +86,8 @@ def label_outputs(settings: LabelSettings) -> Iterable[Path]:
 def run_label(settings: LabelSettings) -> None:
     """Label every manifest with one k-means, and write how good the labels are.
 
-    Every process labels a share of the recordings; the first one writes and prints.
+    Every process labels a share of the recordings; the first one writes and prints. A split whose labels are there, by
+    this k-means and of these recordings, is left out: what was labelled before a command was killed is not lost.
 
     Raises:
         UserError: a recording that cannot be read, an encoder other than the k-means', or labels of another k-means
@@ -98,15 +100,18 @@ def run_label(settings: LabelSettings) -> None:
         device = pick_device(settings.device)
         features = _features_of(model, settings.encoder, device)
         quantizer = Quantizer(model.centroids.to(device))
-        for manifest in manifests:
-            rows = labelled_rows(manifest, features, quantizer, reader_threads(settings.threads), processes)
+        splits = [_Split(manifest, model, Path(settings.out)) for manifest in manifests]
+        for split, current in zip(splits, _current(splits, processes), strict=True):
+            if current:
+                if processes.first:
+                    split.count()
+                continue
+            rows = labelled_rows(split.manifest, features, quantizer, reader_threads(settings.threads), processes)
             if processes.first:
-                _write(manifest, rows, model, Path(settings.out))
+                split.write(rows)
             else:
                 # Nothing comes out here; going through it makes this process label its share.
                 deque(rows, maxlen=0)
-        if processes.first:
-            _write_quality(manifests, model, Path(settings.out))
 
 
 def labelled_rows(
@@ -182,34 +187,83 @@ def _require_one_kmeans(out: Path, splits: list[str], model: KMeansModel) -> Non
             )
 
 
-def _write(manifest: Manifest, rows: Iterator[Labels], model: KMeansModel, out: Path) -> None:
-    split = manifest.file.stem
-    info = LabelInfo(
-        frame_rate=model.info.frame_rate,
-        k=model.info.k,
-        source=FeatureSettings(**model.info.features).source,
-        kmeans_sha256=model.info.sha256,
-        manifest_sha256=checksum(manifest.file),
-    )
-    write_labels(out / f"{split}.km", progress(rows, f"labelling {split}", "recording", total=len(manifest)), info)
+def _current(splits: list[_Split], processes: Processes) -> list[bool]:
+    """Return which splits are left out. The first process decides for all: it may write before another one looks."""
+    found = torch.zeros(len(splits), dtype=torch.int64)
+    if processes.first:
+        found += torch.tensor([split.is_current() for split in splits])
+    return [bool(current) for current in processes.sum(found)]
 
 
-def _write_quality(manifests: list[Manifest], model: KMeansModel, out: Path) -> None:
-    quality = {manifest.file.stem: _quality(manifest, model, out) for manifest in manifests}
-    # Splits labelled by an earlier command with this k-means keep their scores.
-    before = read_json(out / QUALITY) if (out / QUALITY).is_file() else {}
-    kept = {split: values for split, values in before.items() if (out / f"{split}.km").is_file()}
-    write_json(out / QUALITY, kept | quality)
-    for split, values in quality.items():
-        print(f"label: {split}: " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
+@dataclass(frozen=True)
+class _Split:
+    """The labels of one manifest, and their quality."""
 
+    manifest: Manifest
+    model: KMeansModel
+    out: Path
 
-def _quality(manifest: Manifest, model: KMeansModel, out: Path) -> dict[str, float]:
-    """Return the quality of the labels of one split, against phones where the manifest has alignments beside it."""
-    labels = read_labels(out / f"{manifest.file.stem}.km")
-    alignments = manifest.file.parent / ALIGNMENTS
-    phones = None
-    if alignments.is_file():
-        phones = PhoneStatistics(model.info.k, read_alignments(alignments), model.info.frame_rate)
-    rows = ((path, labels[index]) for index, path in enumerate(manifest.paths))
-    return unit_quality(rows, UnitStatistics(model.info.k), phones)
+    @property
+    def name(self) -> str:
+        return self.manifest.file.stem
+
+    @property
+    def file(self) -> Path:
+        return self.out / f"{self.name}.km"
+
+    def info(self) -> LabelInfo:
+        """Return the sidecar, without what is known only of labels that are there."""
+        audio = self.manifest.file.with_name(AUDIO)
+        return LabelInfo(
+            frame_rate=self.model.info.frame_rate,
+            k=self.model.info.k,
+            source=FeatureSettings(**self.model.info.features).source,
+            kmeans_sha256=self.model.info.sha256,
+            manifest_sha256=checksum(self.manifest.file),
+            audio_sha256=checksum(audio) if audio.is_file() else "",
+            version=__version__,
+        )
+
+    def is_current(self) -> bool:
+        """Return whether the labels are there; never where nothing says that the recordings are the same."""
+        info = self.info()
+        if not info.audio_sha256:
+            return False
+        try:
+            found = read_labels(self.file).info
+        except UserError:
+            return False
+        return dataclasses.replace(found, utterances=0, sha256="") == info
+
+    def write(self, rows: Iterable[Labels]) -> None:
+        """Write the labels `(frames,)` of every recording, and their quality."""
+        statistics = self._statistics()
+        counted = statistics.counted(zip(self.manifest.paths, rows, strict=True))
+        shown = progress(counted, f"labelling {self.name}", "recording", total=len(self.manifest))
+        write_labels(self.file, shown, self.info())
+        self._write_quality(statistics.summary())
+
+    def count(self) -> None:
+        """Write the quality of labels that are there."""
+        statistics, labels = self._statistics(), read_labels(self.file)
+        rows = (labels[index] for index in range(len(labels)))
+        deque(statistics.counted(zip(self.manifest.paths, rows, strict=True)), maxlen=0)
+        print(f"label: {self.name}: done before and unchanged: {self.file}")
+        self._write_quality(statistics.summary())
+
+    def _statistics(self) -> SplitStatistics:
+        """Return what counts; against phones where the manifest has alignments beside it."""
+        info = self.model.info
+        alignments = self.manifest.file.parent / ALIGNMENTS
+        phones = None
+        if alignments.is_file():
+            phones = PhoneStatistics(info.k, read_alignments(alignments), info.frame_rate)
+        return SplitStatistics(UnitStatistics(info.k), phones)
+
+    def _write_quality(self, values: dict[str, float]) -> None:
+        # Splits labelled by an earlier command with this k-means keep their scores.
+        file = self.out / QUALITY
+        before = read_json(file) if file.is_file() else {}
+        kept = {split: of for split, of in before.items() if (self.out / f"{split}.km").is_file()}
+        write_json(file, kept | {self.name: values})
+        print(f"label: {self.name}: " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()))

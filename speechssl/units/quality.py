@@ -7,7 +7,7 @@ PNMI = I(phone; unit) / H(phone).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -100,12 +100,21 @@ def entropy(counts: npt.NDArray[np.int64]) -> float:
     return float(-(present * np.log(present)).sum())
 
 
-def unit_quality(
-    labels: Iterable[tuple[str, Labels]], unit: UnitStatistics, phone: PhoneStatistics | None
-) -> dict[str, float]:
-    """Go once through `(path, labels)` of a split and return the summaries of both statistics."""
-    for path, sequence in labels:
-        unit.add(sequence)
-        if phone is not None:
-            phone.add(path, sequence)
-    return {**unit.summary(), **(phone.summary() if phone is not None else {})}
+class SplitStatistics:
+    """Both over a split: of the units, and of phones where there are alignments."""
+
+    def __init__(self, units: UnitStatistics, phones: PhoneStatistics | None) -> None:
+        self._units = units
+        self._phones = phones
+
+    def counted(self, labels: Iterable[tuple[str, Labels]]) -> Iterator[Labels]:
+        """Hand on the labels `(frames,)` of every `(path, labels)`, and count them on the way."""
+        for path, sequence in labels:
+            self._units.add(sequence)
+            if self._phones is not None:
+                self._phones.add(path, sequence)
+            yield sequence
+
+    def summary(self) -> dict[str, float]:
+        """Return what both say of the labels that were counted."""
+        return {**self._units.summary(), **(self._phones.summary() if self._phones is not None else {})}

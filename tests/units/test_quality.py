@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import mutual_info_score
 
 from speechssl.data.alignments import Segment
-from speechssl.units.quality import PhoneStatistics, UnitStatistics, joint_quality, unit_quality
+from speechssl.units.quality import PhoneStatistics, SplitStatistics, UnitStatistics, joint_quality
 
 TABLE = np.array([[4, 1, 0], [1, 0, 2]])
 """Frames of two phones (rows) and three units."""
@@ -54,7 +54,9 @@ def test_run_length_used_clusters_and_perplexity() -> None:
 def test_frames_meet_the_phone_at_their_centre_and_the_rest_is_counted_as_not_aligned() -> None:
     alignments = {"a.wav": [Segment(0.0, 0.04, "s"), Segment(0.04, 0.06, "t")], "c.wav": []}
     rows = [("a.wav", np.array([1, 1, 1, 0, 2, 2, 7, 7])), ("b.wav", np.array([3, 3]))]
-    quality = unit_quality(rows, UnitStatistics(k=8), PhoneStatistics(8, alignments, frame_rate=100.0))
+    statistics = SplitStatistics(UnitStatistics(k=8), PhoneStatistics(8, alignments, frame_rate=100.0))
+    assert list(statistics.counted(rows)) == [labels for _, labels in rows]
+    quality = statistics.summary()
     # s: units 1 1 1 0; t: units 2 2; the last two frames of a.wav and both of b.wav have no phone.
     assert quality["phones"] == 2
     assert quality["aligned_frames"] == pytest.approx(6 / 10)

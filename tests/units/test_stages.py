@@ -22,6 +22,7 @@ from speechssl.errors import UserError
 from speechssl.files import checksum
 from speechssl.models.load import load_encoder
 from speechssl.models.save import save_encoder
+from speechssl.units import label as label_module
 from speechssl.units.features import FeatureSettings
 from speechssl.units.fit import KMeansSettings, run_kmeans
 from speechssl.units.label import LabelSettings, run_label
@@ -157,6 +158,60 @@ def test_splits_labelled_one_after_the_other_share_a_quality_file(tmp_path: Path
     together = label(units, units, manifest, valid)
     label(units, units, valid)
     assert label(units, units, manifest) == together
+
+
+def test_quality_is_counted_while_labels_are_written(
+    tmp_path: Path, manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    units = fit(tmp_path / "units", manifest)
+    monkeypatch.setattr(label_module, "read_labels", lambda file: pytest.fail(f"{file} is read again"))
+    assert label(units, units, manifest)["train"]["utterances"] == len(LENGTHS)
+
+
+def test_a_split_that_was_labelled_before_a_kill_is_not_labelled_again(
+    tmp_path: Path, manifest: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    valid = write_corpus(tmp_path, [0.4, 0.6], split="valid")
+    (tmp_path / "audio.json").write_text("{}")
+    write_alignments(tmp_path / "alignments.tsv", {"train/000.wav": [Segment(0.0, 0.4, "ah")]})
+    units = fit(tmp_path / "units", manifest)
+    expected = label(tmp_path / "whole", units, manifest, valid)
+    lost = tmp_path / "audio" / "valid" / "001.wav"
+    lost.rename(tmp_path / "lost.wav")
+    with pytest.raises(UserError, match=r"valid/001\.wav"):
+        label(units, units, manifest, valid)
+    (tmp_path / "lost.wav").rename(lost)
+    labelled: list[str] = []
+    rows = label_module.labelled_rows
+    monkeypatch.setattr(
+        label_module, "labelled_rows", lambda of, *rest: labelled.append(of.file.stem) or rows(of, *rest)
+    )
+    # Quality is that of the labels and alignments that are there, whatever a killed command left.
+    (units / "quality.json").unlink()
+    capsys.readouterr()
+    assert label(units, units, manifest, valid) == expected
+    assert labelled == ["valid"]
+    assert f"label: train: done before and unchanged: {units / 'train.km'}" in capsys.readouterr().out
+
+    def is_labelled_again() -> bool:
+        labelled.clear()
+        assert label(units, units, manifest, valid) == expected
+        return labelled == ["train", "valid"]
+
+    assert not is_labelled_again() and not labelled
+    (tmp_path / "audio.json").write_text('{"sha256": "other"}')
+    assert is_labelled_again()
+    for split in ("train", "valid"):
+        (units / f"{split}.km").write_text((units / f"{split}.km").read_text().replace("1", "2"))
+    assert is_labelled_again()
+    monkeypatch.setattr(label_module, "__version__", "another")
+    assert is_labelled_again()
+    (tmp_path / "audio.json").unlink()  # nothing says then whether the recordings are the same
+    assert is_labelled_again() and is_labelled_again()
+    fit(units, manifest, seed=1)
+    labelled.clear()
+    label(units, units, manifest, valid)
+    assert labelled == ["train", "valid"]
 
 
 def test_a_device_that_is_not_there_is_refused(tmp_path: Path, manifest: Path) -> None:
