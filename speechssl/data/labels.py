@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,10 +81,12 @@ class FrameLabels:
 
     def _parse(self, row: bytes, index: int) -> npt.NDArray[np.int32]:
         try:
-            labels = np.array(row.split(), dtype=np.int64)
-        except ValueError as error:
+            # numpy's own parser is far faster, but reads broken text, and an empty line, as numbers.
+            plain = row[:1].isdigit() and not row.translate(None, b"0123456789 \n")
+            labels = np.fromstring(row, dtype=np.int64, sep=" ") if plain else np.array(row.split(), dtype=np.int64)
+        except (ValueError, OverflowError) as error:
             raise UserError(f"{self.path} line {index + 1} holds something other than whole numbers") from error
-        if len(labels) and not 0 <= labels.min() <= labels.max() < self.info.k:
+        if len(labels) and not 0 <= labels.min() <= labels.max() < min(self.info.k, 2**31):
             raise UserError(f"{self.path} line {index + 1} holds labels outside 0 to {self.info.k - 1}; label again")
         return labels.astype(np.int32)
 
@@ -131,8 +133,9 @@ def read_labels(path: str | Path, frame_rate: float | None = None) -> FrameLabel
             labels changed since the sidecar was written.
     """
     path = require_file(path, made_by="speechssl label")
-    starts, counts, sha256 = _scan(path)
-    if sidecar(path).is_file():
+    described = sidecar(path).is_file()
+    starts, counts, sha256 = _scan(path, _count_written if described else _count)
+    if described:
         info = _read_info(path)
         if info.sha256 != sha256 or info.utterances != len(counts):
             raise UserError(f"{path} is not the file that {sidecar(path).name} describes; label again")
@@ -174,16 +177,25 @@ def sidecar(path: str | Path) -> Path:
     return Path(f"{path}.json")
 
 
-def _scan(path: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], str]:
-    """Return where rows start (and the last ends), how many labels each has, and the file's checksum."""
+def _scan(path: Path, count: Callable[[bytes], int]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], str]:
+    """Return where rows start (and the last ends), how many labels each has by `count`, and the file's checksum."""
     digest = hashlib.sha256()
     starts, counts = array("q", [0]), array("q")
     with open(path, "rb") as file:
         for line in file:
             digest.update(line)
             starts.append(starts[-1] + len(line))
-            counts.append(len(line.split()))
+            counts.append(count(line))
     return np.array(starts, dtype=np.int64), np.array(counts, dtype=np.int64), digest.hexdigest()
+
+
+def _count(line: bytes) -> int:
+    return len(line.split())
+
+
+def _count_written(line: bytes) -> int:
+    """Return the labels of a line of :func:`write_labels`, in a tenth of the time."""
+    return line.count(b" ") + (line != b"\n")
 
 
 def _largest(path: Path) -> int:

@@ -131,6 +131,43 @@ def test_changed_and_broken_label_files_are_refused(tmp_path, manifest):
         opened[0]
 
 
+def test_lines_of_other_programs_are_read_as_python_splits_them(tmp_path):
+    path = tmp_path / "train.km"
+    lines = ["0 1 22", "7", "", " ", " 0 1", "0  1", "0\t1", "0 1 ", "0 1\r", "+1 2", "0 1"]
+    path.write_bytes("\n".join(lines).encode())
+    labels = read_labels(path, frame_rate=100.0)
+    assert labels.counts.tolist() == [len(line.split()) for line in lines]
+    assert [labels[index].tolist() for index in range(len(lines))] == [list(map(int, line.split())) for line in lines]
+
+
+def test_rows_without_labels_are_counted_as_such(tmp_path, manifest):
+    written = [np.array([], int), np.array([4]), np.array([0, 11, 2])]
+    write_labels(tmp_path / "train.km", written, info(manifest, k=12))
+    labels = read_labels(tmp_path / "train.km")
+    assert labels.counts.tolist() == [0, 1, 3]
+    assert [row.tolist() for row in labels] == [[], [4], [0, 11, 2]]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("0 1.5", "whole numbers"),
+        ("0 1 -", "whole numbers"),
+        ("0 -1", "outside"),
+        (f"0 {10**20}", "outside"),
+        (f"0\t{10**20}", "whole numbers"),
+        (f"0 {2**31}", "outside"),
+    ],
+)
+def test_what_is_no_label_is_refused_when_its_line_is_read(tmp_path, line, message):
+    path = tmp_path / "train.km"
+    path.write_text("0 1\n")
+    labels = read_labels(path, frame_rate=100.0)
+    labels.info = dataclasses.replace(labels.info, k=10**21)
+    with pytest.raises(UserError, match=rf"line 1 .*{message}"):
+        labels._parse(f"{line}\n".encode(), 0)
+
+
 def test_opening_holds_places_not_labels(tmp_path, manifest):
     path = tmp_path / "train.km"
     write_labels(path, (np.full(2000, 77) for _ in range(500)), info(manifest, k=100))
