@@ -7,7 +7,7 @@ import weakref
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import overload
 
 import numpy as np
@@ -123,4 +123,4 @@ def write_manifest(path: str | Path, root: str | Path, entries: Iterable[tuple[s
 
 def leaves_root(path: str) -> bool:
     """Return whether a manifest's path is not one inside its root."""
-    return not path or path.startswith("/") or ".." in PurePosixPath(path).parts
+    return not path or path.startswith("/") or ".." in path.split("/")
