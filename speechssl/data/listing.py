@@ -9,8 +9,9 @@ import json
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -32,6 +33,12 @@ from speechssl.threads import available_cores, in_order
 
 _BREAKS = frozenset("\t\n\r")
 """Characters that a name in a manifest cannot hold."""
+
+_STATUS_THREADS = 32
+"""Threads that ask for sizes and times of files: they wait for the drive, and need no processor."""
+
+_STATUS_BLOCK = 64
+"""Files that a thread asks for at a time."""
 
 
 @dataclass
@@ -145,14 +152,31 @@ def _fingerprint(settings: ManifestSettings, corpus: Corpus) -> _Fingerprint:
     digest = hashlib.sha256(json.dumps([__version__, chosen], sort_keys=True).encode())
     audio = hashlib.sha256()
     count = 0
-    for entry in corpus.entries():
+    for entry, status in _with_status(corpus):
         count += 1
-        with contextlib.suppress(OSError, ValueError):
-            status = os.stat(corpus.root / entry.path)
+        if status is not None:
             digest.update(f"{status.st_size} {status.st_mtime_ns} ".encode())
             audio.update(f"{entry.path!r} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
         digest.update(repr(entry).encode("utf-8", "surrogateescape"))
     return _Fingerprint(digest.hexdigest(), audio.hexdigest(), count)
+
+
+def _with_status(corpus: Corpus) -> Iterator[tuple[Entry, os.stat_result | None]]:
+    """Yield the recordings with their sizes and times, `None` where there is no such file.
+
+    Many files are asked for at once: on a network drive each takes a while.
+    """
+
+    def status(entry: Entry) -> os.stat_result | None:
+        with contextlib.suppress(OSError, ValueError):
+            return os.stat(corpus.root / entry.path)
+        return None
+
+    entries = iter(corpus.entries())
+    blocks = iter(lambda: list(islice(entries, _STATUS_BLOCK)), [])
+    looked = in_order(blocks, lambda block: list(map(status, block)), _STATUS_THREADS, ahead=2 * _STATUS_THREADS)
+    for block, found in looked:
+        yield from zip(block, found, strict=True)
 
 
 def _is_current(summary_file: Path, fingerprint: str) -> bool:

@@ -1,13 +1,17 @@
 import json
+import os
 import subprocess
 import sys
+import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
 
 from speechssl.audio import read_audio
-from speechssl.data.corpora import CorpusSettings
+from speechssl.data import listing
+from speechssl.data.corpora import CorpusSettings, open_corpus
 from speechssl.data.listing import ManifestSettings, make_manifests
 from speechssl.data.manifest import AUDIO, read_manifest
 from speechssl.data.metadata import read_metadata
@@ -228,6 +232,28 @@ def test_done_once_and_again_when_something_changes(audio, tmp_path, write_noise
     assert "done before" not in capsys.readouterr().out
 
 
+def test_many_files_are_asked_for_their_sizes_at_once_and_the_fingerprint_is_that_of_one_by_one(
+    audio, tmp_path, monkeypatch
+):
+    (audio / "s3" / "a.wav").unlink()
+    settings = ManifestSettings(CorpusSettings(name="folder", audio_dir=str(audio)), out=str(tmp_path / "out"))
+    corpus = open_corpus(settings.corpus)
+    monkeypatch.setattr(listing, "_STATUS_THREADS", 1)
+    alone = listing._fingerprint(settings, corpus)
+    assert alone.entries == 12
+    together = threading.Barrier(3, timeout=20)
+
+    def stat(path):
+        if path.parent.name in ("s0", "s1", "s2"):
+            together.wait()
+        return os.stat(path)
+
+    monkeypatch.setattr(listing, "_STATUS_THREADS", 4)
+    monkeypatch.setattr(listing, "_STATUS_BLOCK", 1)
+    monkeypatch.setattr(listing, "os", SimpleNamespace(stat=stat))
+    assert listing._fingerprint(settings, corpus) == alone
+
+
 def test_other_audio_of_the_same_length_is_told(audio, tmp_path, write_noise):
     out = tmp_path / "out"
     run(audio, out)
@@ -268,7 +294,8 @@ def test_an_interrupted_run_leaves_no_half_written_file(audio, tmp_path, monkeyp
 
 MEMORY = """
 import resource, sys
-from speechssl.data.corpora import CorpusSettings
+from speechssl.data import listing
+from speechssl.data.corpora import CorpusSettings, open_corpus
 from speechssl.data.listing import ManifestSettings, make_manifests
 for name in ("small", "large"):
     corpus = CorpusSettings(name="folder", audio_dir=name)
