@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import json
-import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
 
 from omegaconf import MISSING
 
-from speechssl import __version__
 from speechssl.audio import SAMPLE_RATE, AudioError
 from speechssl.audio.inspection import inspect_audio
 from speechssl.data.alignments import COLUMNS as ALIGNMENT_COLUMNS
 from speechssl.data.corpora import Corpus, CorpusSettings, Entry, open_corpus
+from speechssl.data.fingerprint import fingerprint_of
 from speechssl.data.manifest import AUDIO, leaves_root
 from speechssl.data.metadata import FIXED_COLUMNS, METADATA
 from speechssl.data.splits import Pool, SplitRule, keep_all
@@ -33,12 +30,6 @@ from speechssl.threads import available_cores, in_order
 
 _BREAKS = frozenset("\t\n\r")
 """Characters that a name in a manifest cannot hold."""
-
-_STATUS_THREADS = 32
-"""Threads that ask for sizes and times of files: they wait for the drive, and need no processor."""
-
-_STATUS_BLOCK = 64
-"""Files that a thread asks for at a time."""
 
 
 @dataclass
@@ -53,6 +44,9 @@ class ManifestSettings:
     """Shorter recordings are rejected: less than five frames of HuBERT. This project's choice."""
     valid_fraction: float = 0.05
     """Part of the training audio that is held out as valid where the corpus has no valid split; 0 holds out nothing."""
+    valid_hours: float = 10.0
+    """About so many hours are held out of a large corpus at most, whatever `valid_fraction` says: a validation takes
+    them all."""
     min_speakers: int = 10
     """With at least so many speakers whole speakers are held out, with fewer single recordings."""
     seed: int = 0
@@ -63,6 +57,8 @@ class ManifestSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.valid_fraction <= 0.5:
             raise UserError(f"valid_fraction={self.valid_fraction} must be between 0 and 0.5")
+        if not self.valid_hours > 0:
+            raise UserError(f"valid_hours={self.valid_hours} must be more than 0; valid_fraction=0 holds out nothing")
         if self.workers < 0 or self.min_seconds < 0:
             raise UserError("workers and min_seconds cannot be negative")
 
@@ -104,7 +100,9 @@ def make_manifests(settings: ManifestSettings) -> None:
             "give another folder"
         )
     summary_file = out / "manifest.json"
-    found = _fingerprint(settings, corpus)
+    chosen = dataclasses.asdict(settings)
+    chosen.pop("workers")
+    found = fingerprint_of(chosen, corpus)
     if _is_current(summary_file, found.everything):
         print(f"manifest: done before and unchanged: {summary_file}")
         return
@@ -133,50 +131,6 @@ def make_manifests(settings: ManifestSettings) -> None:
     )
     _print_summary(settings, splits, accepted, out)
     _print_labels(corpus, accepted, sum(count for count, _ in splits.values()))
-
-
-class _Fingerprint(NamedTuple):
-    """What tells this run from another."""
-
-    everything: str
-    """Checksum of settings and recordings, with their labels."""
-    audio: str
-    """Checksum of the names, sizes and times of the audio files."""
-    entries: int
-    """Number of recordings."""
-
-
-def _fingerprint(settings: ManifestSettings, corpus: Corpus) -> _Fingerprint:
-    chosen = dataclasses.asdict(settings)
-    chosen.pop("workers")
-    digest = hashlib.sha256(json.dumps([__version__, chosen], sort_keys=True).encode())
-    audio = hashlib.sha256()
-    count = 0
-    for entry, status in _with_status(corpus):
-        count += 1
-        if status is not None:
-            digest.update(f"{status.st_size} {status.st_mtime_ns} ".encode())
-            audio.update(f"{entry.path!r} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
-        digest.update(repr(entry).encode("utf-8", "surrogateescape"))
-    return _Fingerprint(digest.hexdigest(), audio.hexdigest(), count)
-
-
-def _with_status(corpus: Corpus) -> Iterator[tuple[Entry, os.stat_result | None]]:
-    """Yield the recordings with their sizes and times, `None` where there is no such file.
-
-    Many files are asked for at once: on a network drive each takes a while.
-    """
-
-    def status(entry: Entry) -> os.stat_result | None:
-        with contextlib.suppress(OSError, ValueError):
-            return os.stat(corpus.root / entry.path)
-        return None
-
-    entries = iter(corpus.entries())
-    blocks = iter(lambda: list(islice(entries, _STATUS_BLOCK)), [])
-    looked = in_order(blocks, lambda block: list(map(status, block)), _STATUS_THREADS, ahead=2 * _STATUS_THREADS)
-    for block, found in looked:
-        yield from zip(block, found, strict=True)
 
 
 def _is_current(summary_file: Path, fingerprint: str) -> bool:
@@ -280,7 +234,12 @@ def _write_splits(
 def _split_rule(settings: ManifestSettings, accepted: Accepted) -> SplitRule:
     if "valid" in accepted.splits or settings.valid_fraction == 0:
         return keep_all
-    return accepted.pool.rule(settings.valid_fraction, settings.min_speakers)
+    return accepted.pool.rule(_held_out_fraction(settings, accepted), settings.min_speakers)
+
+
+def _held_out_fraction(settings: ManifestSettings, accepted: Accepted) -> float:
+    limit = settings.valid_hours * 3600
+    return min(settings.valid_fraction, limit / max(limit, accepted.pool.total_seconds))
 
 
 def _print_summary(
@@ -291,6 +250,8 @@ def _print_summary(
     if _split_rule(settings, accepted) is not keep_all:
         by_speaker = accepted.pool.by_speaker(settings.min_speakers)
         how = ", held out by speaker" if by_speaker else ", held out by recording"
+        if _held_out_fraction(settings, accepted) < settings.valid_fraction:
+            how += f", as valid_hours={settings.valid_hours:g} is less than valid_fraction={settings.valid_fraction:g}"
     total, hours = sum(files for files, _ in splits.values()), sum(seconds for _, seconds in splits.values()) / 3600
     print(
         f"manifest: {total} files, {hours:.2f} h ({', '.join(parts)}{how}) in {out}; "

@@ -26,6 +26,8 @@ class Pool:
     """Recordings so far."""
     without_speaker: int = 0
     """Recordings whose speaker is not known."""
+    total_seconds: float = 0.0
+    """Seconds of all recordings."""
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Seconds by speaker."""
     _lowest: tuple[float, str] = (1.0, "")
@@ -34,6 +36,7 @@ class Pool:
     def add(self, path: str, speaker: str, seconds: float) -> None:
         """Count one recording."""
         self.files += 1
+        self.total_seconds += seconds
         drawn = draw(self.seed, path), path
         self._lowest, self._highest = min(self._lowest, drawn), max(self._highest, drawn)
         if speaker:
@@ -49,7 +52,7 @@ class Pool:
         """Return the rule that holds out about `valid_fraction` of the pool, one recording at least, and not all.
 
         The draw of a recording or speaker depends on its name and the seed alone: where recordings are split one by
-        one, a corpus that grows keeps every recording where it was.
+        one, a corpus that grows keeps every recording where it was, and with a smaller fraction some go over to train.
         """
         if self.by_speaker(min_speakers):
             held_out = self._held_out_speakers(valid_fraction)

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from speechssl.audio import read_audio
-from speechssl.data import listing
+from speechssl.data import fingerprint
 from speechssl.data.corpora import CorpusSettings, open_corpus
 from speechssl.data.listing import ManifestSettings, make_manifests
 from speechssl.data.manifest import AUDIO, read_manifest
@@ -164,6 +164,23 @@ def test_valid_is_held_out_of_train_but_never_of_test(audio, tmp_path):
     assert len(read_manifest(tmp_path / "out/valid.tsv")) + len(read_manifest(tmp_path / "out/train.tsv")) == 6
 
 
+@pytest.mark.parametrize(("min_speakers", "by"), [(10, "speaker"), (13, "recording")])
+def test_of_a_large_corpus_valid_hours_are_held_out_at_most(audio, tmp_path, capsys, min_speakers, by):
+    rest = {"valid_fraction": 0.5, "min_speakers": min_speakers}
+    run(audio, tmp_path / "half", **rest)
+    said = capsys.readouterr().out
+    assert "valid_hours" not in said
+    run(audio, tmp_path / "limited", valid_hours=1.2 / 3600, **rest)
+    said = capsys.readouterr().out
+    assert f"held out by {by}, as valid_hours=0.000333333 is less than valid_fraction=0.5)" in said
+    half, limited = (read_manifest(tmp_path / out / "valid.tsv") for out in ("half", "limited"))
+    assert half.samples.sum() > 2 * 16_000
+    assert 0 < limited.samples.sum() < 1.8 * 16_000
+    assert set(limited.paths) < set(half.paths)
+    with pytest.raises(UserError, match="valid_hours=0"):
+        run(audio, tmp_path / "none", valid_hours=0.0)
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [
@@ -232,14 +249,11 @@ def test_done_once_and_again_when_something_changes(audio, tmp_path, write_noise
     assert "done before" not in capsys.readouterr().out
 
 
-def test_many_files_are_asked_for_their_sizes_at_once_and_the_fingerprint_is_that_of_one_by_one(
-    audio, tmp_path, monkeypatch
-):
+def test_many_files_are_asked_for_their_sizes_at_once_and_the_fingerprint_is_that_of_one_by_one(audio, monkeypatch):
     (audio / "s3" / "a.wav").unlink()
-    settings = ManifestSettings(CorpusSettings(name="folder", audio_dir=str(audio)), out=str(tmp_path / "out"))
-    corpus = open_corpus(settings.corpus)
-    monkeypatch.setattr(listing, "_STATUS_THREADS", 1)
-    alone = listing._fingerprint(settings, corpus)
+    corpus = open_corpus(CorpusSettings(name="folder", audio_dir=str(audio)))
+    monkeypatch.setattr(fingerprint, "_STATUS_THREADS", 1)
+    alone = fingerprint.fingerprint_of({}, corpus)
     assert alone.entries == 12
     together = threading.Barrier(3, timeout=20)
 
@@ -248,10 +262,10 @@ def test_many_files_are_asked_for_their_sizes_at_once_and_the_fingerprint_is_tha
             together.wait()
         return os.stat(path)
 
-    monkeypatch.setattr(listing, "_STATUS_THREADS", 4)
-    monkeypatch.setattr(listing, "_STATUS_BLOCK", 1)
-    monkeypatch.setattr(listing, "os", SimpleNamespace(stat=stat))
-    assert listing._fingerprint(settings, corpus) == alone
+    monkeypatch.setattr(fingerprint, "_STATUS_THREADS", 4)
+    monkeypatch.setattr(fingerprint, "_STATUS_BLOCK", 1)
+    monkeypatch.setattr(fingerprint, "os", SimpleNamespace(stat=stat))
+    assert fingerprint.fingerprint_of({}, corpus) == alone
 
 
 def test_other_audio_of_the_same_length_is_told(audio, tmp_path, write_noise):
@@ -294,7 +308,7 @@ def test_an_interrupted_run_leaves_no_half_written_file(audio, tmp_path, monkeyp
 
 MEMORY = """
 import resource, sys
-from speechssl.data import listing
+from speechssl.data import fingerprint
 from speechssl.data.corpora import CorpusSettings, open_corpus
 from speechssl.data.listing import ManifestSettings, make_manifests
 for name in ("small", "large"):
