@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor
 
 from speechssl.audio import AudioError, read_audio
+from speechssl.audio.stretch import read_stretch
 from speechssl.errors import UserError
 
 
@@ -32,3 +34,17 @@ def read_listed(path: Path, samples: int, manifest: str | Path, read: Callable[[
     if len(waveform) != samples:
         raise UserError(f"{path} has {len(waveform)} samples at 16 kHz, but {samples} in {manifest}: {advice}")
     return waveform
+
+
+def read_listed_stretch(path: Path, samples: int, manifest: str | Path, first: int, count: int) -> Tensor:
+    """Return `(count,)` of a recording that a manifest lists, from a first sample on: a cut of :func:`read_listed`.
+
+    Raises:
+        UserError: see :func:`read_listed`; of what is not decoded, the length alone is looked at.
+    """
+    with contextlib.suppress(AudioError):
+        stretch, length = read_stretch(path, first, count)
+        if length == samples and len(stretch) == count:
+            return stretch
+    # Decoding all of it says what is wrong.
+    return read_listed(path, samples, manifest)[first : first + count]

@@ -16,11 +16,14 @@ from speechssl.data.labels import FrameLabels, check_labels_fit, read_labels, si
 from speechssl.data.manifest import AUDIO, Manifest, read_manifest
 from speechssl.data.masking import MaskSettings, label_positions, span_mask
 from speechssl.data.recording_labels import TopicLabels, check_topics_fit, read_topics
-from speechssl.data.waveforms import read_listed
+from speechssl.data.waveforms import read_listed, read_listed_stretch
 from speechssl.errors import UserError
 from speechssl.files import checksum
 from speechssl.models.encoder import Encoder
 from speechssl.training.settings import DataSettings
+
+_SEVERAL = 3
+"""Crops in a recording from which on it is worth looking for one of them in the file."""
 
 
 @dataclass
@@ -67,6 +70,17 @@ class AudioCache:
             UserError: the audio cannot be read, or is not as long as the manifest says.
         """
         return read_listed(manifest.audio_path(row), int(manifest.samples[row]), manifest.file, self.read)
+
+    def read_stretch(self, manifest: Manifest, row: int, first: int, samples: int) -> Tensor:
+        """Return a cut of :meth:`read_listed`: as many samples from the first one on, fewer where the utterance ends.
+
+        Of a long utterance that is not kept, and will not be, only the cut is decoded.
+        """
+        path, whole = manifest.audio_path(row), int(manifest.samples[row])
+        fits = whole * torch.float32.itemsize <= self._free
+        if path in self._kept or fits or whole < _SEVERAL * samples:
+            return self.read_listed(manifest, row)[first : first + samples]
+        return read_listed_stretch(path, whole, manifest.file, first, samples)
 
 
 class PretrainDataset:
@@ -148,8 +162,8 @@ class PretrainDataset:
             UserError: the audio cannot be read, or is not as long as the manifest says.
         """
         row = int(self.kept[index])
-        waveform = self._cache.read_listed(self.manifest, row)
-        start = self._start(index, epoch, len(waveform) - samples)
+        start = self._start(index, epoch, int(self.manifest.samples[row]) - samples)
+        waveform = self._cache.read_stretch(self.manifest, row, start, samples)
         labels = []
         for label_set in self.labels:
             values = label_set[row]
@@ -158,7 +172,7 @@ class PretrainDataset:
             labels.append(values[np.minimum(positions, len(values) - 1)].astype(np.int64))
         return Example(
             name=self.manifest.paths[row],
-            waveform=waveform[start : start + samples],
+            waveform=waveform,
             mask=self.mask(index, epoch, frames),
             labels=labels,
             # Copied here: a reader's thread waits for the disk, not training.

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import soundfile
+import torch
 
+from speechssl.audio import read_audio
 from speechssl.data.labels import LabelInfo, write_labels
-from speechssl.data.manifest import write_manifest
+from speechssl.data.manifest import read_manifest, write_manifest
 from speechssl.data.masking import MaskSettings, label_positions, span_mask
 from speechssl.errors import UserError
 from speechssl.files import checksum
@@ -71,6 +73,41 @@ def test_cache_changes_nothing(ramp):
     for cache in (full, empty):
         np.testing.assert_array_equal(cache.read(path).numpy(), cache.read(path).numpy())
     np.testing.assert_array_equal(full.read(path).numpy(), empty.read(path).numpy())
+
+
+@pytest.mark.parametrize(("ending", "rate"), [("wav", 16_000), ("flac", 16_000), ("flac", 8_000), ("ogg", 16_000)])
+def test_a_crop_of_a_long_recording_is_decoded_alone_where_the_whole_is_not_kept(tmp_path, monkeypatch, ending, rate):
+    sound = 0.3 * np.random.default_rng(0).standard_normal(6 * rate)
+    soundfile.write(tmp_path / f"long.{ending}", sound, rate)
+    write_manifest(tmp_path / "train.tsv", tmp_path, [(f"long.{ending}", 96_000)])
+    manifest, decoded = read_manifest(tmp_path / "train.tsv"), []
+    for module in ("training.dataset", "audio.stretch", "data.waveforms"):
+        monkeypatch.setattr(f"speechssl.{module}.read_audio", lambda path: decoded.append(path) or read_audio(path))
+    whole = read_audio(tmp_path / f"long.{ending}")
+    for gigabytes, wholes in ((1.0, 1), (0.0, 1 if rate == 16_000 and ending != "ogg" else 3)):
+        cache = AudioCache(gigabytes)
+        decoded.clear()
+        # The last one is so long that decoding all of it takes hardly longer.
+        for first, samples in ((0, 16_000), (33_333, 16_000), (33_333, 40_000)):
+            assert torch.equal(cache.read_stretch(manifest, 0, first, samples), whole[first : first + samples])
+        assert len(decoded) == wholes
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac"])
+def test_what_is_wrong_with_a_long_recording_is_told_of_a_crop_too(tmp_path, ending):
+    file, manifest = tmp_path / f"long.{ending}", tmp_path / "train.tsv"
+    soundfile.write(file, 0.3 * np.random.default_rng(0).standard_normal(96_000), 16_000)
+    write_manifest(manifest, tmp_path, [(file.name, 96_001)])
+    cache = AudioCache(0.0)
+    with pytest.raises(UserError, match=r"has 96000 samples at 16 kHz, but 96001 in .*train\.tsv"):
+        cache.read_stretch(read_manifest(manifest), 0, 0, 16_000)
+    write_manifest(manifest, tmp_path, [(file.name, 96_000)])
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(UserError, match=r"cannot be read|has \d+ samples at 16 kHz, but 96000 in .*train\.tsv"):
+        cache.read_stretch(read_manifest(manifest), 0, 70_000, 16_000)
+    file.unlink()
+    with pytest.raises(UserError, match=r"cannot be read \(no such file\)"):
+        cache.read_stretch(read_manifest(manifest), 0, 0, 16_000)
 
 
 def test_span_mask_covers_what_random_spans_cover():

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from speechssl.audio import SAMPLE_RATE, AudioError
 from speechssl.audio.header import read_header
+from speechssl.audio.stretch import read_stretch
 from speechssl.errors import UserError, nearest
 from speechssl.evaluation.superb.beside import Beside, Line
 from speechssl.evaluation.superb.cells import read_cells, require_none_bad
 from speechssl.evaluation.superb.remarks import SHARED, Remarks, remarks_on
-from speechssl.evaluation.superb.stretch import read_stretch
 from speechssl.files import changes
 from speechssl.threads import available_cores
 
@@ -72,7 +72,7 @@ class Utterance:
             UserError: the file cannot be decoded, has values that are not finite, or is not as long as it was.
         """
         try:
-            waveform = read_stretch(self.audio, self.first_sample, self.samples)
+            waveform, _ = read_stretch(self.audio, self.first_sample, self.samples)
         except AudioError as error:
             raise UserError(f"{self.audio} (utterance {self.name}): {error}; repair it or take its line out") from error
         if len(waveform) != self.samples:

@@ -74,14 +74,15 @@ class ClipDataset:
             number: 0 for the first clip of the recording in this epoch, 1 for the second.
         """
         generator = np.random.default_rng((self._seed, epoch, index, number))
-        waveform = self._cache.read_listed(self.manifest, index)
-        start = int(generator.integers(max(1, len(waveform) - self._read + 1)))
-        augmented = augment_waveform(waveform[start : start + self._read], self._augment, generator)
+        start = int(generator.integers(max(1, int(self.manifest.samples[index]) - self._read + 1)))
+        waveform = self._cache.read_stretch(self.manifest, index, start, self._read)
+        augmented = augment_waveform(waveform, self._augment, generator)
         return fit_clip(augmented, self.samples)
 
     def middle(self, index: int) -> Tensor:
         """Return the clip `(samples,)` in the middle of a recording, as it is."""
-        return fit_clip(self._cache.read_listed(self.manifest, index), self.samples)
+        spare = max(0, int(self.manifest.samples[index]) - self.samples)
+        return fit_clip(self._cache.read_stretch(self.manifest, index, spare // 2, self.samples), self.samples)
 
 
 def cluster_file(folder: str, data: ClipDataset) -> Path:

@@ -10,7 +10,6 @@ import torch
 
 from speechssl.audio import read_audio
 from speechssl.errors import UserError
-from speechssl.evaluation.superb import stretch
 from speechssl.evaluation.superb.data import read_task
 from speechssl.evaluation.superb.problems.transcription import PhoneRecognition, SpeechRecognition
 from tests.evaluation.superb.conftest import write_csv, write_task
@@ -205,19 +204,3 @@ def test_words_are_separated_by_single_spaces_and_recordings_keep_their_names(tm
     assert SpeechRecognition(data, ["transcription"]).scores(["ab a"], first)["wer"] == 0
     problem = PhoneRecognition(data, ["phones"])
     assert problem.scores(["a b"], first)["per"] == 0 and problem.facts()["tokens"] == 3 + 2
-
-
-@pytest.mark.parametrize("ending", ["wav", "flac", "ogg"])
-@pytest.mark.parametrize("rate", [16000, 8000])
-@pytest.mark.parametrize("channels", [1, 2])
-def test_a_stretch_is_a_cut_of_the_whole_and_decoded_alone_where_that_is_exact(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, rate: int, channels: int
-):
-    file = tmp_path / f"long.{ending}"
-    soundfile.write(file, 0.3 * np.random.default_rng(1).standard_normal((3 * rate, channels)), rate)
-    whole = read_audio(file)
-    decoded: list[Path] = []
-    monkeypatch.setattr(stretch, "read_audio", lambda path: decoded.append(path) or read_audio(path))
-    for first, samples in ((0, 100), (12345, 8000), (40000, 8000), (47000, 5000), (0, 48000)):
-        assert torch.equal(stretch.read_stretch(file, first, samples), whole[first : first + samples])
-    assert len(decoded) == (1 if rate == 16000 and ending != "ogg" else 5)

@@ -14,6 +14,7 @@ import soundfile
 import torch
 
 from speechssl.audio import read_audio
+from speechssl.audio.clip import fit_clip
 from speechssl.data.manifest import read_manifest, write_manifest
 from speechssl.errors import UserError
 from speechssl.training.clips.dataset import ClipDataset
@@ -119,6 +120,16 @@ def test_no_two_recordings_of_a_cluster_are_in_an_update(ramps: Path) -> None:
         orders.append(rows)
         reader.reset()
     assert any(order != orders[0] for order in orders)
+
+
+def test_clips_do_not_depend_on_what_is_kept(ramps: Path) -> None:
+    kept = dataset(ramps)
+    alone = ClipDataset(str(ramps), ClipDataSettings(seconds=1.0), 1, AudioCache(0.0))
+    for row in range(5):
+        assert torch.equal(alone.middle(row), kept.middle(row))
+        assert torch.equal(alone.middle(row), fit_clip(read_audio(kept.manifest.audio_path(row)), 16_000))
+        for epoch in range(4):
+            assert torch.equal(alone.clip(row, epoch, 0), kept.clip(row, epoch, 0))
 
 
 def test_held_out_clips_are_one_batch_spread_over_the_manifest(ramps: Path) -> None:

@@ -9,16 +9,17 @@ import soundfile
 import torch
 from torch import Tensor
 
-from speechssl.audio import SAMPLE_RATE, AudioError, read_audio
-from speechssl.audio.decode import NOT_FINITE, failure_reason, open_audio
+from speechssl.audio.decode import NOT_FINITE, SAMPLE_RATE, AudioError, failure_reason, open_audio, read_audio
 
 _SEEKING = ("WAV", "WAVEX", "FLAC")
 """Formats in which the place of a sample is exact, if the samples are not compressed with loss."""
 _EXACT = ("PCM_", "FLOAT", "DOUBLE")
 
 
-def read_stretch(path: Path, first: int, samples: int) -> Tensor:
-    """Return `(samples,)` at 16 kHz from a first sample on, fewer where the file ends: equal to a cut of `read_audio`.
+def read_stretch(path: Path, first: int, samples: int) -> tuple[Tensor, int]:
+    """Return `(samples,)` at 16 kHz from a first sample on, fewer where the file ends, and the samples of the whole.
+
+    They are equal to a cut of `read_audio`.
 
     Raises:
         AudioError: the file cannot be decoded, or holds values that are not finite in what is decoded of it.
@@ -27,15 +28,16 @@ def read_stretch(path: Path, first: int, samples: int) -> Tensor:
         with open_audio(path) as file:
             whole = first == 0 and samples >= file.frames
             if whole or not _is_exact(file):
-                return read_audio(path)[first : first + samples]
+                waveform = read_audio(path)
+                return waveform[first : first + samples], len(waveform)
             file.seek(min(first, file.frames))
-            frames = file.read(samples, dtype="float32", always_2d=True)
+            frames, length = file.read(samples, dtype="float32", always_2d=True), int(file.frames)
     except (soundfile.SoundFileError, OSError) as error:
         raise AudioError(failure_reason(path, error)) from error
     if not np.isfinite(frames).all():
         raise AudioError(NOT_FINITE)
     stretch = torch.from_numpy(frames)
-    return stretch.mean(dim=1) if stretch.shape[1] > 1 else stretch[:, 0].contiguous()
+    return stretch.mean(dim=1) if stretch.shape[1] > 1 else stretch[:, 0].contiguous(), length
 
 
 def _is_exact(file: soundfile.SoundFile) -> bool:
