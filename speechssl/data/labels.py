@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -56,25 +57,47 @@ class LabelInfo:
 
 
 class FrameLabels:
-    """Rows of a `.km` file, read when they are asked for: only their places in the file are held in memory."""
+    """Rows of a `.km` file, read when they are asked for: only their places in the file are held in memory.
 
-    def __init__(self, path: Path, info: LabelInfo, starts: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]):
+    Args:
+        path: the file.
+        version: `_version` of it when its rows were found.
+        info: its sidecar.
+        starts: `(utterances + 1,)` where rows start, and where the last one ends.
+        counts: `(utterances,)` labels of each row.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        version: tuple[int, ...],
+        info: LabelInfo,
+        starts: npt.NDArray[np.int64],
+        counts: npt.NDArray[np.int64],
+    ) -> None:
         self.path = path
         self.info = info
         self.counts = counts
         """`(utterances,)` labels of each row."""
+        self._version = version
         self._starts = starts
 
     def __len__(self) -> int:
         return len(self.counts)
 
     def __getitem__(self, index: int) -> npt.NDArray[np.int32]:
-        """Return `(frames,)` int32 labels of one utterance."""
+        """Return `(frames,)` int32 labels of one utterance.
+
+        Raises:
+            UserError: the file is another one by now, or the row holds something other than labels.
+        """
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         index %= len(self)
         # Opened anew each time, so that threads and forked processes share no file position.
         with open(self.path, "rb") as file:
+            if _version(os.fstat(file.fileno())) != self._version:
+                raise UserError(f"{self.path} has changed while it was being read; run the same command again")
             file.seek(self._starts[index])
             row = file.read(self._starts[index + 1] - self._starts[index])
         return self._parse(row, index)
@@ -134,6 +157,7 @@ def read_labels(path: str | Path, frame_rate: float | None = None) -> FrameLabel
     """
     path = require_file(path, made_by="speechssl label")
     described = sidecar(path).is_file()
+    version = _version(path.stat())
     starts, counts, sha256 = _scan(path, _count_written if described else _count)
     if described:
         info = _read_info(path)
@@ -151,7 +175,7 @@ def read_labels(path: str | Path, frame_rate: float | None = None) -> FrameLabel
         )
     else:
         info = LabelInfo(frame_rate, _largest(path) + 1, "", "", "", utterances=len(counts), sha256=sha256)
-    return FrameLabels(path, info, starts, counts)
+    return FrameLabels(path, version, info, starts, counts)
 
 
 def check_labels_fit(labels: FrameLabels, manifest: Manifest) -> None:
@@ -175,6 +199,11 @@ def check_labels_fit(labels: FrameLabels, manifest: Manifest) -> None:
 def sidecar(path: str | Path) -> Path:
     """Return the path of the JSON file beside a label file."""
     return Path(f"{path}.json")
+
+
+def _version(status: os.stat_result) -> tuple[int, ...]:
+    """Return what differs between a file and one that is made anew in its place."""
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _scan(path: Path, count: Callable[[bytes], int]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], str]:

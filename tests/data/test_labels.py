@@ -1,6 +1,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 import tracemalloc
 
 import numpy as np
@@ -124,11 +125,26 @@ def test_changed_and_broken_label_files_are_refused(tmp_path, manifest):
     path.write_text("0 1 x\n")
     with pytest.raises(UserError, match="whole numbers"):
         read_labels(path, frame_rate=100.0)
-    path.write_text("0 1 2\n")
-    opened = read_labels(path, frame_rate=100.0)
-    path.write_text("0 1 x\n")
+    described = dataclasses.replace(info(manifest), utterances=1, sha256=sha256(path))
+    path.with_name("train.km.json").write_text(json.dumps(dataclasses.asdict(described)))
     with pytest.raises(UserError, match=r"line 1 .*whole numbers"):
-        opened[0]
+        read_labels(path)[0]
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_labels_made_anew_are_not_mixed_with_those_that_were_opened(tmp_path, manifest, in_place):
+    path = tmp_path / "train.km"
+    write_labels(path, rows(), info(manifest))
+    os.utime(path, ns=(1, 1))
+    opened = read_labels(path)
+    np.testing.assert_array_equal(opened[1], rows()[1])
+    if in_place:  # as large as before
+        path.write_bytes(path.read_bytes()[::-1])
+    else:
+        write_labels(path, rows(k=4), info(manifest))
+        os.utime(path, ns=(1, 1))
+    with pytest.raises(UserError, match=r"train\.km has changed while it was being read"):
+        opened[1]
 
 
 def test_lines_of_other_programs_are_read_as_python_splits_them(tmp_path):
