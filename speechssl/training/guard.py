@@ -54,14 +54,25 @@ class NonFiniteGuard(Float16LossScaler):
             return Float16LossScaleResult(old_scale=1.0, new_scale=1.0)
         self._undo()
         self.skipped += 1
-        names = ", ".join(self._names())
-        self._log(f"skipped update {self.skipped} with a loss that is not finite; its batch: {names}")
+        batch = ", ".join(self._names())
+        self._log(f"skipped update {self.skipped} with a loss that is not finite; its batch: {batch}")
         if self.skipped > self._max_skipped:
-            raise UserError(
-                f"{self.skipped} updates had a loss that is not finite (run.max_skipped={self._max_skipped}); the last "
-                f"batch: {names}; look at that audio, or lower optim.lr, or use run.precision=fp32"
-            )
+            limit = f"run.max_skipped={self._max_skipped}"
+            raise self.error(f"{self.skipped} updates", f"raise {limit} to go on")
         return Float16LossScaleResult(old_scale=1.0, new_scale=1.0, overflowed=True)
+
+    def error(self, which: str, *ways: str) -> UserError:
+        """Return what to say of too many skipped updates.
+
+        Args:
+            which: the updates.
+            ways: what the user can do besides what always helps.
+        """
+        afresh = "begin again with another out= and a lower optim.lr or run.precision=fp32"
+        return UserError(
+            f"{which} had a loss that is not finite; the last batch: {', '.join(self._names())}; "
+            + ", or ".join(["look at that audio", *ways, afresh])
+        )
 
     @staticmethod
     def _gradients_are_finite(optimizer: Optimizer) -> bool:

@@ -99,7 +99,7 @@ class TrainingLoop:
             self._save_encoder(model, done)
             return
         self._log_start(steps, done or 0)
-        trainer = self._trainer(model, wrapped, optimizer, manager, steps, done or 0)
+        trainer, guard = self._trainer(model, wrapped, optimizer, manager, steps, done or 0)
         if done is None:
             self._prepare(wrapped)
         trainer.register_checkpoint_save_hook(
@@ -109,6 +109,8 @@ class TrainingLoop:
             trainer.run()
         finally:
             trainer.close()
+        if trainer.step_nr < steps:  # fairseq2 takes an epoch without an update for an empty data set
+            raise guard.error(f"every update of the first epoch ({guard.skipped})")
         log.info("finished: encoder in %s", self.folder.path / "encoder")
 
     def _log_start(self, steps: int, done: int) -> None:
@@ -184,16 +186,17 @@ class TrainingLoop:
         manager: CheckpointManager,
         steps: int,
         done: int,
-    ) -> Trainer:
+    ) -> tuple[Trainer, NonFiniteGuard]:
         settings = self.settings
         unit = ModelTrainUnit(wrapped, self.trainable.metrics, self.gangs.dp.size)
+        guard = NonFiniteGuard(self.gangs, lambda: unit.names, unit.undo, log.warning, settings.run.max_skipped)
         recorder: MetricRecorder = NOOP_METRIC_RECORDER
         if self.gangs.root.rank == 0:
             recorder = RunRecorder(self.folder.path, done)
         watch = Stopwatch()
         watch.start()
         amp = self.dtype is not torch.float32
-        return Trainer(
+        trainer = Trainer(
             model=wrapped,
             unit=unit,
             data_reader=self._reader(training=True),
@@ -202,9 +205,7 @@ class TrainingLoop:
             amp_dtype=self.dtype,
             optimizer=optimizer,
             lr_scheduler=build_schedule(optimizer, settings.schedule, steps),  # type: ignore[arg-type]
-            fp16_loss_scaler=NonFiniteGuard(
-                self.gangs, lambda: unit.names, unit.undo, log.warning, settings.run.max_skipped
-            ),
+            fp16_loss_scaler=guard,
             validator=self._validator(model, recorder, watch, amp),
             early_stopper=NOOP_EARLY_STOPPER,
             checkpoint_manager=manager,
@@ -224,6 +225,7 @@ class TrainingLoop:
             keep_last_n_checkpoints=settings.run.keep_checkpoints,
             publish_metrics_every_n_steps=settings.run.log_every,
         )
+        return trainer, guard
 
     def _validator(self, model: nn.Module, recorder: MetricRecorder, watch: Stopwatch, amp: bool) -> ValidatorThen:
         validator = StandardValidator(

@@ -165,6 +165,19 @@ def test_too_many_skipped_updates_stop_the_run(tmp_path, capsys):
     assert main(["pretrain", *settings]) == 1
     message = capsys.readouterr().err
     assert "2 updates had a loss that is not finite" in message and "train3.wav" in message
+    assert "raise run.max_skipped=1 to go on, or begin again with another out=" in message
+    assert main(["pretrain", *settings, "run.max_skipped=2"]) == 1, "the run folder takes a higher limit"
+    assert "3 updates had a loss that is not finite" in capsys.readouterr().err
+
+
+def test_a_first_epoch_without_an_update_is_no_finished_run(tmp_path, capsys):
+    corpus = make_corpus(tmp_path)
+    broken(corpus)
+    settings = corpus.settings("schedule.steps=8", "batch.total_seconds=600", f"out={tmp_path}/run")
+    assert main(["pretrain", *settings]) == 1
+    message = capsys.readouterr().err
+    assert "every update of the first epoch (1) had a loss that is not finite" in message and "train3.wav" in message
+    assert not (tmp_path / "run" / "encoder").exists()
 
 
 def fails(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
