@@ -16,6 +16,8 @@ from speechssl.files import DISK_FULL
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 """Not permitted, or on a disk that cannot be written."""
 
+_GO_ON = "run the same command again: what is finished stays, and training goes on from its newest checkpoint"
+
 COMMANDS = {
     "doctor": "say what is installed, what clashes, and what to do about it",
     "manifest": "list a corpus: manifests, metadata, rejected files",
@@ -62,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"speechssl {name}: {message}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"speechssl {name}: interrupted; the same command goes on from here", file=sys.stderr)
+        print(f"speechssl {name}: interrupted; {_GO_ON}", file=sys.stderr)
         return 130
     return 0
 

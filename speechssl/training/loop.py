@@ -31,6 +31,7 @@ from speechssl.training.fairseq2_trainer import (
     Trainer,
 )
 from speechssl.training.guard import NonFiniteGuard
+from speechssl.training.intervals import fitted_intervals
 from speechssl.training.metrics import RunRecorder, last_line
 from speechssl.training.optimizer import build_optimizer
 from speechssl.training.progress import TrainingProgress
@@ -196,6 +197,7 @@ class TrainingLoop:
         watch = Stopwatch()
         watch.start()
         amp = self.dtype is not torch.float32
+        every = fitted_intervals(settings.run, steps, lambda: self.trainable.updates_an_epoch(self.gangs))
         trainer = Trainer(
             model=wrapped,
             unit=unit,
@@ -220,10 +222,10 @@ class TrainingLoop:
             no_sync_grad_accumulation=True,
             max_grad_norm=settings.optim.clip,
             max_num_steps=steps,
-            validate_every_n_steps=settings.run.validate_every,
-            checkpoint_every_n_steps=settings.run.checkpoint_every,
+            validate_every_n_steps=every.validate,
+            checkpoint_every_n_steps=every.checkpoint,
             keep_last_n_checkpoints=settings.run.keep_checkpoints,
-            publish_metrics_every_n_steps=settings.run.log_every,
+            publish_metrics_every_n_steps=every.log,
         )
         return trainer, guard
 

@@ -210,22 +210,24 @@ class RunSettings:
     parallel: Parallel = Parallel.ddp
     """Several processes: `ddp` copies the model, `fsdp` shards it."""
     checkpoint_every: int = 1000
-    """Updates between checkpoints."""
+    """Updates between checkpoints; about a tenth of the run where that is less."""
     keep_checkpoints: int = 1
     """Newest checkpoints kept."""
-    validate_every: int = 1000
-    """Updates between validations. There is always one at the end."""
+    validate_every: int | None = 1000
+    """Updates between validations. Null: as many as an epoch has. There is always one at the end."""
     log_every: int = 50
-    """Updates between lines of `metrics/train.jsonl`; `checkpoint_every` and `validate_every` must be multiples."""
+    """Updates between lines of `metrics/train.jsonl`, or fewer in a short run or epoch; `checkpoint_every` and
+    `validate_every` must be multiples."""
     max_skipped: int = 10
     """Updates with a loss that is not finite are skipped, counted and named; the run stops after this many."""
 
     def __post_init__(self) -> None:
         for name in ("checkpoint_every", "keep_checkpoints", "validate_every", "log_every"):
-            if getattr(self, name) < 1:
-                raise UserError(f"run.{name}={getattr(self, name)} must be 1 or more")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"run.{name}={value} must be 1 or more")
         for name in ("checkpoint_every", "validate_every"):
-            if getattr(self, name) % self.log_every:
+            if (getattr(self, name) or 0) % self.log_every:
                 raise UserError(f"run.{name} must be a multiple of run.log_every={self.log_every}")
         require_not_negative({"run.max_skipped": self.max_skipped})
 

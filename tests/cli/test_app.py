@@ -167,7 +167,7 @@ def test_an_interrupted_command_says_so(stand_in: Any, capsys: pytest.CaptureFix
 
     stand_in(fail)
     assert app.main(["manifest"]) == 130
-    assert "goes on from here" in capsys.readouterr().err
+    assert "run the same command again: what is finished stays" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["gensim", "gensim.models"])

@@ -168,6 +168,14 @@ def test_the_switch_of_pseudo_labels_is_the_three_commands(few: Path, tmp_path: 
     assert (tmp_path / "one/pseudo_labels/metadata.tsv").stat().st_mtime_ns == before
 
 
+def test_each_epoch_may_be_the_best(few: Path, tmp_path: Path) -> None:
+    given = [setting for setting in SETTINGS if not setting.startswith(("run.", "clips"))]
+    given += ["clips=6", "run.precision=fp32", "schedule.epochs=3", "pseudo_labels.confidence=0.2"]
+    assert main(["finetune", *data_of(few), *given, "pseudo_labels.epochs=1", f"out={tmp_path}"]) == 0
+    for run in (tmp_path / "classifier", tmp_path):
+        assert [line["step"] for line in lines(run, "valid")] == [2, 4, 6]
+
+
 @pytest.mark.parametrize("step", ["classifier", "pretraining", "one"])
 def test_pseudo_labels_go_on_where_they_were_interrupted(
     few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
