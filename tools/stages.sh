@@ -54,7 +54,8 @@ check_config() {
   local name override number=0 line commands
   [ -r "$config" ] || stages_fail "--config $config cannot be read"
   commands=$(cd "$root/speechssl/cli" && grep -l '^COMMAND = ' -- *.py | sed 's/[.]py$//')
-  while IFS= read -r line; do
+  # The last line may end without a newline.
+  while IFS= read -r line || [ -n "$line" ]; do
     number=$((number + 1))
     read -r name override <<<"$line"
     [ -n "$name" ] || continue

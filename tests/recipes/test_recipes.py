@@ -351,6 +351,7 @@ def test_lines_of_a_configuration_may_be_indented_and_end_as_on_windows(checkout
     assert words_of(checkout.calls, "topics")[-2:] == ["title=a#b", "topics=7"]
 
 
+@pytest.mark.parametrize("end", ["\n", ""])
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -360,8 +361,8 @@ def test_lines_of_a_configuration_may_be_indented_and_end_as_on_windows(checkout
         ("pretrain model small", "line 2: after pretrain comes key=value, not 'model small'"),
     ],
 )
-def test_a_line_that_no_command_reads_is_one_error(checkout: Any, line: str, message: str) -> None:
-    (checkout.folder / "mine.conf").write_text(f"# mine\n{line}\n")
+def test_a_line_that_no_command_reads_is_one_error(checkout: Any, line: str, message: str, end: str) -> None:
+    (checkout.folder / "mine.conf").write_text(f"# mine\n{line}{end}")
     done = checkout.run(MINI, "--config", "mine.conf")
     assert done.returncode == 2 and checkout.calls == []
     assert message in done.stderr and done.stderr.count("\n") == 1
