@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Mapping
+import contextlib
+import errno
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
-from fairseq2.checkpoint import StandardCheckpointManager
+from fairseq2.checkpoint import CheckpointError, CheckpointNotFoundError, StandardCheckpointManager
 from fairseq2.file_system import LocalFileSystem
 from fairseq2.gang import Gangs
 from fairseq2.io import (
@@ -20,6 +21,7 @@ from fairseq2.io import (
 from fairseq2.utils.threading import _StandardThreadPool
 from torch import Tensor
 
+from speechssl.errors import UserError
 from speechssl.files import whole_file
 
 
@@ -41,7 +43,12 @@ class SafeLoader(TensorFileLoader):
         """
         try:
             state: dict[str, object] = torch.load(file, map_location="cpu", weights_only=True)
-        except (RuntimeError, pickle.PickleError, EOFError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # torch has no error of its own for a damaged file
+            # Where a file is cut off, torch may seek before its start.
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:
+                raise
             raise CorruptFileError(file) from error
         if isinstance(generators := state.get("_rng_bag"), dict):
             generators["generators"] = self._of_this_device(generators["generators"])
@@ -77,6 +84,28 @@ class Postponed:
     def maybe_complete_save_operation(self, *, blocking: bool = False) -> bool | None:
         """Complete nothing."""
         return None
+
+
+def checkpoint_folder(run_folder: Path, step: int) -> Path:
+    """Return where the checkpoint of update `step` is."""
+    return run_folder / "checkpoints" / f"step_{step}"
+
+
+def damaged(folder: Path) -> UserError:
+    """Return what to say of a checkpoint that cannot be read."""
+    return UserError(
+        f"{folder} is damaged or not complete: delete it, and the same command goes on from the checkpoint before it, "
+        "or from the beginning where there is none"
+    )
+
+
+@contextlib.contextmanager
+def damage_is_told(run_folder: Path) -> Iterator[None]:
+    """Raise a `UserError` that names the checkpoint if the block cannot read one."""
+    try:
+        yield
+    except (CheckpointError, CheckpointNotFoundError) as error:
+        raise damaged(checkpoint_folder(run_folder, error.step_nr)) from error
 
 
 def checkpoint_manager(run_folder: Path, gangs: Gangs) -> StandardCheckpointManager:

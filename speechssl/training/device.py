@@ -61,11 +61,14 @@ def compute_type(precision: Precision, device: torch.device) -> torch.dtype:
     """Return the number format of the forward and backward pass.
 
     Raises:
-        UserError: bf16 was asked for on a GPU that has none.
+        UserError: bf16 was asked for, or the run began with it, and this GPU has none.
     """
     if precision is Precision.fp32:
         return torch.float32
     has_bf16 = gpu_has_bf16() if device.type == "cuda" else cpu_has_bf16()
     if precision is Precision.bf16 and device.type == "cuda" and not has_bf16:
-        raise UserError("this GPU has no bf16; use run.precision=fp32")
+        raise UserError(
+            "this GPU has no bf16, with which the run is set or began: use another device, "
+            "or begin with run.precision=fp32 in another out="
+        )
     return torch.bfloat16 if has_bf16 or precision is Precision.bf16 else torch.float32

@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 
 from speechssl.training.batch_norm import share_batch_norm
 from speechssl.training.calibrate import updates_in
-from speechssl.training.checkpoints import Postponed, checkpoint_manager
+from speechssl.training.checkpoints import Postponed, checkpoint_manager, damage_is_told
 from speechssl.training.device import compute_type
 from speechssl.training.fairseq2_trainer import (
     NOOP_METRIC_DESCRIPTOR,
@@ -59,7 +59,7 @@ class TrainingLoop:
         self.folder = folder
         self.gangs = gangs
         self.device = gangs.device
-        self.dtype = compute_type(self.settings.run.precision, self.device)
+        self.dtype: torch.dtype
         self.readers: list[RunReader[TrainBatch]] = []
 
     def close(self) -> None:
@@ -73,13 +73,24 @@ class TrainingLoop:
         inputs = self.trainable.inputs()
         self.folder.check_same_inputs(inputs)
         fixed = self.folder.fixed_steps()
+        precision = self.folder.precision()
         finished = fixed is not None and self.folder.has_encoder_of(fixed)
         # All processes have read the run folder before the first one writes into it.
         self.gangs.root.barrier()
         if finished:
             log.info("%s: trained before: all %d updates are done", self.folder.path, fixed)
             return
+        self.dtype = compute_type(precision, self.device)
         self.trainable.check_plans(self.gangs)
+        self._train(fixed, inputs)
+
+    def _train(self, fixed: int | None, inputs: dict[str, str]) -> None:
+        """Begin, or go on from the newest checkpoint.
+
+        Args:
+            fixed: number of updates, where the run has begun.
+            inputs: files that are trained on, with their checksums.
+        """
         manager = checkpoint_manager(self.folder.path, self.gangs)
         done = manager.maybe_get_last_step_number(exclude_model_only=True)
         if done is not None:
@@ -93,10 +104,11 @@ class TrainingLoop:
         # Before the settings are written: what torch refuses must not stay in the folder.
         optimizer = build_optimizer(wrapped, self.settings.optim, self.dtype)
         if self.gangs.root.rank == 0:
-            self.folder.write_settings(steps, inputs)
+            self.folder.write_settings(steps, self.dtype, inputs)
         facade = get_data_parallel_facade(wrapped)
         if done is not None and done >= steps:
-            manager.load_model_state(done, facade)
+            with damage_is_told(self.folder.path):
+                manager.load_model_state(done, facade)
             self._save_encoder(model, done)
             return
         self._log_start(steps, done or 0)
@@ -107,7 +119,8 @@ class TrainingLoop:
             lambda args: self._on_checkpoint(model, args.step_nr, trainer.step_nr, steps)
         )
         try:
-            trainer.run()
+            with damage_is_told(self.folder.path):
+                trainer.run()
         finally:
             trainer.close()
         if trainer.step_nr < steps:  # fairseq2 takes an epoch without an update for an empty data set

@@ -8,12 +8,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from speechssl.errors import UserError
 from speechssl.files import alone, read_json, write_json, write_text
 from speechssl.settings import differences, plain
-from speechssl.training.settings import Parallel, TrainSettings
+from speechssl.training.checkpoints import checkpoint_folder, damaged
+from speechssl.training.settings import Parallel, Precision, TrainSettings
 
 
 class RunFolder:
@@ -82,22 +84,39 @@ class RunFolder:
 
         Each process wrote its own random numbers, and with FSDP its own shard of the weights.
         """
-        wrote = len(list((self.path / "checkpoints" / f"step_{step}" / "trainer").glob("rank_*.pt")))
+        checkpoint = checkpoint_folder(self.path, step)
+        wrote = len(list((checkpoint / "trainer").glob("rank_*.pt")))
+        if wrote == 0:
+            raise damaged(checkpoint)
         if processes > wrote or (self._settings.run.parallel is Parallel.fsdp and processes < wrote):
             raise UserError(
                 f"the checkpoint of update {step} in {self.path} was written by {wrote} processes, so {processes} "
                 f"cannot go on from it: start {wrote}"
             )
 
-    def write_settings(self, steps: int, inputs: dict[str, str]) -> None:
-        """Write `config.yaml`, and in `run.json` the number of updates and the checksums of what is trained on."""
+    def write_settings(self, steps: int, dtype: torch.dtype, inputs: dict[str, str]) -> None:
+        """Write `config.yaml`, and in `run.json` what was settled when the run began.
+
+        Args:
+            steps: number of updates.
+            dtype: number format.
+            inputs: files that are trained on, with their checksums.
+        """
+        precision = Precision.bf16 if dtype is torch.bfloat16 else Precision.fp32
         write_text(self.path / "config.yaml", yaml.safe_dump(plain(self._settings), sort_keys=False))
-        write_json(self.path / "run.json", {"steps": steps, "inputs": inputs})
+        write_json(self.path / "run.json", {"steps": steps, "precision": precision.value, "inputs": inputs})
 
     def fixed_steps(self) -> int | None:
         """Return the number of updates fixed when the run began, if it has begun."""
         steps: int | None = self._begun().get("steps")
         return steps
+
+    def precision(self) -> Precision:
+        """Return the number format that the run began with, as set where it has not begun.
+
+        `auto` may be another one on the machine where it goes on. An older `run.json` does not hold it.
+        """
+        return Precision(self._begun().get("precision", self._settings.run.precision))
 
     def has_encoder_of(self, step: int) -> bool:
         """Return whether `encoder/` holds the weights after update `step`."""

@@ -204,7 +204,7 @@ class RunSettings:
     """How the run is carried out."""
 
     precision: Precision = Precision.auto
-    """`auto`: bf16 on GPUs and on processors with bf16 instructions, else fp32."""
+    """`auto`: bf16 on GPUs and on processors with bf16 instructions, else fp32; a run keeps what it began with."""
     device: str = "auto"
     """`cpu`, `cuda` (each process the GPU that torchrun gives it), or `auto`: a GPU where there is one."""
     parallel: Parallel = Parallel.ddp

@@ -38,7 +38,7 @@ def test_bf16_that_a_gpu_only_emulates_does_not_count(monkeypatch, capability, e
 
 def test_a_gpu_without_bf16_refuses_it(monkeypatch):
     monkeypatch.setattr(device, "gpu_has_bf16", lambda: False)
-    with pytest.raises(UserError, match=r"use run\.precision=fp32"):
+    with pytest.raises(UserError, match=r"has no bf16.* run\.precision=fp32 in another out="):
         compute_type(Precision.bf16, GPU)
 
 
