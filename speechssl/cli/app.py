@@ -18,6 +18,16 @@ _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 _GO_ON = "run the same command again: what is finished stays, and training goes on from its newest checkpoint"
 
+_FEWER_CLIPS = "lower clips (with another out=, for it changes what is learned)"
+_SMALLER_BATCHES = "give smaller batches or shorter audio (--help lists the settings), or another device"
+_SMALLER = {
+    "pretrain": "lower batch.seconds, which with batch.fit=pad changes nothing but speed",
+    "pretrain_clips": _FEWER_CLIPS,
+    "distill": _FEWER_CLIPS,
+    "finetune": _FEWER_CLIPS,
+}
+"""What a command can do about a GPU that is too small."""
+
 COMMANDS = {
     "doctor": "say what is installed, what clashes, and what to do about it",
     "manifest": "list a corpus: manifests, metadata, rejected files",
@@ -58,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        message = _system_message(error)
+        message = _system_message(error, name)
         if message is None:
             raise
         print(f"speechssl {name}: {message}", file=sys.stderr)
@@ -69,11 +79,13 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _system_message(error: BaseException | None) -> str | None:
+def _system_message(error: BaseException | None, command: str) -> str | None:
     """Return what to say of an error of the system or the installation that the user can mend, `None` for any other.
 
     It is the error itself, or one that it was raised from (as fairseq2 does).
     """
+    # Not imported here: it is slow, and where there is such an error it is there.
+    torch = sys.modules.get("torch")
     while error is not None:
         missing = error.name.split(".")[0] if isinstance(error, ModuleNotFoundError) and error.name else "speechssl"
         if missing != "speechssl":
@@ -81,6 +93,8 @@ def _system_message(error: BaseException | None) -> str | None:
                 f"the package '{missing}' is not installed; `speechssl doctor` says which extra brings it "
                 "(all of them: pip install -e '.[train,superb,export]' in the project's folder)"
             )
+        if torch is not None and isinstance(error, torch.OutOfMemoryError):
+            return f"the GPU's memory is full: {_SMALLER.get(command, _SMALLER_BATCHES)}, or end what else is using it"
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             where = f" while writing {error.filename}" if error.filename else ""
             return (

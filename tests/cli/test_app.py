@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 from fairseq2.error import raise_operational_system_error
 
 from speechssl import __version__
@@ -127,6 +128,23 @@ def test_after_a_full_disk_no_half_written_file_is_left_and_the_command_goes_on(
     assert list((tmp_path / "out").iterdir()) == []
     assert app.main(arguments) == 0
     assert (tmp_path / "out" / "train.tsv").is_file()
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [("pretrain", "lower batch.seconds"), ("finetune", "lower clips"), ("cluster", "give smaller batches")],
+)
+def test_a_gpu_that_is_too_small_is_one_line(
+    command: str, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(app, "_run", fail)
+    assert app.main([command]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"speechssl {command}: the GPU's memory is full: {told}" in error
 
 
 def test_a_forbidden_folder_is_one_line(stand_in: Any, capsys: pytest.CaptureFixture[str]) -> None:
