@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from speechssl.objectives.topic import TopicPrediction
 from speechssl.training.reader import PretrainBatch
 from speechssl.training.settings import PretrainSettings
 from speechssl.training.trainable import Metrics
+
+log = logging.getLogger(__name__)
 
 
 class PretrainModel(nn.Module):
@@ -104,27 +107,39 @@ def heads_state(model: PretrainModel) -> dict[str, Tensor]:
     return {name: weight.detach().float().cpu().contiguous() for name, weight in state.items()}
 
 
-def copy_heads(model: PretrainModel, source: Path) -> None:
-    """Copy the first label set's head where label number and widths are the same; other heads start fresh.
+def copy_heads(model: PretrainModel, source: Path, kmeans_sha256: str) -> None:
+    """Copy the first label set's head if it predicts the same units in the same widths; other heads start fresh.
 
     Args:
         model: has the heads to fill.
         source: an encoder or run folder, with heads or not.
+        kmeans_sha256: checksum of the k-means that gave the first label set, "" where it is not known.
 
     Raises:
         UserError: its heads are broken.
     """
     heads = load_heads(source)
-    if heads is None:
-        return
-    state, _ = heads
     masked = model.objectives["masked"]
     assert isinstance(masked, MaskedPrediction)
     first: Any = masked.predictors[masked.key(0, masked.layers[-1])]
-    if first.embeddings.shape == state["label_embs_concat"].shape:
-        first.embeddings.data.copy_(state["label_embs_concat"])
-        first.projection.weight.data.copy_(state["final_proj.weight"])
-        first.projection.bias.data.copy_(state["final_proj.bias"])
+    fresh = "there is none" if heads is None else _other_units(first, *heads, kmeans_sha256)
+    if heads is None or fresh:
+        log.info("init_from=%s: the head that predicts units starts fresh: %s", source, fresh)
+        return
+    state, _ = heads
+    first.embeddings.data.copy_(state["label_embs_concat"])
+    first.projection.weight.data.copy_(state["final_proj.weight"])
+    first.projection.bias.data.copy_(state["final_proj.bias"])
+    log.info("init_from=%s: the head that predicts units is copied", source)
+
+
+def _other_units(head: Any, state: dict[str, Tensor], description: dict[str, Any], kmeans_sha256: str) -> str:
+    """Return why weights do not fit a head, "" where they do."""
+    if head.embeddings.shape != state["label_embs_concat"].shape:
+        return f"its shape there is {tuple(state['label_embs_concat'].shape)}, not {tuple(head.embeddings.shape)}"
+    theirs = description.get("kmeans_sha256", [""])[0]
+    # Of labels without a sidecar, such as fairseq's, nobody knows.
+    return "its units are of another k-means" if theirs and kmeans_sha256 and theirs != kmeans_sha256 else ""
 
 
 def layer_index(layer: int, num_layers: int) -> int:

@@ -79,10 +79,10 @@ class MaskedPretraining(Trainable):
         )
 
     def load_initial_weights(self, model: nn.Module) -> None:
-        """Start from the encoder of `init_from`, and its heads where they have the same shape."""
+        """Start from the encoder of `init_from`, and its head where that predicts the same units."""
         assert isinstance(model, PretrainModel) and self.settings.init_from is not None
         load_encoder_weights(model.encoder, self.settings.init_from)
-        copy_heads(model, Path(self.settings.init_from))
+        copy_heads(model, Path(self.settings.init_from), self._train.labels[0].info.kmeans_sha256)
 
     def reader(self, gangs: Gangs, training: bool) -> PretrainReader:
         """Return a reader of training or held-out audio."""
