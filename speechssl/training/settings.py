@@ -118,7 +118,7 @@ class ObjectiveSettings:
     unmasked_weight: float = 0.0
     """Weight of the loss at frames that are not masked (0 as published). It helps a short run off the ground."""
     feature_penalty: float = 10.0
-    """Weight of the mean square of the convolutional features. 0 leaves it out."""
+    """Weight of the mean square of the convolutional features of `model.front_end=waveform`. 0 leaves it out."""
     topic_weight: float = 0.0
     """Weight of the topic loss, a mean over utterances. 0 is HuBERT."""
     topic_layer: int = -1
@@ -331,6 +331,24 @@ class PretrainSettings(TrainSettings):
             )
         if self.objective.topic_pool is Pool.cls and not self.model.cls_frame:
             raise UserError("objective.topic_pool=cls needs a CLS frame: set model.cls_frame=true")
+        self._require_read()
+
+    def _require_read(self) -> None:
+        """Raise a `UserError` for a setting of convolutions where the front end has none."""
+        if self.model.front_end == "waveform":
+            return
+        penalty, usual = self.objective.feature_penalty, ObjectiveSettings.feature_penalty
+        if penalty != usual:
+            raise UserError(
+                f"objective.feature_penalty={penalty:g} is not read with model.front_end=fbank, whose features are not "
+                f"learned: leave it at {usual:g}, or give model.front_end=waveform"
+            )
+        factor, usual = self.model.feature_grad_mult, HubertConfig.feature_grad_mult
+        if factor != usual and self.model.fbank_subsampling == "stack":
+            raise UserError(
+                f"model.feature_grad_mult={factor:g} is not read with model.fbank_subsampling=stack, which has no "
+                f"convolutions: leave it at {usual:g}, or give model.fbank_subsampling=conv"
+            )
 
     def may_change(self) -> tuple[str, ...]:
         """Return the settings that do not change what is learned."""

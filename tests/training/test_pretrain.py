@@ -200,6 +200,10 @@ def test_bad_input_is_one_line(corpus, tmp_path, capsys):
     )
     unread = fails(corpus.settings(steps, out, f"data.topics={corpus.topics}"), capsys)
     assert "give objective=hubertopic, or leave data.topics out" in unread
+    idle = fails(corpus.settings(steps, out, "objective.feature_penalty=0"), capsys)
+    assert "objective.feature_penalty=0 is not read with model.front_end=fbank" in idle
+    idle = fails(corpus.settings(steps, out, "model.feature_grad_mult=0"), capsys)
+    assert "model.feature_grad_mult=0 is not read with model.fbank_subsampling=stack" in idle
     assert "objective.temperature=0.0 must be more than 0" in fails(
         corpus.settings(steps, out, "objective.temperature=0"), capsys
     )
@@ -286,7 +290,7 @@ def test_an_encoder_of_another_kind_is_no_start_though_its_weights_fit(corpus, t
     message = fails(corpus.settings(*given, "model.layer_norm_first=true"), capsys)
     assert "does not fit model.layer_norm_first=True: its encoder was made with False" in message
     # What is read in training only may change.
-    assert main(["pretrain", *corpus.settings(*given, "model.dropout=0.3", "model.feature_grad_mult=0")]) == 0
+    assert main(["pretrain", *corpus.settings(*given, "model.dropout=0.3", "model.layerdrop=0")]) == 0
 
 
 def test_heads_that_are_cut_off_are_named(corpus, tmp_path, capsys):
