@@ -202,7 +202,7 @@ class TrainingLoop:
         done: int,
     ) -> tuple[Trainer, NonFiniteGuard]:
         settings = self.settings
-        unit = ModelTrainUnit(wrapped, self.trainable.metrics, self.gangs.dp.size)
+        unit = ModelTrainUnit(wrapped, self.trainable.metrics)
         guard = NonFiniteGuard(self.gangs, lambda: unit.names, unit.undo, log.warning, settings.run.max_skipped)
         recorder: MetricRecorder = NOOP_METRIC_RECORDER
         if self.gangs.root.rank == 0:

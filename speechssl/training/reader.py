@@ -22,7 +22,7 @@ from speechssl.transfer import moved
 
 @dataclass(frozen=True)
 class UpdateCounts:
-    """What the losses of one update are divided by, over all its batches and processes."""
+    """What the losses of one update are divided by, and its audio, over all its batches and processes."""
 
     masked: int
     """Masked frames."""
@@ -30,6 +30,8 @@ class UpdateCounts:
     """Utterances."""
     frames: int
     """Valid frames."""
+    samples: int
+    """Samples of audio, padding left out."""
 
 
 @dataclass
@@ -50,10 +52,9 @@ class PretrainBatch(TrainBatch):
     """Number of batches of the update over all processes: the trainer averages over them."""
 
     @property
-    def seconds(self) -> float:
-        """Audio in the batch, padding left out."""
-        samples = self.waveforms.numel() if self.lengths is None else int(self.lengths.sum())
-        return samples / Encoder.sample_rate
+    def update_seconds(self) -> float:
+        """Audio of the whole update, padding left out."""
+        return self.counts.samples / Encoder.sample_rate
 
     def to(self, device: Any, *, non_blocking: bool = False) -> None:
         """Move the tensors to a device, in place (fairseq2's protocol); `lengths` are read on the CPU, and stay."""
@@ -126,7 +127,12 @@ class PretrainReader(UpdateReader[PretrainBatch, list[Group], _Plan]):
             for member, count in zip(group, counts, strict=True)
         )
         utterances = sum(len(group) for group in groups)
-        counts = UpdateCounts(masked, utterances, int(sum(count.sum() for count in frames)))
+        counts = UpdateCounts(
+            masked,
+            utterances,
+            frames=sum(int(count.sum()) for count in frames),
+            samples=sum(int(samples.sum()) for samples in lengths),
+        )
         return [
             _Plan(groups[place].tolist(), lengths[place].tolist(), frames[place].tolist(), counts, len(groups), epoch)
             for place in range(self._rank, len(groups), self._planner.processes)

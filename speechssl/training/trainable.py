@@ -35,8 +35,8 @@ class TrainBatch(SupportsDeviceTransfer):
 
     @property
     @abstractmethod
-    def seconds(self) -> float:
-        """Audio in the batch, padding left out."""
+    def update_seconds(self) -> float:
+        """Audio of the whole update, over all its batches and processes, padding left out."""
 
 
 Batch = TypeVar("Batch", bound=TrainBatch, covariant=True)

@@ -18,13 +18,11 @@ class ModelTrainUnit(TrainUnit[TrainBatch]):
     Args:
         model: the model, wrapped for several processes where there are several.
         metrics: names of the metrics it returns.
-        processes: number of processes, for the rate in the log.
     """
 
-    def __init__(self, model: nn.Module, metrics: Sequence[str], processes: int) -> None:
+    def __init__(self, model: nn.Module, metrics: Sequence[str]) -> None:
         self._model = model
         self._metrics = metrics
-        self._processes = processes
         self._statistics = RunningStatistics(model)
         self._seconds = 0.0
         self._loss: Tensor | None = None
@@ -46,8 +44,9 @@ class ModelTrainUnit(TrainUnit[TrainBatch]):
 
     def process_batch(self, batch: TrainBatch, metric_bag: MetricBag) -> tuple[Tensor, int | None]:
         """Return the loss, scaled so that the trainer's mean over batches and processes is the loss of the update."""
+        if not self.names:  # the first batch of the update tells of all
+            self._seconds += batch.update_seconds
         self.names += batch.names
-        self._seconds += batch.seconds * self._processes
         loss, metrics = self._model(batch)
         update_metrics(metric_bag, metrics)
         loss = loss * batch.share

@@ -72,7 +72,7 @@ def test_loss_of_the_whole_model(size):
     target = torch.zeros(len(logits), dtype=torch.long)
     expected = torch.nn.functional.cross_entropy(logits, target) + 10 * penalty
 
-    counts = UpdateCounts(masked=int(mask.sum()), utterances=2, frames=2 * frames)
+    counts = UpdateCounts(masked=int(mask.sum()), utterances=2, frames=2 * frames, samples=waveforms.numel())
     batch = PretrainBatch(waveforms, None, Targets(mask, [labels], None), ["a", "b"], counts, share=1)
     loss, metrics = ours(batch)
     assert loss.item() == pytest.approx(expected.item(), abs=1e-4)

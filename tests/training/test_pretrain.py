@@ -104,6 +104,8 @@ def test_two_processes_are_one_with_twice_the_batch(corpus, tmp_path, parallel, 
         for expected, found in zip(lines(tmp_path / "alone", split), lines(out, split), strict=True):
             for name in ("masked_loss", "topic_loss", "masked_accuracy"):
                 assert found[name] == pytest.approx(expected[name], rel=1e-4), (split, name)
+            if split == "train":
+                assert found["audio_seconds"] == expected["audio_seconds"] > 0
     found = weights(out)
     for name, weight in weights(tmp_path / "alone").items():
         torch.testing.assert_close(found[name], weight, rtol=1e-3, atol=2e-4, msg=lambda text, m=name: f"{m}: {text}")

@@ -76,9 +76,9 @@ class Half(nn.Module):
 
 
 def test_the_loss_is_that_of_the_newest_batch_as_the_update_has_it() -> None:
-    unit = ModelTrainUnit(Half(), [], processes=1)
+    unit = ModelTrainUnit(Half(), [])
     assert unit.newest_loss() is None
     for loss in (8.0, 3.0):
-        batch = SimpleNamespace(names=[], seconds=1.0, share=2, loss=loss)
+        batch = SimpleNamespace(names=["a"], update_seconds=1.0, share=2, loss=loss)
         unit.process_batch(batch, MetricBag(torch.device("cpu")))  # type: ignore[arg-type]
     assert unit.newest_loss() == 3.0

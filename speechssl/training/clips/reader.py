@@ -40,13 +40,15 @@ class ClipBatch(TrainBatch):
     """Seed of what is drawn on the device."""
     names: list[str]
     """Paths in the manifest, to name a batch that went wrong."""
+    update_recordings: int
+    """Recordings of the whole update, over all processes."""
     share: int = 1
     """The loss is a mean over this process's clips, and every process has one batch."""
 
     @property
-    def seconds(self) -> float:
-        """Audio in the batch; several clips of a recording count once."""
-        return self.waveforms[0].numel() / SAMPLE_RATE
+    def update_seconds(self) -> float:
+        """Audio of the whole update; several clips of a recording count once."""
+        return self.update_recordings * self.waveforms[0].shape[1] / SAMPLE_RATE
 
     def to(self, device: Any, *, non_blocking: bool = False) -> None:
         """Move the tensors to a device, in place (fairseq2's protocol)."""
@@ -61,6 +63,7 @@ class _Plan:
     """One batch before it is read."""
 
     rows: Rows
+    update_recordings: int
     epoch: int
     seed: int
 
@@ -132,14 +135,14 @@ class ClipReader(UpdateReader[ClipBatch, tuple[int, Rows], _Plan]):
     def _plan(self, update: tuple[int, Rows], epoch: int) -> list[_Plan]:
         number, rows = update
         seed = int(np.random.SeedSequence((self._seed, epoch, number, self._rank)).generate_state(1)[0])
-        return [_Plan(np.array_split(rows, self._processes)[self._rank], epoch, seed)]
+        return [_Plan(np.array_split(rows, self._processes)[self._rank], len(rows), epoch, seed)]
 
     def _read(self, plan: _Plan) -> ClipBatch:
         rows = plan.rows.tolist()
         waveforms = [
             torch.stack([self._dataset.clip(row, plan.epoch, number) for row in rows]) for number in range(self._crops)
         ]
-        return _batch(self._dataset, plan.rows, waveforms, self._labels, plan.epoch, plan.seed)
+        return _batch(self._dataset, plan, waveforms, self._labels)
 
 
 class HeldOutReader(UpdateReader[ClipBatch, Rows, Rows]):
@@ -196,19 +199,18 @@ class HeldOutReader(UpdateReader[ClipBatch, Rows, Rows]):
             clips = torch.stack([self._dataset.middle(row) for row in plan.tolist()])
             if self._keep:
                 self._kept[first] = clips
-        return _batch(self._dataset, plan, [clips], self._labels, 0, 0)
+        return _batch(self._dataset, _Plan(plan, len(plan), 0, 0), [clips], self._labels)
 
 
-def _batch(
-    dataset: ClipDataset, rows: Rows, waveforms: list[Tensor], labels: Rows | None, epoch: int, seed: int
-) -> ClipBatch:
+def _batch(dataset: ClipDataset, plan: _Plan, waveforms: list[Tensor], labels: Rows | None) -> ClipBatch:
     return ClipBatch(
         waveforms=waveforms,
-        clips=torch.from_numpy(rows),
-        labels=None if labels is None else torch.from_numpy(labels[rows]),
-        epoch=epoch,
-        seed=seed,
-        names=[dataset.manifest.paths[row] for row in rows.tolist()],
+        clips=torch.from_numpy(plan.rows),
+        labels=None if labels is None else torch.from_numpy(labels[plan.rows]),
+        epoch=plan.epoch,
+        seed=plan.seed,
+        names=[dataset.manifest.paths[row] for row in plan.rows.tolist()],
+        update_recordings=plan.update_recordings,
     )
 
 
@@ -221,6 +223,7 @@ def _joined(pieces: list[ClipBatch]) -> ClipBatch:
         clips=torch.cat([piece.clips for piece in pieces]),
         labels=torch.cat(labels) if labels else None,
         names=[name for piece in pieces for name in piece.names],
+        update_recordings=sum(piece.update_recordings for piece in pieces),
     )
 
 

@@ -38,7 +38,7 @@ def settings_of(sounds: Path, name: str = "barlow_twins", **objective: object) -
 
 def batch_of(seed: int) -> ClipBatch:
     waveforms = 0.1 * torch.randn(4, 15_200, generator=torch.Generator().manual_seed(0))
-    return ClipBatch([waveforms], torch.arange(4), torch.tensor([0, 1, 0, 1]), 0, seed, [""] * 4)
+    return ClipBatch([waveforms], torch.arange(4), torch.tensor([0, 1, 0, 1]), 0, seed, [""] * 4, 4)
 
 
 def backbone_sees(model: ViewModel | DistillationModel, batch: ClipBatch) -> list[Tensor]:

@@ -77,6 +77,7 @@ def test_every_recording_is_read_once_an_epoch_on_any_number_of_processes(ramps:
     parts = [ClipReader(data, 2, 1, seed=1, rank=rank, processes=2, workers=1) for rank in range(2)]
     for update, *shares in zip(batches, *parts, strict=True):
         assert torch.cat([share[0].clips for share in shares]).equal(update.clips)
+        assert {batch.update_seconds for (batch,) in shares} == {update.update_seconds} == {float(len(update.clips))}
         assert torch.cat([share[0].waveforms[0] for share in shares]).equal(update.waveforms[0])
     alone.reset()
     again = [int(row) for update in alone for row in update[0].clips]
