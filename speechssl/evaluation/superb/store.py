@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import fcntl
 import hashlib
 import json
-import logging
 import os
 import shutil
 import time
-import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,11 +20,10 @@ from torch import Tensor
 from speechssl import __version__
 from speechssl.errors import UserError
 from speechssl.evaluation.superb.data import Utterance
+from speechssl.evaluation.superb.disk import Lock, is_locked, take_room
 from speechssl.evaluation.superb.states import FreshStates, FrozenEncoder, States
-from speechssl.files import DISK_FULL, read_json, whole_file, write_json
+from speechssl.files import read_json, whole_file, write_json
 from speechssl.progress import progress
-
-logger = logging.getLogger(__name__)
 
 _STATES = "states.npy"
 _FRAMES = "frames.npy"
@@ -37,10 +32,8 @@ _ENCODED = "encoded.npy"
 _DESCRIPTION = "description.json"
 _NEW = ".new-"
 """Beginning of the name of a folder that is being filled; then its name follows."""
-
-
-_NOT_SUPPORTED = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
-"""Of a file system that cannot take room for a file beforehand."""
+_LOCK = ".lock"
+"""File whose lock is that of the whole folder; with a dash and its name, that of what it holds."""
 _NOTE_SECONDS = 30.0
 """What a killed process loses at most; to write states out takes time."""
 
@@ -55,7 +48,7 @@ class StoredStates:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._lock = _Lock(folder, fcntl.LOCK_SH)
+        self._lock = Lock(_lock_file(folder), fcntl.LOCK_SH)
         self.frames = np.load(folder / _FRAMES, allow_pickle=False)
         self._starts = np.concatenate([[0], np.cumsum(self.frames)])
         self._states = np.load(folder / _STATES, mmap_mode="r", allow_pickle=False)
@@ -102,15 +95,15 @@ class StateStore:
         folder = self._folder / _key(frozen, utterances, pooled)
         new = self._folder / f"{_NEW}{folder.name}"
         while True:
-            with _Lock(self._folder):
+            with self._alone():
                 if (folder / _DESCRIPTION).is_file():
                     return _stored(folder)
-                if not _in_use(new):
+                if not is_locked(_lock_file(new)):
                     filling = self._begin(new, {"bytes": size, "source": frozen.source, "part": what})
                     break
             print(f"superb: another process computes the hidden states of {what}; waiting for it")
             # Shared, as its readers hold the lock afterwards.
-            with contextlib.suppress(FileNotFoundError), _Lock(new, fcntl.LOCK_SH):
+            with Lock(_lock_file(new), fcntl.LOCK_SH):
                 pass
         if filling is None:
             print(
@@ -122,29 +115,34 @@ class StateStore:
             try:
                 _fill(new, frozen, utterances, pooled, frames, what)
             except BaseException:
-                with _Lock(self._folder):
+                with self._alone():
+                    filling.release()
                     if not (new / _ENCODED).is_file():
-                        shutil.rmtree(new)
+                        _throw_away(new)
                 raise
-            with _Lock(self._folder):
+            with self._alone():
                 (new / _ENCODED).unlink()
                 shutil.rmtree(folder, ignore_errors=True)
                 os.replace(new, folder)
                 filling.release()
                 return _stored(folder)
 
-    def _begin(self, new: Path, description: dict[str, Any]) -> _Lock | None:
+    def _alone(self) -> Lock:
+        """Return the lock of the whole folder. Only who holds it locks an entry for longer, or throws one away."""
+        return Lock(self._folder / _LOCK)
+
+    def _begin(self, new: Path, description: dict[str, Any]) -> Lock | None:
         """Return the lock of a folder with a description, new or left by a killed process; None where room is lacking.
 
         The caller holds the lock of all folders.
         """
         for left in self._folder.glob(f"{_NEW}*"):
-            if not (left / _DESCRIPTION).is_file() and not _in_use(left):
-                shutil.rmtree(left)
+            if not (left / _DESCRIPTION).is_file() and not is_locked(_lock_file(left)):
+                _throw_away(left)
         if not self._make_room(description["bytes"], new):
             return None
         new.mkdir(exist_ok=True)
-        lock = _Lock(new)
+        lock = Lock(_lock_file(new))
         # Written first: another process knows what room is taken.
         write_json(new / _DESCRIPTION, description)
         return lock
@@ -154,15 +152,13 @@ class StateStore:
         found = sorted(self._folder.glob(f"*/{_DESCRIPTION}"), key=lambda file: file.parent.stat().st_mtime)
         entries = {file.parent: int(read_json(file)["bytes"]) for file in found if file.parent != new}
         free = self._limit - sum(entries.values())
-        removable = [folder for folder in entries if not _in_use(folder)]
+        removable = [folder for folder in entries if not is_locked(_lock_file(folder))]
         if size > free + sum(entries[folder] for folder in removable):
             return False
         for folder in removable:
             if size <= free:
                 break
-            # Without its description a folder is no entry, whatever a kill leaves of it.
-            (folder / _DESCRIPTION).unlink()
-            shutil.rmtree(folder)
+            _throw_away(folder)
             free += entries[folder]
         return True
 
@@ -216,26 +212,18 @@ def _make_files(new: Path, frames: npt.NDArray[np.int64], frame: tuple[int, int]
 
 
 def _reserve(file: Path, what: str) -> None:
-    """Take the room that a file has only on paper: a disk that is full when it is written to kills the process.
+    """Take the room of a file.
 
     Raises:
         UserError: the disk has not so much.
     """
-    size = file.stat().st_size
-    with open(file, "r+b") as stream:
-        try:
-            os.posix_fallocate(stream.fileno(), 0, size)
-        except OSError as error:
-            # Where room cannot be taken beforehand, it is at least there now.
-            if error.errno in _NOT_SUPPORTED and shutil.disk_usage(file.parent).free >= size:
-                return
-            if error.errno not in (*DISK_FULL, *_NOT_SUPPORTED):
-                raise
-            raise UserError(
-                f"hidden states of {what} take {size / 1e9:.1f} GB, and the disk of {file.parent.parent} has no room "
-                "for them: give cache_dir on another disk, or a smaller cache_gb (they are then computed anew in every "
-                "epoch)"
-            ) from error
+    if not take_room(file):
+        size = file.stat().st_size / 1e9
+        raise UserError(
+            f"hidden states of {what} take {size:.1f} GB, and the disk of {file.parent.parent} has "
+            "no room for them: give cache_dir on another disk, or a smaller cache_gb (they are then computed anew in "
+            "every epoch)"
+        )
 
 
 def _stored(folder: Path) -> StoredStates:
@@ -244,42 +232,20 @@ def _stored(folder: Path) -> StoredStates:
     return StoredStates(folder)
 
 
-class _Lock:
-    """The lock of a folder, held until it is released or forgotten, at last with the process.
+def _lock_file(folder: Path) -> Path:
+    """Return the file whose lock is that of an entry, also while it is filled.
 
-    Where the file system has no locks, nobody is kept out.
-
-    Args:
-        folder: that must exist.
-        how: as `fcntl.flock` takes it; with `LOCK_NB` a `BlockingIOError` where another one holds it.
+    It is beside it: NFS keeps what is deleted while a process has it open, and with it the folder that it is in.
     """
-
-    def __init__(self, folder: Path, how: int = fcntl.LOCK_EX) -> None:
-        handle = os.open(folder, os.O_RDONLY)
-        self.release = weakref.finalize(self, os.close, handle)
-        try:
-            fcntl.flock(handle, how)
-        except BlockingIOError:
-            raise
-        except OSError as error:
-            logger.info("the file system of %s has no locks: %s", folder, error)
-
-    def __enter__(self) -> _Lock:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.release()
+    return folder.with_name(f"{_LOCK}-{folder.name.removeprefix(_NEW)}")
 
 
-def _in_use(folder: Path) -> bool:
-    """Return whether somebody, maybe this process, holds a folder."""
-    try:
-        with _Lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
-            return False
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
+def _throw_away(folder: Path) -> None:
+    """Delete a folder that nobody holds."""
+    # Without its description a folder is no entry, whatever a kill leaves of it.
+    (folder / _DESCRIPTION).unlink(missing_ok=True)
+    shutil.rmtree(folder)
+    _lock_file(folder).unlink(missing_ok=True)
 
 
 def _key(frozen: FrozenEncoder, utterances: Sequence[Utterance], pooled: bool) -> str:

@@ -8,6 +8,7 @@ import fcntl
 import multiprocessing
 import os
 import shutil
+import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ import pytest
 import torch
 
 from speechssl.errors import UserError
+from speechssl.evaluation.superb import disk
 from speechssl.evaluation.superb import store as module
 from speechssl.evaluation.superb.data import read_task
 from speechssl.evaluation.superb.states import FreshStates, FrozenEncoder
@@ -31,6 +33,21 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def frozen(encoder_dir: Path) -> FrozenEncoder:
     return FrozenEncoder(load_encoder(encoder_dir), "tiny", CPU, batch_seconds=2.0)
+
+
+@pytest.fixture
+def locks_of_nfs(monkeypatch):
+    """A folder's lock keeps out nobody on another machine, and a file's needs that it is open for writing."""
+    flock = fcntl.flock
+
+    def lock(handle, how):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            return
+        if how & fcntl.LOCK_EX and fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        flock(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", lock)
 
 
 def entries(folder: Path) -> set[Path]:
@@ -126,6 +143,7 @@ def test_states_computed_each_time_keep_to_the_encoder_s_batch(task_dir, encoder
     assert lengths.tolist() == [fresh.frames[3], fresh.frames[1], fresh.frames[3]]
 
 
+@pytest.mark.usefixtures("locks_of_nfs")
 def test_a_part_in_use_is_not_thrown_away(task_dir, frozen, tmp_path):
     parts = read_task(task_dir, ["label"]).parts
     measured = StateStore(tmp_path / "measure", 1e9)
@@ -137,37 +155,48 @@ def test_a_part_in_use_is_not_thrown_away(task_dir, frozen, tmp_path):
     assert isinstance(store.states(frozen, parts["test"], False, "test"), FreshStates)
     del used
     assert isinstance(store.states(frozen, parts["test"], False, "test"), StoredStates)
+    # Of what is gone no lock is left.
+    (left,) = entries(tmp_path / "cache")
+    assert {file.name for file in (tmp_path / "cache").iterdir()} == {left.name, ".lock", f".lock-{left.name}"}
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EOPNOTSUPP])
-def test_a_full_disk_is_told_before_anything_is_encoded(task_dir, frozen, tmp_path, monkeypatch, code):
-    def refuse(handle, start, size):
+@pytest.mark.parametrize(("free", "code"), [(1 << 40, errno.ENOSPC), (1 << 40, errno.EDQUOT), (100, None)])
+def test_a_full_disk_is_told_before_anything_is_encoded(task_dir, frozen, tmp_path, monkeypatch, free, code):
+    def refuse(handle, size):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(os, "posix_fallocate", refuse)
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=100))
+    rmtree = shutil.rmtree
+
+    def closed(folder):
+        # NFS keeps what is deleted while it is open.
+        opened = [os.path.realpath(handle) for handle in Path("/proc/self/fd").iterdir()]
+        assert not [file for file in opened if file.startswith(str(folder))]
+        rmtree(folder)
+
+    monkeypatch.setattr(shutil, "rmtree", closed)
+    monkeypatch.setattr(disk, "_allocate", refuse)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
     monkeypatch.setattr(FrozenEncoder, "encode", None)
     parts = read_task(task_dir, ["label"]).parts
     with pytest.raises(UserError, match=r"of test take 0\.0 GB, and the disk of .* has no room .*cache_dir.*cache_gb"):
         StateStore(tmp_path, 1e9).states(frozen, parts["test"], False, "test")
-    assert not list(tmp_path.iterdir())
+    assert [file.name for file in tmp_path.iterdir()] == [".lock"]
 
 
-def test_room_is_taken_where_the_file_system_can_and_else_looked_for(task_dir, frozen, tmp_path, monkeypatch):
+def test_room_is_taken_where_the_file_system_can(task_dir, frozen, tmp_path, monkeypatch):
     utterances, taken = read_task(task_dir, ["label"]).parts["test"], []
-    monkeypatch.setattr(os, "posix_fallocate", lambda handle, start, size: taken.append((start, size)))
+    monkeypatch.setattr(disk, "_allocate", lambda handle, size: taken.append(size))
     StateStore(tmp_path / "can", 1e9).states(frozen, utterances, False, "test")
     (file,) = (tmp_path / "can").glob("*/states.npy")
-    assert taken == [(0, file.stat().st_size)]
+    assert taken == [file.stat().st_size]
 
-    def refuse(handle, start, size):
+    def refuse(handle, size):
         raise OSError(errno.EOPNOTSUPP, "not supported")
 
-    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    monkeypatch.setattr(disk, "_allocate", refuse)
     states = StateStore(tmp_path / "cannot", 1e9).states(frozen, utterances, False, "test")
     assert isinstance(states, StoredStates)
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: pytest.fail("no other error is taken for a full disk"))
-    monkeypatch.setattr(os, "posix_fallocate", lambda *given: (_ for _ in ()).throw(PermissionError(errno.EPERM, "no")))
+    monkeypatch.setattr(disk, "_allocate", lambda *given: (_ for _ in ()).throw(PermissionError(errno.EPERM, "no")))
     with pytest.raises(PermissionError):
         StateStore(tmp_path / "other", 1e9).states(frozen, utterances, False, "test")
 
@@ -213,6 +242,7 @@ def test_two_processes_share_a_small_folder(task_dir, encoder_dir, frozen, tmp_p
     assert not list((tmp_path / "cache").glob(".new-*"))
 
 
+@pytest.mark.usefixtures("locks_of_nfs")
 def test_what_another_process_computes_is_waited_for(task_dir, frozen, tmp_path, monkeypatch, capsys):
     utterances = read_task(task_dir, ["label"]).parts["test"]
     store = StateStore(tmp_path, 1e9)
@@ -248,7 +278,7 @@ def test_a_killed_run_leaves_no_half_entry(task_dir, frozen, tmp_path, monkeypat
     assert not entries(tmp_path)
     monkeypatch.undo()
     assert isinstance(store.states(frozen, utterances, True, "test"), StoredStates)
-    assert entries(tmp_path) == set(tmp_path.iterdir())
+    assert entries(tmp_path) == {file for file in tmp_path.iterdir() if file.is_dir()}
 
 
 def killed_in_the_middle(store: StateStore, frozen: FrozenEncoder, utterances, monkeypatch) -> list[str]:
@@ -297,7 +327,7 @@ def test_what_is_half_there_gives_way(task_dir, frozen, tmp_path, monkeypatch):
     store = StateStore(tmp_path / "cache", 1.2 * file.stat().st_size)
     assert killed_in_the_middle(store, frozen, parts["test"], monkeypatch)
     assert isinstance(store.states(frozen, parts["valid"], False, "valid"), StoredStates)
-    assert entries(tmp_path / "cache") == set((tmp_path / "cache").iterdir())
+    assert entries(tmp_path / "cache") == {file for file in (tmp_path / "cache").iterdir() if file.is_dir()}
 
 
 def test_what_a_process_left_that_was_killed_outright_goes_and_what_another_fills_stays(task_dir, frozen, tmp_path):
@@ -306,10 +336,8 @@ def test_what_a_process_left_that_was_killed_outright_goes_and_what_another_fill
         folder.mkdir()
         (folder / "states.npy").write_bytes(b"half")
     # A lock through a handle of its own keeps others out, also in this process.
-    handle = os.open(filled, os.O_RDONLY)
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    StateStore(tmp_path, 1e9).states(frozen, read_task(task_dir, ["label"]).parts["test"], True, "test")
-    os.close(handle)
+    with disk.Lock(tmp_path / ".lock-filled"):
+        StateStore(tmp_path, 1e9).states(frozen, read_task(task_dir, ["label"]).parts["test"], True, "test")
     assert not left.exists() and (filled / "states.npy").exists()
     assert [folder.name for folder in tmp_path.glob(".new-*")] == [".new-filled"]
 
