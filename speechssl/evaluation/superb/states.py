@@ -66,13 +66,13 @@ class FreshStates:
         self.frames = np.ones(len(utterances), dtype=np.int64) if pooled else frozen.frames(utterances)
 
     def batch(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Encode some utterances; rounded to half precision, so that it does not matter where states come from."""
+        """Encode some utterances, on the encoder's device."""
         chosen = [self._utterances[row] for row in rows]
         encoded: dict[str, Tensor] = {}
         # A batch of a head may be more than the encoder is to get at once.
         for group in self._frozen.groups(chosen):
             states = self._frozen.encode(group, self._pooled)
-            encoded |= {item.name: one.half() for item, one in zip(group, states, strict=True)}
+            encoded |= {item.name: one for item, one in zip(group, states, strict=True)}
         pieces = [encoded[item.name] for item in chosen]
         return pad_sequence(pieces, batch_first=True), torch.tensor([len(piece) for piece in pieces])
 
@@ -134,7 +134,9 @@ class FrozenEncoder:
 
     @torch.no_grad()
     def encode(self, utterances: Sequence[Utterance], pooled: bool) -> list[Tensor]:
-        """Return `(frames, layers + 1, dim)` of each utterance, float32, on the CPU; one frame where `pooled`.
+        """Return `(frames, layers + 1, dim)` of each utterance, float16, on the device; one frame where `pooled`.
+
+        Rounded here, so that it does not matter whether states are stored.
 
         Raises:
             UserError: audio that cannot be read, or states that are not finite.
@@ -142,16 +144,16 @@ class FrozenEncoder:
         waveforms = list(self._threads.map(lambda utterance: utterance.read(self.gain), utterances))
         output = self.encoder(*padded(waveforms, self._device))
         states = torch.stack(output.hidden_states, dim=2).float()
-        found = []
-        for row, utterance in enumerate(utterances):
-            one = states[row, : int(output.lengths[row])]
-            one = (one.mean(dim=0, keepdim=True) if pooled else one).cpu()
-            if not bool(torch.isfinite(one.half()).all()):
-                raise UserError(
-                    f"{self.source}: hidden states of {utterance.audio} are not finite in half precision; the encoder "
-                    "is broken, or the recording is"
-                )
-            found.append(one)
+        states = states if pooled else states.half()
+        whole = [one[:length] for one, length in zip(states, output.lengths.tolist(), strict=True)]
+        found = [one.mean(dim=0, keepdim=True).half() for one in whole] if pooled else whole
+        # One answer for all: each that is asked for makes the processor wait for a GPU.
+        finite = torch.stack([torch.isfinite(one).all() for one in found]).tolist()
+        if not all(finite):
+            raise UserError(
+                f"{self.source}: hidden states of {utterances[finite.index(False)].audio} are not finite in half "
+                "precision; the encoder is broken, or the recording is"
+            )
         return found
 
     def groups(self, utterances: Sequence[Utterance]) -> Iterator[list[Utterance]]:

@@ -189,7 +189,7 @@ def _fill(
         for group in frozen.groups(left) if left else ():
             for utterance, one in zip(group, frozen.encode(group, pooled), strict=True):
                 row = rows[utterance.name]
-                states[starts[row] : starts[row] + len(one)] = one.half().numpy()
+                states[starts[row] : starts[row] + len(one)] = one.cpu().numpy()
                 fresh.append(row)
             if time.monotonic() - noted >= _NOTE_SECONDS:
                 # In this order: what is noted is on the disk.
