@@ -38,8 +38,8 @@ class MaskedAccuracy:
         self._labels = read_labels(Path(settings.labels_dir) / f"{_SPLIT}.km", frame_rate=settings.label_rate or None)
         check_labels_fit(self._labels, manifest)
         # The row of a recording in the labels is its row in the manifest.
-        self._rows = {manifest.audio_path(index): index for index in range(len(manifest))}
-        self._recordings = [r for r in data if r.split == _SPLIT and r.audio in self._rows]
+        self._rows = {path: index for index, path in enumerate(manifest.paths)}
+        self._recordings = [recording for recording in data if recording.split == _SPLIT]
         self._settings = settings
         mask = settings.mask
         self.description: dict[str, Any] = {
@@ -103,7 +103,7 @@ class MaskedAccuracy:
             generator = generator_for(self._settings.seed, recording.name, "mask")
             drawn = span_mask(count, options.probability, options.length, options.min_spans, generator)
             mask[row, :count] = torch.from_numpy(drawn)
-            units = self._labels[self._rows[recording.audio]]
+            units = self._labels[self._rows[recording.name]]
             places = label_positions(count, encoder.frame_rate, self._labels.info.frame_rate)
             places = places[places < len(units)]
             labels[row, : len(places)] = torch.from_numpy(units[places].astype(np.int64))

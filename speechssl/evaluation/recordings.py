@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +12,9 @@ from torch import Tensor
 
 from speechssl.audio import SAMPLE_RATE
 from speechssl.data.alignments import Segment, read_alignments
-from speechssl.data.manifest import read_manifest
-from speechssl.data.metadata import FIXED_COLUMNS, METADATA, read_metadata
+from speechssl.data.manifest import AUDIO, read_manifest
+from speechssl.data.metadata import FIXED_COLUMNS, METADATA
+from speechssl.data.tables import read_table
 from speechssl.data.waveforms import read_listed
 from speechssl.errors import UserError
 
@@ -18,14 +22,14 @@ SPLITS = ("train", "valid", "test")
 """Manifests that are read where `metadata.tsv` does not name the splits."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Recording:
-    """One utterance and what is known about it."""
+    """One utterance and what is known about it. A corpus may have millions, of which few are used."""
 
     name: str
     """The manifest's path; random choices hang on it."""
-    audio: Path
-    """The audio file; identifies the recording among all folders."""
+    root: Path
+    """Folder that the path starts from."""
     samples: int
     """At 16 kHz."""
     split: str
@@ -34,6 +38,16 @@ class Recording:
     """Cells of the metadata that are known."""
     phones: tuple[Segment, ...] = ()
     """Phone times, where there are alignments."""
+
+    @property
+    def audio(self) -> Path:
+        """The audio file; identifies the recording among all folders."""
+        return self.root / self.name
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """What recordings are put in order by: the name, then the file."""
+        return self.name, os.path.join(self.root, self.name)
 
     @property
     def seconds(self) -> float:
@@ -58,24 +72,41 @@ def read_recordings(folder: str | Path) -> list[Recording]:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"the data folder {folder} does not exist; make it with `speechssl manifest`")
-    metadata = read_metadata(folder / METADATA) if (folder / METADATA).is_file() else {}
+    labels, named = _read_labels(folder / METADATA)
     alignments = read_alignments(folder / "alignments.tsv") if (folder / "alignments.tsv").is_file() else {}
-    splits = sorted({row["split"] for row in metadata.values() if row.get("split")}) or SPLITS
+    splits = sorted(named) or SPLITS
     found = [folder / f"{split}.tsv" for split in splits if (folder / f"{split}.tsv").is_file()]
     if not found:
         raise UserError(f"{folder} has no manifest ({', '.join(f'{s}.tsv' for s in splits)}); run `speechssl manifest`")
     recordings = []
     for file in found:
         manifest = read_manifest(file)
-        for index, path in enumerate(manifest.paths):
-            row = metadata.get(path, {})
-            labels = {key: cell for key, cell in row.items() if cell and key not in FIXED_COLUMNS}
+        split = file.stem
+        for path, samples in zip(manifest.paths, manifest.samples.tolist(), strict=True):
             phones = tuple(alignments.get(path, ()))
-            samples = int(manifest.samples[index])
-            recordings.append(Recording(path, manifest.audio_path(index), samples, file.stem, labels, phones))
-    return sorted(recordings, key=lambda recording: (recording.name, str(recording.audio)))
+            recordings.append(Recording(path, manifest.root, samples, split, labels.get(path, {}), phones))
+    return sorted(recordings, key=lambda recording: recording.place)
+
+
+def unwatched_audio(folder: str | Path) -> Iterator[Path]:
+    """Yield the audio files of a folder; none where `audio.json` changes with them."""
+    if not (Path(folder) / AUDIO).is_file():
+        yield from (recording.audio for recording in read_recordings(folder))
 
 
 def columns_of(recordings: list[Recording]) -> list[str]:
     """Return the names of all label columns that have a value somewhere, sorted."""
     return sorted({column for recording in recordings for column in recording.labels})
+
+
+def _read_labels(file: Path) -> tuple[dict[str, dict[str, str]], set[str]]:
+    """Return the known labels of each path of a `metadata.tsv`, and the splits; nothing where there is none.
+
+    A cell that many rows have is in memory once.
+    """
+    labels, splits = {}, set()
+    for row in read_table(file, ["path"], made_by="speechssl manifest") if file.is_file() else ():
+        splits.add(row.get("split", ""))
+        known = {key: sys.intern(cell) for key, cell in row.items() if cell and key not in FIXED_COLUMNS}
+        labels[row["path"]] = known
+    return labels, splits - {""}

@@ -17,7 +17,7 @@ from speechssl.evaluation.extract import Request, WaveformCache, extract
 from speechssl.evaluation.masked import MaskedAccuracy
 from speechssl.evaluation.phones import phone_task
 from speechssl.evaluation.rankme import RankTask
-from speechssl.evaluation.recordings import Recording, read_recordings
+from speechssl.evaluation.recordings import Recording, read_recordings, unwatched_audio
 from speechssl.evaluation.results import Results
 from speechssl.evaluation.retrieval import retrieval_task
 from speechssl.evaluation.sampling import sample
@@ -63,10 +63,10 @@ def evaluate_inputs(settings: EvaluateSettings) -> Iterable[Path]:
 
 
 def evaluate_audio(settings: EvaluateSettings) -> Iterable[Path]:
-    """Yield the recordings of all folders."""
+    """Yield the recordings of all folders whose changes none of the inputs tells."""
     for folder in (settings.data_dir, settings.test_dir, *settings.phones_dirs):
         if folder:
-            yield from (recording.audio for recording in read_recordings(folder))
+            yield from unwatched_audio(folder)
 
 
 def evaluate_outputs(settings: EvaluateSettings) -> Iterable[Path]:
@@ -145,7 +145,7 @@ def _plan(
 def _sample(recordings: list[Recording], settings: EvaluateSettings) -> list[Recording]:
     """Draw the recordings that are probed, and bring them back into the order of their names."""
     drawn = sample(recordings, settings.probe.utterances, settings.seed, lambda recording: recording.name)
-    return sorted(drawn, key=lambda recording: (recording.name, str(recording.audio)))
+    return sorted(drawn, key=lambda recording: recording.place)
 
 
 def _read(folder: str, results: Results) -> list[Recording]:

@@ -71,7 +71,7 @@ def label(recordings: Sequence[Recording], column: str, speaker_column: str) -> 
     Where most of them name their speaker, the others are left out: nothing says that they are not the same speakers.
     """
     known = [recording for recording in recordings if column in recording.labels]
-    known.sort(key=lambda recording: (recording.name, str(recording.audio)))
+    known.sort(key=lambda recording: recording.place)
     named = [recording for recording in known if speaker_column in recording.labels]
     grouped = column != speaker_column and 2 * len(named) > len(known)
     kept = named if grouped else known

@@ -20,7 +20,7 @@ SPEAKERS = [str(1000 + 7 * number) for number in range(16)]
 def recordings(folder: str = "data", **more: str) -> list[Recording]:
     """Twelve recordings of each speaker, whose name is a number; chapters are numbers too, and each has an age."""
     return [
-        Recording(f"{speaker}/{index}.flac", Path(f"/{folder}/{speaker}/{index}.flac"), 16000, "train",
+        Recording(f"{speaker}/{index}.flac", Path(f"/{folder}"), 16000, "train",
                   {"speaker": speaker, "chapter": str(50 + number % 12), "age": str(20 + number), **more})
         for number, speaker in enumerate(SPEAKERS)
         for index in range(12)

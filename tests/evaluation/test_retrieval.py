@@ -24,7 +24,7 @@ def settings(queries: int = 100, candidates: int = 5) -> EvaluateSettings:
 
 def voice(speaker: str, language: str, prompts: int) -> list[Recording]:
     return [
-        Recording(f"{speaker}/{n}", Path(f"/{speaker}/{n}"), 16000, "train",
+        Recording(f"{speaker}/{n}", Path("/"), 16000, "train",
                   {"speaker": speaker, "language": language, "prompt": str(n)})
         for n in range(prompts)
     ]  # fmt: skip

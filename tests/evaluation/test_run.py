@@ -193,6 +193,9 @@ def test_the_same_command_is_left_out_until_a_recording_changes(
         capsys.readouterr()
         assert main(given) == 0
         assert ("done before and unchanged" in capsys.readouterr().out) == (name == "")
+    (tmp_path / "data/audio.json").write_text("{}")
+    assert main(given) == 0
+    assert "done before and unchanged" not in capsys.readouterr().out
 
 
 def test_age_is_probed_in_quarters(tmp_path: Path) -> None:

@@ -148,11 +148,10 @@ def read_task(metadata: Metadata, workers: int = 0) -> TaskData:
     classes = _read_vocabulary(metadata.folder / VOCABULARY)
     folder = _audio_folder(metadata)
     entries = list(_entries(metadata, {name: index for index, name in enumerate(classes)}))
-    files = [folder / split / name for split, name, _ in entries]
-    lengths = _lengths(files, workers)
+    lengths = _lengths([folder / split / name for split, name, _ in entries], workers)
     recordings = [
-        Recording(f"{split}/{name}", file, samples, split, {})
-        for (split, name, _), file, samples in zip(entries, files, lengths, strict=True)
+        Recording(f"{split}/{name}", folder, samples, split, {})
+        for (split, name, _), samples in zip(entries, lengths, strict=True)
     ]
     data = TaskData(metadata, classes, recordings, [labels for _, _, labels in entries], [], int(folder.name))
     data.divisions = divide(metadata, [recording.split for recording in recordings])

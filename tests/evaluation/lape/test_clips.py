@@ -17,7 +17,7 @@ from tests.evaluation.lape.conftest import tone
 
 
 def recording(path: Path, samples: int | None = None) -> Recording:
-    return Recording(path.name, path, len(read_audio(path)) if samples is None else samples, "train", {})
+    return Recording(path.name, path.parent, len(read_audio(path)) if samples is None else samples, "train", {})
 
 
 def write(path: Path, rate: int, seconds: float, channels: int = 1) -> Recording:

@@ -29,7 +29,7 @@ def settings(**changes: object) -> LapeSettings:
 
 
 def task_data(labels: torch.Tensor) -> TaskData:
-    recordings = [Recording(f"{row:03d}", Path(f"{row:03d}"), 16000, "train", {}) for row in range(len(labels))]
+    recordings = [Recording(f"{row:03d}", Path(), 16000, "train", {}) for row in range(len(labels))]
     return TaskData(recordings, labels.numpy().copy(), ["a", "b", "c"])
 
 

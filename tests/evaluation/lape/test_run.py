@@ -348,7 +348,7 @@ def test_vectors_of_other_audio_or_weights_are_not_gone_on_with(tones: Path, tmp
     files = [tmp_path / f"{number}.wav" for number in range(2)]
     for file, tone in zip(files, sorted(tones.rglob("*.wav")), strict=False):
         shutil.copy(tone, file)
-    recordings = [Recording(file.name, file, 8000, "train", {}) for file in files]
+    recordings = [Recording(file.name, file.parent, 8000, "train", {}) for file in files]
     encoder, cpu = load_encoder(encoder_dir), torch.device("cpu")
 
     def name(seconds: float = 0.5, order: int = 1) -> str:

@@ -22,7 +22,7 @@ def made(counts: dict[str, int], **columns: list[str]) -> TaskData:
     recordings = []
     for row in range(len(names)):
         labels = {column: cells[row] for column, cells in columns.items() if cells[row]}
-        recordings.append(Recording(f"{row:04d}.wav", Path(f"{row:04d}.wav"), 16000, splits[row], labels))
+        recordings.append(Recording(f"{row:04d}.wav", Path(), 16000, splits[row], labels))
     classes = sorted(counts)
     return TaskData(recordings, np.array([classes.index(name) for name in names]), classes)
 
