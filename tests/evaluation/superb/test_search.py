@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 import xml.etree.ElementTree
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -84,3 +85,17 @@ def test_scores_are_those_of_s3prl(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         theirs = s3prl_scores(queries, documents, layer, tmp_path)
         np.testing.assert_allclose(found, theirs, atol=2e-3)
         assert theirs[0].std() > 0.9
+
+
+def test_queries_are_in_memory_in_single_precision_one_layer_at_a_time(monkeypatch: pytest.MonkeyPatch):
+    directions, alive, most = layers_module._Scale.directions, weakref.WeakSet(), []
+
+    def counted(self, states):
+        found = directions(self, states)
+        alive.add(found)
+        most.append(sum(len(one) for one in alive if one.dim() == 2))
+        return found
+
+    monkeypatch.setattr(layers_module._Scale, "directions", counted)
+    search_layers(FakeStates([7, 12, 20], 1), FakeStates([30, 9], 2), [0, 1], CPU, "search")
+    assert max(most) <= 7 + 12 + 20

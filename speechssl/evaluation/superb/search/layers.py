@@ -58,9 +58,11 @@ def search_layers(
     blocks = list(_batches(queries.frames, asked, device))
     with progress((), what, "document", len(documents.frames) * len(blocks)) as bar:
         for block in blocks:
-            directions = _query_directions(queries, block, layers, scales, device)
+            states, lengths = queries.batch(block)
+            # In half precision: the documents are read anew for each block, so that few large ones are best.
+            looked_for = [one[:length] for one, length in zip(states.to(device), lengths.tolist(), strict=True)]
             for rows in _batches(documents.frames, range(len(documents.frames)), device):
-                for place, found in enumerate(_search(directions, documents, rows, layers, scales, device)):
+                for place, found in enumerate(_search(looked_for, documents, rows, layers, scales, device)):
                     scores[place][np.ix_(block, rows)] = found
                 bar.update(len(rows))
     spread = scores.std(axis=2, keepdims=True).clip(min=1e-9)
@@ -68,31 +70,21 @@ def search_layers(
 
 
 def _search(
-    directions: Sequence[Sequence[Tensor]],
+    queries: Sequence[Tensor],
     documents: States,
     rows: Sequence[int],
     layers: Sequence[int],
     scales: Sequence[_Scale],
     device: torch.device,
 ) -> Iterator[npt.NDArray[np.float32]]:
-    """Yield the scores `(queries, documents)` of each layer for some documents."""
+    """Yield the scores `(queries, documents)` of each layer for some documents; queries are `(frames, layers, dim)`."""
     states, lengths = documents.batch(rows)
     states = states.to(device)
     inside = (torch.arange(states.shape[1]) < lengths[:, None]).to(device)
-    for layer, scale, of_layer in zip(layers, scales, directions, strict=True):
+    for layer, scale in zip(layers, scales, strict=True):
         units = scale.directions(states[:, :, layer])
-        yield torch.stack([match_scores(query, units, inside) for query in of_layer]).cpu().numpy()
-
-
-def _query_directions(
-    queries: States, rows: Sequence[int], layers: Sequence[int], scales: Sequence[_Scale], device: torch.device
-) -> list[list[Tensor]]:
-    """Return `(frames, dim)` of each layer and query."""
-    states, lengths = queries.batch(rows)
-    return [
-        [scale.directions(one[:length, layer].to(device)) for one, length in zip(states, lengths.tolist(), strict=True)]
-        for layer, scale in zip(layers, scales, strict=True)
-    ]
+        scores = [match_scores(scale.directions(query[:, layer]), units, inside) for query in queries]
+        yield torch.stack(scores).cpu().numpy()
 
 
 def _scales(parts: Sequence[States], layers: Sequence[int], device: torch.device) -> list[_Scale]:
