@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import sys
+import threading
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from speechssl.errors import UserError
 from speechssl.evaluation.superb import training
 from speechssl.evaluation.superb.data import TaskData, Utterance, read_task
 from speechssl.evaluation.superb.packed_lstm import PackedLstm
-from speechssl.evaluation.superb.problems import quality
+from speechssl.evaluation.superb.problems import quality, separation
 from speechssl.evaluation.superb.problems.mixtures import Mixture
 from speechssl.evaluation.superb.problems.separation import SourceSeparation, SpeechEnhancement
 from speechssl.evaluation.superb.problems.spectra import matched, signals, spectrum, without_click
@@ -206,6 +207,21 @@ def test_masks_of_one_leave_the_mixture_and_ideal_ones_its_sources(folders: dict
     assert problem.scores([apart, half], [mixture] * 2)["silent"] == 0.5
 
 
+def test_mixtures_are_scored_in_threads_in_their_order(folders: dict[str, Path], monkeypatch):
+    monkeypatch.setattr(separation, "available_cores", lambda: 2)
+    data = read(folders["ss"], "ss")
+    problem = SourceSeparation(data, COLUMNS["ss"])
+    mixtures = problem.pieces("test", data.parts["test"][:2], 50.0)
+    lengths = torch.tensor([len(spectrum(mixture.read(), 320)) for mixture in mixtures])
+    masks, frames = torch.rand(2, 2, int(lengths.max()), 257), torch.zeros(2, int(lengths.max()), DIM)
+    rows = ([0], [1])
+    alone = [problem.predict(FixedMasks(masks[row]), frames[row], lengths[row], [mixtures[row[0]]]) for row in rows]
+    both, measure = threading.Barrier(2, timeout=30), SourceSeparation.measure
+    monkeypatch.setattr(SourceSeparation, "measure", lambda *given: (both.wait(), measure(*given))[1])
+    assert problem.predict(FixedMasks(masks), frames, lengths, mixtures) == [*alone[0], *alone[1]]
+    assert alone[0] != alone[1]
+
+
 def test_distortion_ratios_by_hand():
     """Signals that are orthogonal: energies add up."""
     one, other, noise = torch.eye(3).repeat_interleave(100, dim=1)
@@ -327,10 +343,10 @@ def test_the_command_and_a_killed_run(folders: dict[str, Path], task: str, tmp_p
 
     update = training._Run.update
 
-    def killed(self, rows):
+    def killed(self, *given):
         if self.step == 9:
             raise KeyboardInterrupt
-        update(self, rows)
+        update(self, *given)
 
     monkeypatch.setattr(training._Run, "update", killed)
     assert main(arguments(task, folders[task], tmp_path / "killed", encoder_dir, *given)) != 0

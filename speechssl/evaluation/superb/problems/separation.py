@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -70,6 +70,8 @@ class Separation(Problem):
     lower_is_better = False
     sources: int
     """Of a mixture."""
+    threaded = False
+    """Whether mixtures are scored in threads."""
 
     def __init__(self, data: TaskData, columns: Sequence[str], width: int = _WIDTH, bf16: bool = False) -> None:
         if len(columns) != self.sources:
@@ -112,15 +114,17 @@ class Separation(Problem):
         self, head: nn.Module, features: Tensor, lengths: Tensor, utterances: Sequence[Any]
     ) -> list[dict[str, float]]:
         """Return the scores of each utterance: signals of a whole part would not fit into memory."""
-        waveforms = [mixture.read() for mixture in utterances]
+        waveforms = list(self._threads.map(Mixture.read, utterances))
         spectra = [spectrum(waveform, mixture.hop) for waveform, mixture in zip(waveforms, utterances, strict=True)]
         frames = torch.tensor([len(one) for one in spectra], device=features.device)
         masks = head(matched(features, int(frames.max()), utterances[0].repeats), frames).detach().cpu()
-        found = []
-        for mixture, waveform, mixed, mask in zip(utterances, waveforms, spectra, masks, strict=True):
-            estimates = signals(mask[:, : len(mixed)] * mixed, mixture.hop, len(waveform))
-            found.append(self._scores(estimates, waveform, mixture))
-        return found
+
+        def score(row: int) -> dict[str, float]:
+            mixture, waveform, mixed = utterances[row], waveforms[row], spectra[row]
+            estimates = signals(masks[row, :, : len(mixed)] * mixed, mixture.hop, len(waveform))
+            return self._scores(estimates, waveform, mixture)
+
+        return list(self._each(score, range(len(utterances))))
 
     def scores(self, predictions: Sequence[dict[str, float]], utterances: Sequence[Utterance]) -> dict[str, float]:
         """Return the means over the utterances, and the share `silent` of those with an estimate without sound."""
@@ -143,11 +147,18 @@ class Separation(Problem):
     def _unprocessed_scores(self, part: str) -> dict[str, float]:
         """Return the scores of a part's mixtures as they are."""
         mixtures = list(self._mixtures[part].values())
-        found = []
-        for mixture in progress(mixtures, f"unprocessed mixtures of {part}", "mixture"):
+
+        def score(mixture: Mixture) -> dict[str, float]:
             waveform = mixture.read()
-            found.append(self._scores(waveform.expand(self.sources, -1), waveform, mixture))
+            return self._scores(waveform.expand(self.sources, -1), waveform, mixture)
+
+        each = self._each(score, mixtures)
+        found = list(progress(each, f"unprocessed mixtures of {part}", "mixture", len(mixtures)))
         return self.scores(found, mixtures)
+
+    def _each(self, score: Callable[[Any], dict[str, float]], items: Iterable[Any]) -> Iterable[dict[str, float]]:
+        """Return the scores of each item, in their order."""
+        return self._threads.map(score, items) if self.threaded else map(score, items)
 
     def _scores(self, estimates: Tensor, waveform: Tensor, mixture: Mixture) -> dict[str, float]:
         silent = not bool(estimates.any(dim=1).all())
@@ -161,7 +172,8 @@ class Separation(Problem):
 class SpeechEnhancement(Separation):
     """SE: speech without its noise. PESQ, by which s3prl chooses, STOI and SI-SDR.
 
-    PESQ needs the package `pesq`, which has to be compiled. Without it STOI comes first, and the results say so.
+    PESQ needs the package `pesq`, which has to be compiled. Without it STOI comes first, and the results say so. In
+    threads STOI would gain little, and what it warns of is told from a score by warnings, which all threads share.
     """
 
     sources = 1
@@ -200,6 +212,7 @@ class SourceSeparation(Separation):
 
     sources = 2
     metrics = ("si_sdri", "si_sdr")
+    threaded = True
 
     def measure(self, estimates: Tensor, references: Tensor, mixture: Tensor) -> dict[str, float]:
         """Return the gain over the mixture, and the ratio itself."""
