@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,9 @@ from speechssl.evaluation.superb.data import Utterance
 from speechssl.models.encoder import Encoder
 from speechssl.threads import available_cores
 
+Batch: TypeAlias = tuple[Tensor, Tensor]
+"""`(batch, frames, layers + 1, dim)` float16, padded with zeros, and the lengths `(batch,)`."""
+
 
 class States(Protocol):
     """Hidden states of the utterances of one part."""
@@ -27,8 +30,12 @@ class States(Protocol):
     frames: npt.NDArray[np.int64]
     """`(utterances,)`: frames of each."""
 
-    def batch(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Return `(batch, frames, layers + 1, dim)` float16, padded with zeros, and the lengths `(batch,)`."""
+    def batch(self, rows: Sequence[int]) -> Batch:
+        """Return the states of some utterances."""
+        ...
+
+    def batches(self, chosen: Iterable[Sequence[int]]) -> Generator[Batch]:
+        """Yield one batch after the other; what is read from a disk is read while the last one is used."""
         ...
 
 
@@ -45,9 +52,13 @@ class SomeStates:
         self._states = states
         self._rows = rows
 
-    def batch(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def batch(self, rows: Sequence[int]) -> Batch:
         """Return the states of some of them."""
         return self._states.batch([self._rows[row] for row in rows])
+
+    def batches(self, chosen: Iterable[Sequence[int]]) -> Generator[Batch]:
+        """Yield one batch after the other."""
+        return self._states.batches([self._rows[row] for row in rows] for rows in chosen)
 
 
 class FreshStates:
@@ -65,7 +76,7 @@ class FreshStates:
         self._pooled = pooled
         self.frames = np.ones(len(utterances), dtype=np.int64) if pooled else frozen.frames(utterances)
 
-    def batch(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def batch(self, rows: Sequence[int]) -> Batch:
         """Encode some utterances, on the encoder's device."""
         chosen = [self._utterances[row] for row in rows]
         encoded: dict[str, Tensor] = {}
@@ -75,6 +86,11 @@ class FreshStates:
             encoded |= {item.name: one for item, one in zip(group, states, strict=True)}
         pieces = [encoded[item.name] for item in chosen]
         return pad_sequence(pieces, batch_first=True), torch.tensor([len(piece) for piece in pieces])
+
+    def batches(self, chosen: Iterable[Sequence[int]]) -> Generator[Batch]:
+        """Encode one batch after the other, each when it is asked for: the device computes one thing at a time."""
+        for rows in chosen:
+            yield self.batch(rows)
 
 
 class FrozenEncoder:

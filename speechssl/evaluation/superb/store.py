@@ -8,22 +8,22 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from speechssl import __version__
 from speechssl.errors import UserError
 from speechssl.evaluation.superb.data import Utterance
 from speechssl.evaluation.superb.disk import Lock, is_locked, take_room
-from speechssl.evaluation.superb.states import FreshStates, FrozenEncoder, States
+from speechssl.evaluation.superb.states import Batch, FreshStates, FrozenEncoder, States
 from speechssl.files import read_json, whole_file, write_json
 from speechssl.progress import progress
+from speechssl.threads import in_order
 
 _STATES = "states.npy"
 _FRAMES = "frames.npy"
@@ -53,13 +53,18 @@ class StoredStates:
         self._starts = np.concatenate([[0], np.cumsum(self.frames)])
         self._states = np.load(folder / _STATES, mmap_mode="r", allow_pickle=False)
 
-    def batch(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def batch(self, rows: Sequence[int]) -> Batch:
         """Return the states of some utterances."""
         lengths = self.frames[list(rows)]
         batch = np.zeros((len(rows), lengths.max(), *self._states.shape[1:]), dtype=np.float16)
         for place, row in enumerate(rows):
             batch[place, : lengths[place]] = self._states[self._starts[row] : self._starts[row + 1]]
         return torch.from_numpy(batch), torch.from_numpy(lengths)
+
+    def batches(self, chosen: Iterable[Sequence[int]]) -> Generator[Batch]:
+        """Yield one batch after the other. A thread reads the next one meanwhile, so two are in memory."""
+        for _, batch in in_order(chosen, self.batch, threads=1, ahead=1):
+            yield batch
 
 
 class StateStore:

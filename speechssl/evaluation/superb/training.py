@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -19,8 +21,9 @@ from speechssl.errors import UserError
 from speechssl.evaluation.superb.data import Utterance
 from speechssl.evaluation.superb.head import WeightedHead
 from speechssl.evaluation.superb.problems.problem import Problem, worth
-from speechssl.evaluation.superb.states import States
+from speechssl.evaluation.superb.states import Batch, States
 from speechssl.files import whole_file
+from speechssl.transfer import moved
 
 _OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 _BATCHES_AT_ONCE = 50
@@ -55,6 +58,10 @@ class Plan:
     def at_once(self) -> int:
         """Utterances that go through the head at once."""
         return math.ceil(self.batch_size / self.passes)
+
+    def parts(self, rows: Sequence[int]) -> list[Sequence[int]]:
+        """Return the rows that go through the head one after the other."""
+        return [rows[first : first + self.at_once] for first in range(0, len(rows), self.at_once)]
 
     def rate(self, step: int) -> float:
         """Return the learning rate of the update after `step` others."""
@@ -112,11 +119,13 @@ def train_head(problem: Problem, train: Part, valid: Part, shape: tuple[int, int
     with torch.random.fork_rng(devices=[plan.device] if plan.device.type == "cuda" else []):
         run = _Run(problem, train, shape, plan)
         run.restore(saved)
-        for rows in _batches(train, plan, run.step):
-            run.update(rows)
-            if run.step % plan.check_every == 0 or run.step == plan.steps:
-                run.look(valid)
-                run.save(saved)
+        now, ahead = itertools.tee(_batches(train, plan, run.step))
+        with contextlib.closing(train.states.batches(part for rows in ahead for part in plan.parts(rows))) as read:
+            for rows in now:
+                run.update(rows, read)
+                if run.step % plan.check_every == 0 or run.step == plan.steps:
+                    run.look(valid)
+                    run.save(saved)
         return run.best()
 
 
@@ -126,13 +135,13 @@ def predict(say: Say, head: WeightedHead, part: Part, batch_size: int, device: t
     head.eval()
     found: list[Any] = [None] * len(part.utterances)
     order = np.argsort(part.states.frames, kind="stable").tolist()
-    for first in range(0, len(order), batch_size):
-        rows = order[first : first + batch_size]
-        states, lengths = part.states.batch(rows)
-        utterances = [part.utterances[row] for row in rows]
-        predictions = say(head, states.to(device), lengths, utterances)
-        for row, prediction in zip(rows, predictions, strict=True):
-            found[row] = prediction
+    batches = [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
+    with contextlib.closing(part.states.batches(batches)) as read:
+        for rows, (states, lengths) in zip(batches, read, strict=True):
+            utterances = [part.utterances[row] for row in rows]
+            predictions = say(head, moved(states, device), lengths, utterances)
+            for row, prediction in zip(rows, predictions, strict=True):
+                found[row] = prediction
     return found
 
 
@@ -153,13 +162,13 @@ class _Run:
         self._skipped_before = 0
         self._best: dict[str, Any] = {}
 
-    def update(self, rows: Sequence[int]) -> None:
-        """Learn from one batch."""
+    def update(self, rows: Sequence[int], read: Iterator[Batch]) -> None:
+        """Learn from one batch, whose states come next of what is read."""
         self._head.train()
         self._optimizer.zero_grad()
         whole = self._problem.weight([self._train.utterances[row] for row in rows])
-        for first in range(0, len(rows), self._plan.at_once):
-            self._learn(rows[first : first + self._plan.at_once], whole)
+        for part in self._plan.parts(rows):
+            self._learn(part, next(read), whole)
         for group in self._optimizer.param_groups:
             group["lr"] = self._plan.rate(self.step)
         norm = torch.nn.utils.clip_grad_norm_(self._head.parameters(), self._plan.clip)
@@ -169,11 +178,11 @@ class _Run:
         else:
             self._skipped += 1
 
-    def _learn(self, rows: Sequence[int], whole: float) -> None:
+    def _learn(self, rows: Sequence[int], batch: Batch, whole: float) -> None:
         """Add the gradient of some utterances of a batch that has the weight `whole`."""
-        states, lengths = self._train.states.batch(rows)
+        states, lengths = batch
         utterances = [self._train.utterances[row] for row in rows]
-        loss = self._problem.loss(self._head, states.to(self._plan.device), lengths, utterances)
+        loss = self._problem.loss(self._head, moved(states, self._plan.device), lengths, utterances)
         (loss * (self._problem.weight(utterances) / whole)).backward()
 
     def look(self, valid: Part) -> None:

@@ -20,6 +20,7 @@ from speechssl.evaluation.superb.data import TaskData, Utterance, read_task
 from speechssl.evaluation.superb.problems import diarization
 from speechssl.evaluation.superb.problems.diarization import Chunk, Diarization, RecordingScorer, Segment, _chunks
 from speechssl.evaluation.superb.scores import _by_value
+from speechssl.evaluation.superb.store import StoredStates
 from speechssl.evaluation.superb.tasks import TASKS
 from speechssl.evaluation.superb.training import Part, Plan, train_head
 from speechssl.s3prl_patches import guarded_s3prl
@@ -184,6 +185,8 @@ class DrawnStates:
             self.frames[list(rows)]
         )
 
+    batches = StoredStates.batches
+
 
 def test_an_update_in_several_passes_has_the_gradient_of_the_whole(data: TaskData, tmp_path: Path):
     """Chunks of other lengths in each pass; the mean is over frames."""
@@ -343,10 +346,10 @@ def test_the_command_and_a_killed_run(tmp_path, encoder_dir, monkeypatch, capsys
 
     update = training._Run.update
 
-    def killed(self, rows):
+    def killed(self, *given):
         if self.step == 15:
             raise KeyboardInterrupt
-        update(self, rows)
+        update(self, *given)
 
     monkeypatch.setattr(training._Run, "update", killed)
     assert main(arguments("sd", folder, tmp_path / "killed", encoder_dir, *given)) != 0

@@ -126,11 +126,11 @@ def test_a_killed_run_goes_on_and_gives_the_same(task_dir, tmp_path, encoder_dir
     update = training._Run.update
     updates = []
 
-    def killed(self, rows):
+    def killed(self, *given):
         updates.append(self.step)
         if len(updates) == 90:  # in the second of two learning rates
             raise KeyboardInterrupt
-        update(self, rows)
+        update(self, *given)
 
     monkeypatch.setattr(training._Run, "update", killed)
     assert main(arguments("ks", task_dir, tmp_path / "killed", encoder_dir, "baselines=[]")) != 0
@@ -177,7 +177,7 @@ def test_a_broken_page_loses_no_head(task_dir, tmp_path, encoder_dir, monkeypatc
     assert main(arguments("ks", task_dir, tmp_path / "out", encoder_dir, *given)) == 1
     assert list((tmp_path / "out" / "ks" / "runs").rglob("*.pt"))
     monkeypatch.undo()
-    monkeypatch.setattr(training._Run, "update", lambda self, rows: pytest.fail("trained again"))
+    monkeypatch.setattr(training._Run, "update", lambda *given: pytest.fail("trained again"))
     superb("ks", task_dir, tmp_path / "out", encoder_dir, *given)
     assert not (tmp_path / "out" / "ks" / "runs").exists()
 

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import shutil
 import stat
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -138,9 +139,29 @@ def test_states_computed_each_time_keep_to_the_encoder_s_batch(task_dir, encoder
     monkeypatch.setattr(
         FrozenEncoder, "encode", lambda self, given, pooled: sizes.append(len(given)) or encode(self, given, pooled)
     )
-    states, lengths = fresh.batch([3, 1, 3])
+    ((states, lengths),) = fresh.batches([[3, 1, 3]])
     assert sizes == [1, 1, 1] and torch.equal(states[0], states[2])
     assert lengths.tolist() == [fresh.frames[3], fresh.frames[1], fresh.frames[3]]
+
+
+def test_one_batch_is_read_while_the_last_is_used_and_no_more(task_dir, frozen, tmp_path, monkeypatch):
+    states = StateStore(tmp_path, 1e9).states(frozen, read_task(task_dir, ["label"]).parts["test"], False, "test")
+    chosen, read, batch = [[3, 1], [0], [2, 5, 4], [6]], [], StoredStates.batch
+    expected = [states.batch(rows) for rows in chosen]
+    other = threading.Event()
+
+    def watched(self, rows):
+        assert threading.current_thread() is not threading.main_thread()
+        read.append(rows)
+        if rows == chosen[1]:
+            other.set()
+        return batch(self, rows)
+
+    monkeypatch.setattr(StoredStates, "batch", watched)
+    for number, (ours, theirs) in enumerate(zip(states.batches(chosen), expected, strict=True)):
+        assert other.wait(30) and len(read) <= number + 2
+        assert all(torch.equal(one, another) for one, another in zip(ours, theirs, strict=True))
+    assert read == chosen
 
 
 @pytest.mark.usefixtures("locks_of_nfs")

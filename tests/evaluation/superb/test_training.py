@@ -14,6 +14,8 @@ from speechssl.evaluation.superb import scores, training
 from speechssl.evaluation.superb.data import TaskData, read_task
 from speechssl.evaluation.superb.problems.classification import Classification
 from speechssl.evaluation.superb.problems.transcription import SpeechRecognition
+from speechssl.evaluation.superb.states import FreshStates
+from speechssl.evaluation.superb.store import StoredStates
 from speechssl.evaluation.superb.training import Part, Plan, Trained, predict, train_head
 from speechssl.s3prl_patches import guarded_s3prl
 
@@ -37,6 +39,8 @@ class FixedStates:
     def batch(self, rows):
         pieces = [self._states[row] for row in rows]
         return torch.nn.utils.rnn.pad_sequence(pieces, batch_first=True), torch.tensor(self.frames[list(rows)])
+
+    batches = StoredStates.batches
 
 
 def parts_of(data: TaskData, pooled: bool) -> dict[str, Part]:
@@ -63,10 +67,10 @@ def test_a_killed_training_ends_as_one_never_killed(task_dir, tmp_path, monkeypa
     whole = trained(task_dir, tmp_path / "whole.pt", plan, speech)
     update = training._Run.update
 
-    def killed(self, rows):
+    def killed(self, *given):
         if self.step == 5:
             raise KeyboardInterrupt
-        update(self, rows)
+        update(self, *given)
 
     monkeypatch.setattr(training._Run, "update", killed)
     with pytest.raises(KeyboardInterrupt):
@@ -79,9 +83,20 @@ def test_a_killed_training_ends_as_one_never_killed(task_dir, tmp_path, monkeypa
     assert again.step == whole.step and again.valid == whole.valid
 
 
+@pytest.mark.parametrize("passes", [1, 2])
+def test_reading_ahead_changes_no_weight(task_dir, tmp_path, monkeypatch, passes):
+    plan = replace(PLAN, steps=9, check_every=4, passes=passes)
+    ahead = trained(task_dir, tmp_path / "ahead.pt", plan, speech=True)
+    monkeypatch.setattr(FixedStates, "batches", FreshStates.batches)
+    in_turn = trained(task_dir, tmp_path / "turn.pt", plan, speech=True)
+    assert ahead.valid == in_turn.valid
+    for one, other in zip(ahead.head.parameters(), in_turn.head.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_a_finished_training_is_not_trained_again(task_dir, tmp_path, monkeypatch):
     first = trained(task_dir, tmp_path / "a.pt")
-    monkeypatch.setattr(training._Run, "update", lambda self, rows: pytest.fail("trained again"))
+    monkeypatch.setattr(training._Run, "update", lambda *given: pytest.fail("trained again"))
     assert trained(task_dir, tmp_path / "a.pt").valid == first.valid
 
 

@@ -167,10 +167,10 @@ def test_the_command_and_a_killed_run(speakers_dir, tmp_path, encoder_dir, monke
 
     update = training._Run.update
 
-    def killed(self, rows):
+    def killed(self, *given):
         if self.step == 5:
             raise KeyboardInterrupt
-        update(self, rows)
+        update(self, *given)
 
     monkeypatch.setattr(training._Run, "update", killed)
     assert main(arguments("asv", speakers_dir, tmp_path / "killed", encoder_dir, *given)) != 0
