@@ -45,6 +45,8 @@ Floats = npt.NDArray[np.float32]
 
 _BATCH = 32
 """Clips encoded together. Changes no result beyond rounding."""
+_VOTES = 10_000
+"""Recordings whose neighbours are found together: their vectors are copied."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,10 @@ def judge(vectors: Floats, posteriors: Floats, labels: Rows, neighbours: int, co
 
     known, rows = np.flatnonzero(labels >= 0), np.flatnonzero(labels < 0)
     voters = KNeighborsClassifier(min(neighbours, len(known)), weights="distance", metric="cosine")
-    voted = voters.fit(vectors[known], labels[known]).predict(vectors[rows])
-    predicted, certainty = posteriors[rows].argmax(axis=1), posteriors[rows].max(axis=1)
+    voters.fit(vectors[known], labels[known])
+    blocks = (rows[first : first + _VOTES] for first in range(0, len(rows), _VOTES))
+    voted = np.concatenate([voters.predict(vectors[block]) for block in blocks])
+    predicted, certainty = posteriors.argmax(axis=1)[rows], posteriors.max(axis=1)[rows]
     outcomes = np.where(voted != predicted, OUTVOTED, np.where(certainty > confidence, KEPT, DOUBTFUL))
     return Judged(rows, predicted, voted, certainty, outcomes.tolist())
 
@@ -227,13 +231,16 @@ def _predict(model: Classifier, data: ClipDataset, settings: PseudoLabelSettings
     """Return the encoder's vector and the posterior of the middle of each recording."""
     device = pick_device(settings.device)
     model.to(device)
-    vectors, posteriors = [], []
+    vectors, posteriors = torch.empty(0), torch.empty(0)
     with contextlib.closing(HeldOutReader(data, len(data), _BATCH, settings.workers)) as reader:
         for [batch] in progress(reader, "predicting", "batch", total=-(-len(data) // _BATCH)):
             pooled = model.pooled(batch.waveforms[0].to(device))
-            vectors.append(pooled.float().cpu())
-            posteriors.append(model.classify(pooled).softmax(dim=1).cpu())
-    return torch.cat(vectors).numpy(), torch.cat(posteriors).numpy()
+            classes = model.classify(pooled).softmax(dim=1)
+            if not len(vectors):
+                # Whole at once: vectors of a large corpus are not to be in memory twice.
+                vectors, posteriors = (torch.empty(len(data), one.shape[1]) for one in (pooled, classes))
+            vectors[batch.clips], posteriors[batch.clips] = pooled.float().cpu(), classes.cpu()
+    return vectors.numpy(), posteriors.numpy()
 
 
 def _write_training_part(out: Path, manifest: Manifest, column: str, cells: list[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 
 from speechssl.cli.app import main
 from speechssl.models.clip_config import ClipConfig
+from speechssl.training.clips import pseudo_labels
 from speechssl.training.clips.classifier import load_classifier
 from speechssl.training.clips.dataset import ClipDataset
 from speechssl.training.clips.finetune import Finetuning
@@ -254,6 +256,20 @@ def test_a_pseudo_label_needs_neighbours_and_confidence_both() -> None:
     assert found.predicted.tolist() == [0, 0, 0, 1] and found.voted.tolist() == [0, 1, 0, 1]
     assert found.outcomes == [KEPT, OUTVOTED, DOUBTFUL, KEPT]
     assert found.confidence == pytest.approx([0.9, 0.8, 0.55, 0.7])
+
+
+def test_the_vectors_of_a_corpus_are_in_memory_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(1)
+    vectors, posteriors = (random.random((2000, width), dtype=np.float32) for width in (512, 4))
+    labels = np.where(np.arange(2000) % 100, -1, np.arange(2000) // 100 % 4)
+    whole = judge(vectors, posteriors, labels, neighbours=5, confidence=0.6)
+    monkeypatch.setattr(pseudo_labels, "_VOTES", 150)
+    tracemalloc.start()
+    in_blocks = judge(vectors, posteriors, labels, neighbours=5, confidence=0.6)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < vectors.nbytes / 2
+    assert in_blocks.voted.tolist() == whole.voted.tolist() and in_blocks.outcomes == whole.outcomes
 
 
 def test_votes_weigh_by_closeness_among_the_nearest() -> None:
