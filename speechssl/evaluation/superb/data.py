@@ -21,6 +21,7 @@ from speechssl.audio.stretch import read_stretch
 from speechssl.errors import UserError, nearest
 from speechssl.evaluation.superb.beside import Beside, Line
 from speechssl.evaluation.superb.cells import read_cells, require_none_bad
+from speechssl.evaluation.superb.paths import RealPaths
 from speechssl.evaluation.superb.remarks import SHARED, Remarks, remarks_on
 from speechssl.files import changes
 from speechssl.threads import available_cores
@@ -106,6 +107,7 @@ class TaskData:
     """What a part has beside its utterances: trials, who speaks when, or matches of queries."""
     unsearched: Mapping[str, Unsearched] = field(default_factory=dict)
     """Of a search, by its part."""
+    _fingerprints: dict[tuple[str, ...], str] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def name(self, part: str) -> str:
         """Return what messages call a part."""
@@ -128,9 +130,17 @@ class TaskData:
     def fingerprint(self, recordings: Sequence[str]) -> str:
         """Return a checksum of all names, stretches and labels, of what is beside them, and of changes to recordings.
 
+        They are looked at once, however many encoders ask.
+
         Args:
             recordings: label columns that name recordings.
         """
+        columns = tuple(recordings)
+        if columns not in self._fingerprints:
+            self._fingerprints[columns] = self._fingerprint(columns)
+        return self._fingerprints[columns]
+
+    def _fingerprint(self, recordings: Sequence[str]) -> str:
         digest = hashlib.sha256(self.fold.encode())
         for part, utterances in self.parts.items():
             for item in utterances:
@@ -172,12 +182,13 @@ def remark_shared(utterances: Sequence[Utterance], others: Iterable[Utterance]) 
         others: that are learnt from, or that something is chosen on.
     """
     stretches: dict[str, list[tuple[int, int]]] = {}
+    real_path = RealPaths()
     for item in others:
-        stretches.setdefault(os.path.realpath(item.audio), []).append(item.stretch)
+        stretches.setdefault(real_path(item.audio), []).append(item.stretch)
 
     def is_shared(item: Utterance) -> bool:
         first, end = item.stretch
-        known = stretches.get(os.path.realpath(item.audio), ())
+        known = stretches.get(real_path(item.audio), ())
         return any(start < end and first < stop for start, stop in known)
 
     return [replace(item, remarks=(*item.remarks, SHARED)) if is_shared(item) else item for item in utterances]

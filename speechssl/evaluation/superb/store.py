@@ -20,6 +20,7 @@ from speechssl import __version__
 from speechssl.errors import UserError
 from speechssl.evaluation.superb.data import Utterance
 from speechssl.evaluation.superb.disk import Lock, is_locked, take_room
+from speechssl.evaluation.superb.paths import RealPaths
 from speechssl.evaluation.superb.states import Batch, FreshStates, FrozenEncoder, States
 from speechssl.files import read_json, whole_file, write_json
 from speechssl.progress import progress
@@ -256,8 +257,9 @@ def _throw_away(folder: Path) -> None:
 def _key(frozen: FrozenEncoder, utterances: Sequence[Utterance], pooled: bool) -> str:
     """Return a name that changes with the version of speechssl, the encoder, the audio, or what is kept of it."""
     digest = hashlib.sha256(json.dumps([__version__, frozen.identity, frozen.gain, pooled]).encode())
+    real_path = RealPaths()
     for utterance in utterances:
         stat = utterance.audio.stat()
-        audio = [str(utterance.audio.resolve()), stat.st_size, stat.st_mtime_ns]
+        audio = [real_path(utterance.audio), stat.st_size, stat.st_mtime_ns]
         digest.update(json.dumps([utterance.name, *audio, utterance.first_sample, utterance.samples]).encode())
     return digest.hexdigest()[:32]

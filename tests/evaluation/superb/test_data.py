@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import csv
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from speechssl.audio import read_audio
 from speechssl.errors import UserError
 from speechssl.evaluation.superb.data import read_task
+from speechssl.evaluation.superb.paths import RealPaths
 from speechssl.evaluation.superb.problems.transcription import PhoneRecognition, SpeechRecognition
 from tests.evaluation.superb.conftest import write_csv, write_task
 
@@ -204,3 +207,29 @@ def test_words_are_separated_by_single_spaces_and_recordings_keep_their_names(tm
     assert SpeechRecognition(data, ["transcription"]).scores(["ab a"], first)["wer"] == 0
     problem = PhoneRecognition(data, ["phones"])
     assert problem.scores(["a b"], first)["per"] == 0 and problem.facts()["tokens"] == 3 + 2
+
+
+def test_recordings_are_looked_at_once_however_many_encoders_ask(task_dir: Path, monkeypatch):
+    looked, stat, division = [], os.stat, read_task(task_dir, ["label"])
+    monkeypatch.setattr(os, "stat", lambda path, **given: (looked.append(str(path)), stat(path, **given))[1])
+    known = division.fingerprint([])
+    assert sorted(looked) == sorted(str(item.audio) for part in division.parts.values() for item in part)
+    assert division.fingerprint([]) == known and len(looked) == 42
+    # What is made of it is another task, and looked at anew.
+    assert replace(division, fold="one").fingerprint([]) != known and len(looked) == 84
+
+
+def test_files_are_found_behind_links_of_their_own_and_of_their_folders(tmp_path: Path, monkeypatch):
+    (tmp_path / "real/deep").mkdir(parents=True)
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / "real/deep" / name).touch()
+    (tmp_path / "folder").symlink_to(tmp_path / "real")
+    (tmp_path / "real/deep/link.wav").symlink_to("a.wav")
+    files = [tmp_path / "folder/deep" / name for name in ("a.wav", "link.wav", "b.wav", "lost.wav")]
+    expected = [os.path.realpath(file) for file in files]
+    assert expected[0] == expected[1] == str(tmp_path / "real/deep/a.wav")
+    real_path = RealPaths()
+    assert [real_path(file) for file in files] == expected
+    looked, lstat = [], os.lstat
+    monkeypatch.setattr(os, "lstat", lambda path: (looked.append(path), lstat(path))[1])
+    assert real_path(files[2]) == expected[2] and len(looked) == 1
