@@ -119,13 +119,15 @@ def train_head(problem: Problem, train: Part, valid: Part, shape: tuple[int, int
     with torch.random.fork_rng(devices=[plan.device] if plan.device.type == "cuda" else []):
         run = _Run(problem, train, shape, plan)
         run.restore(saved)
-        now, ahead = itertools.tee(_batches(train, plan, run.step))
-        with contextlib.closing(train.states.batches(part for rows in ahead for part in plan.parts(rows))) as read:
-            for rows in now:
-                run.update(rows, read)
-                if run.step % plan.check_every == 0 or run.step == plan.steps:
-                    run.look(valid)
-                    run.save(saved)
+        batches = _batches(train, plan, run.step)
+        # From one look to the next: what is read ahead for training is not in memory beside the validation part.
+        while stretch := list(itertools.islice(batches, plan.check_every - run.step % plan.check_every)):
+            parts = (part for rows in stretch for part in plan.parts(rows))
+            with contextlib.closing(train.states.batches(parts)) as read:
+                for rows in stretch:
+                    run.update(rows, read)
+            run.look(valid)
+            run.save(saved)
         return run.best()
 
 

@@ -94,6 +94,20 @@ def test_reading_ahead_changes_no_weight(task_dir, tmp_path, monkeypatch, passes
         assert torch.equal(one, other)
 
 
+def test_nothing_is_read_ahead_for_training_during_a_look(task_dir, tmp_path, monkeypatch):
+    read, looks, batch, look = [], [], FixedStates.batch, training._Run.look
+
+    def counted(self, valid):
+        looks.append((self.step, len(read)))
+        look(self, valid)
+        read.clear()
+
+    monkeypatch.setattr(FixedStates, "batch", lambda self, rows: (read.append(rows), batch(self, rows))[1])
+    monkeypatch.setattr(training._Run, "look", counted)
+    trained(task_dir, tmp_path / "a.pt", replace(PLAN, steps=10, check_every=4))
+    assert looks == [(4, 4), (8, 4), (10, 2)]
+
+
 def test_a_finished_training_is_not_trained_again(task_dir, tmp_path, monkeypatch):
     first = trained(task_dir, tmp_path / "a.pt")
     monkeypatch.setattr(training._Run, "update", lambda *given: pytest.fail("trained again"))
