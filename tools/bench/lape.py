@@ -62,7 +62,7 @@ def noise(folder: Path, arguments: argparse.Namespace) -> list[Recording]:
     for number in range(arguments.clips):
         path = folder / f"{number}.wav"
         soundfile.write(path, 0.1 * generator.standard_normal(samples), 16_000)
-        recordings.append(Recording(path.name, path, samples, "train", {}))
+        recordings.append(Recording(path.name, path.parent, samples, "train", {}))
     return recordings
 
 
