@@ -111,7 +111,8 @@ def _run(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         elsewhere = isinstance(args[0], Elsewhere)
     elif kwargs.get("device") is not None:
         elsewhere = _is_there(kwargs["device"])
-        kwargs = {**kwargs, "device": torch.device("cpu")}
+        if elsewhere:  # and not of the device "meta", where nothing is drawn
+            kwargs = {**kwargs, "device": torch.device("cpu")}
     if elsewhere and kwargs.get("generator") is not None:
         raise RuntimeError(f"{function}: a generator of the processor does not serve {DEVICE}")
     args, kwargs = tree_map_only(Elsewhere, lambda tensor: tensor.held, (args, kwargs))
