@@ -44,10 +44,10 @@ NOISE_RATIOS_DB = (0, 5, 10, 15)
 """Of speech to noise, those that VoiceBank-DEMAND trains with."""
 PEAK = 0.9
 """Of a mixture, and its sources are scaled with it."""
-SILENT = 1e-9
-"""Mean square of what is silent, -90 dB."""
-TRIES = 20
-"""To draw a stretch that is not silent."""
+HEARD = 0.1
+"""What the peak of a stretch is of its recording's at least: less is a pause, and its noise would count as a voice."""
+TRIES = 50
+"""To draw such a stretch."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,13 @@ class Recording:
     """The speaker, or of a noise its column's value or its own name: what belongs to one part alone."""
 
     def stretch(self, samples: int, random: np.random.Generator) -> Samples:
-        """Return `samples` of it from anywhere that is not silent."""
+        """Return `samples` of it from anywhere but a pause."""
         waveform = read_listed(self.path, self.samples, self.manifest).numpy()
+        least = HEARD * np.abs(waveform).max()
         for _ in range(TRIES):
             start = int(random.integers(self.samples - samples + 1))
             drawn = np.asarray(waveform[start : start + samples], dtype=np.float32)
-            if power(drawn) > SILENT:
+            if np.abs(drawn).max() > least:
                 return drawn
         raise UserError(f"{self.path} is silent, or nearly all of it: take it out of {self.manifest}")
 
@@ -100,11 +101,20 @@ def recordings(manifests: Sequence[str], samples: int, owner: str, left_out: Cou
 
 def divide(found: Sequence[Recording]) -> dict[str, dict[str, list[Recording]]]:
     """Return the recordings of each owner of each part."""
+    owned: dict[str, list[Recording]] = {}
+    for one in found:
+        owned.setdefault(one.owner, []).append(one)
     parts: dict[str, dict[str, list[Recording]]] = {part: {} for part in PARTS}
-    for number, owner in enumerate(sorted({one.owner for one in found})):
+    for number, owner in enumerate(sorted(owned)):
         part = "test" if number % 5 == 4 else "valid" if number % 10 == 0 else "train"
-        parts[part][owner] = [one for one in found if one.owner == owner]
+        parts[part][owner] = owned[owner]
     return parts
+
+
+def require(owners: Mapping[str, Sequence[Recording]], number: int, part: str, what: str) -> None:
+    """Raise a `UserError` where a part has too few."""
+    if len(owners) < number:
+        raise UserError(f"{part} would have {len(owners)} {what} long enough for a mixture, and needs {number}")
 
 
 def drawn(owners: Mapping[str, Sequence[Recording]], number: int, random: np.random.Generator) -> list[Recording]:
@@ -131,10 +141,9 @@ def mixed(sources: Mapping[str, Samples]) -> dict[str, Samples]:
     return {name: (one * scale).astype(np.float32) for name, one in whole.items()}
 
 
-def begun_late(waveform: Samples, seconds: float) -> Samples:
-    """Return the beginning of a waveform after `seconds` of silence; the length stays."""
-    start = round(seconds * SAMPLE_RATE)
-    return np.concatenate([np.zeros(start, dtype=np.float32), waveform[: len(waveform) - start]])
+def begun_late(waveform: Samples, samples: int) -> Samples:
+    """Return a waveform behind so much silence that it has `samples`."""
+    return np.concatenate([np.zeros(samples - len(waveform), dtype=np.float32), waveform])
 
 
 def spoken(waveform: Samples) -> Iterator[tuple[float, float]]:
@@ -193,8 +202,9 @@ def write_sd(task: Task, part: str, pairs: Sequence[Pair], samples: int, random:
     """Write mixtures in which one voice begins after the other, and who speaks when."""
     segments: list[Row] = []
     for number, pair in enumerate(pairs):
-        first, second = (one.stretch(samples, random) for one in pair)
-        late = begun_late(second, random.uniform(0, LATEST_START) * samples / SAMPLE_RATE)
+        first = pair[0].stretch(samples, random)
+        second = pair[1].stretch(samples - int(random.uniform(0, LATEST_START) * samples), random)
+        late = begun_late(second, samples)
         made = mixed({"first": louder_by(first, second, random.uniform(*LEVELS_DB)), "second": late})
         name = f"{part}-{number:05d}"
         task.add(name, made)
@@ -233,11 +243,10 @@ def write(out: Path, options: argparse.Namespace) -> None:
     left_out: Counter[str] = Counter()
     voices = divide(recordings(options.voices, samples, "speaker", left_out))
     noises = divide(recordings(options.noises, samples, options.noise_column, left_out))
+    for part in PARTS:
+        require(voices[part], 2, part, "speakers")
+        require(noises[part], 1 if options.noises else 0, part, "noises")
     for number, (part, count) in enumerate(zip(PARTS, options.counts, strict=True)):
-        if len(voices[part]) < 2:
-            raise UserError(
-                f"{part} would have {len(voices[part])} speakers with {options.seconds} s in one recording, and needs 2"
-            )
         random = np.random.default_rng([options.seed, number])
         two = [drawn(voices[part], 2, random) for _ in range(count)]
         write_sd(sd, part, two, samples, random)

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from speechssl.audio import SAMPLE_RATE
 from speechssl.audio.clip import fit_clip
 from speechssl.data.manifest import Manifest
-from speechssl.data.waveforms import read_listed
+from speechssl.data.waveforms import read_listed_stretch
 from speechssl.errors import UserError
 from speechssl.models.encoder import Encoder
 from speechssl.progress import progress
@@ -66,9 +66,11 @@ def embed(
 
 
 def _middle(manifest: Manifest, row: int, clip: int | None, longest: int) -> torch.Tensor:
-    waveform = read_listed(manifest.audio_path(row), int(manifest.samples[row]), manifest.file)
-    # A copy, so that the rest of a long recording is not kept with it.
-    return fit_clip(waveform, min(len(waveform), longest) if clip is None else clip).clone()
+    path, whole = manifest.audio_path(row), int(manifest.samples[row])
+    wanted = min(whole, longest if clip is None else clip)
+    # Of a long recording only what is wanted: several are decoded at once.
+    waveform = read_listed_stretch(path, whole, manifest.file, (whole - wanted) // 2, wanted)
+    return fit_clip(waveform, wanted if clip is None else clip).clone()
 
 
 def _check_finite(manifest: Manifest, rows: npt.NDArray[np.int64], pooled: npt.NDArray[np.float32]) -> None:

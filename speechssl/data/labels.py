@@ -203,7 +203,8 @@ def sidecar(path: str | Path) -> Path:
 
 def _version(status: os.stat_result) -> tuple[int, ...]:
     """Return what differs between a file and one that is made anew in its place."""
-    return status.st_ino, status.st_size, status.st_mtime_ns
+    # Not by its inode: some network drives give a file another one while it is in use.
+    return status.st_size, status.st_mtime_ns
 
 
 def _scan(path: Path, count: Callable[[bytes], int]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], str]:

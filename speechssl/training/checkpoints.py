@@ -101,11 +101,22 @@ def damaged(folder: Path) -> UserError:
 
 @contextlib.contextmanager
 def damage_is_told(run_folder: Path) -> Iterator[None]:
-    """Raise a `UserError` that names the checkpoint if the block cannot read one."""
+    """Raise a `UserError` that names the checkpoint if the block cannot read one, or cannot use it."""
     try:
         yield
-    except (CheckpointError, CheckpointNotFoundError) as error:
+    except CheckpointNotFoundError as error:
         raise damaged(checkpoint_folder(run_folder, error.step_nr)) from error
+    except CheckpointError as error:
+        folder, cause = checkpoint_folder(run_folder, error.step_nr), error.__cause__
+        if isinstance(cause, CorruptFileError):
+            raise damaged(folder) from error
+        # fairseq2 says the same of a lack of memory, and of a file that is whole: neither is to be deleted.
+        if isinstance(cause, torch.OutOfMemoryError):
+            raise cause from error
+        raise UserError(
+            f"{folder} does not fit this run ({error}): go on with the version of speechssl that wrote it, or give "
+            "another out="
+        ) from error
 
 
 def checkpoint_manager(run_folder: Path, gangs: Gangs) -> StandardCheckpointManager:

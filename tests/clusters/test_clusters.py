@@ -126,15 +126,15 @@ def test_a_recording_that_the_encoder_cannot_take_is_named(tmp_path) -> None:
 def test_recordings_are_read_while_the_encoder_works_but_not_all_of_them(tmp_path, monkeypatch) -> None:
     soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).uniform(-0.1, 0.1, 8000), 16_000)
     write_manifest(tmp_path / "train.tsv", tmp_path, [("a.wav", 8000)] * 90)
-    next_batch, rows, read_listed = threading.Event(), [], waveforms.read_listed
+    next_batch, rows, read_stretch = threading.Event(), [], waveforms.read_listed_stretch
 
     def noted(*arguments):
         rows.append(arguments)
         if len(rows) == 2 * embed_module._BATCH:
             next_batch.set()
-        return read_listed(*arguments)
+        return read_stretch(*arguments)
 
-    monkeypatch.setattr(embed_module, "read_listed", noted)
+    monkeypatch.setattr(embed_module, "read_listed_stretch", noted)
     encoder, found = ClipEncoder(ClipConfig(audio_ntt_dim=16)), []
     encoder.register_forward_pre_hook(lambda *_: found.append((next_batch.wait(timeout=20), len(rows))))
     embed(read_manifest(tmp_path / "train.tsv"), encoder, None, 1.0, torch.device("cpu"))

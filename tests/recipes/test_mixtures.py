@@ -108,23 +108,51 @@ def test_noise_is_as_loud_as_the_table_says(made: tuple[Path, str]) -> None:
         assert ratio == pytest.approx(float(row["snr"]), abs=0.05)
 
 
+def loudness(sound: np.ndarray, hertz: float, place: float) -> float:
+    """Return how loud one tone is within .04 s of a place, in seconds."""
+    size = RATE // 25
+    near = np.pad(sound, size)[round(place * RATE) : round(place * RATE) + 2 * size]
+    return float(np.abs(np.sum(near * np.hanning(2 * size) * np.exp(-2j * np.pi * hertz * np.arange(2 * size) / RATE))))
+
+
 def test_segments_are_where_a_tone_is(made: tuple[Path, str]) -> None:
     folder = made[0] / "sd"
     segments = rows(folder / "train_segments.csv")
     for row in rows(folder / "train.csv"):
+        (mixture,) = sounds(folder, row, ("path",))
         ours = [one for one in segments if one["id"] == row["id"]]
         assert len({one["speaker"] for one in ours}) == 2
-        # The first voice is the whole recording of a speaker: its tone is from .25 to 1.25 s.
-        assert float(ours[0]["start"]) == pytest.approx(0.25, abs=0.04)
-        assert float(ours[0]["end"]) == pytest.approx(1.25, abs=0.04)
-        start = float(ours[1]["start"])
-        assert 0.2 < start < 1.2
-        assert float(ours[1]["end"]) == pytest.approx(min(start + 1, 1.5), abs=0.06)
+        for one in ours:
+            start, end, hertz = float(one["start"]), float(one["end"]), 200 + 50 * int(one["speaker"])
+            loud = loudness(mixture, hertz, (start + end) / 2)
+            assert all(loudness(mixture, hertz, place) > 0.5 * loud for place in (start + 0.08, end - 0.08))
+            outside = [place for place in (start - 0.1, end + 0.1) if 0 < place < 1.5]
+            assert all(loudness(mixture, hertz, place) < 0.2 * loud for place in outside)
+
+
+def test_a_pause_is_not_drawn(mixtures: ModuleType, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    pause = 0.002 * random.standard_normal(5 * RATE)
+    voice = np.concatenate([pause, 0.5 * np.sin(np.arange(RATE) / 10)])
+    record(tmp_path / "voices", {"a.wav": voice}, {"a.wav": "a"})
+    one = mixtures.Recording(tmp_path / "voices/a.wav", len(voice), "train.tsv", "a")
+    assert all(np.abs(one.stretch(RATE * 2, random)).max() > 0.4 for _ in range(5))
 
 
 def test_too_few_speakers_are_an_error_of_one_line(mixtures: ModuleType, tmp_path: Path) -> None:
     tone = 0.5 * np.sin(np.arange(2 * RATE) / 10)
     speech = record(tmp_path / "voices", {"a.wav": tone, "b.wav": tone}, {"a.wav": "a", "b.wav": "b"})
-    with pytest.raises(SystemExit, match=r"^mixtures\.py: train would have 1 speakers with 1\.0 s in one recording"):
+    with pytest.raises(SystemExit, match=r"^mixtures\.py: train would have 1 speakers long enough for a mixture"):
         mixtures.main([str(tmp_path / "out"), "--seconds", "1", "--voices", str(speech)])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_part_without_noise_is_an_error(mixtures: ModuleType, tmp_path: Path) -> None:
+    tone = 0.5 * np.sin(np.arange(2 * RATE) / 10)
+    names = {f"{who}.wav": str(who) for who in range(20)}
+    speech = record(tmp_path / "voices", dict.fromkeys(names, tone), names)
+    noise = record(tmp_path / "noise", {"rain.wav": tone}, {})
+    options = ("--seconds", "1", "--voices", str(speech), "--noises", str(noise))
+    with pytest.raises(SystemExit, match=r"^mixtures\.py: train would have 0 noises long enough"):
+        mixtures.main([str(tmp_path / "out"), *options])
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""Checkpoints between kinds of devices: a processor's has one random generator, a GPU's has two."""
+"""Checkpoints between kinds of devices (a processor's has one random generator, a GPU's has two), and damaged ones."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from fairseq2.checkpoint import CheckpointError
+from fairseq2.io import CorruptFileError
 from fairseq2.utils.rng import RngBag
 
-from speechssl.training.checkpoints import SafeLoader, WholeDumper
+from speechssl.errors import UserError
+from speechssl.training.checkpoints import SafeLoader, WholeDumper, damage_is_told
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -39,3 +42,18 @@ def test_a_run_goes_on_on_another_kind_of_device(
 def test_other_files_are_read_as_they_are(tmp_path: Path) -> None:
     WholeDumper().dump({"weight": torch.ones(2)}, tmp_path / "sdp_00.pt")
     assert list(SafeLoader(CPU).load(tmp_path / "sdp_00.pt")) == ["weight"]
+
+
+@pytest.mark.parametrize(
+    ("cause", "kind", "words"),
+    [
+        (CorruptFileError(Path("model.pt")), UserError, "step_3 is damaged or not complete: delete it"),
+        (torch.OutOfMemoryError("CUDA out of memory"), torch.OutOfMemoryError, "CUDA out of memory"),
+        (ValueError("no such key"), UserError, "step_3 does not fit this run"),
+    ],
+)
+def test_only_a_damaged_checkpoint_is_to_be_deleted(
+    tmp_path: Path, cause: Exception, kind: type[Exception], words: str
+) -> None:
+    with pytest.raises(kind, match=words), damage_is_told(tmp_path):
+        raise CheckpointError(3, "model", "cannot be restored") from cause

@@ -102,7 +102,8 @@ class LapeFinetuneSettings:
     precision: Precision = Precision.auto
     """`auto`: bf16 on GPUs and on processors with bf16 instructions, else fp32."""
     checkpoint_every: int = 10
-    """Epochs between checkpoints, from which an interrupted run goes on. They are removed when it is finished."""
+    """Epochs between checkpoints, from which an interrupted run goes on; a tenth of the run where that is less. They
+    are removed when it is finished."""
     sla: LabelAugmentationSettings = field(default_factory=LabelAugmentationSettings)
     """Self-supervised label augmentation with self-distillation, as in `speechssl finetune`."""
     pseudo_labels: PredictionPretrainingSettings = field(default_factory=PredictionPretrainingSettings)

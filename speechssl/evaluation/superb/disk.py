@@ -31,7 +31,10 @@ class Lock:
     """
 
     def __init__(self, file: Path, how: int = fcntl.LOCK_EX) -> None:
-        handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        except PermissionError:  # another user's, who shares the folder
+            handle = os.open(file, os.O_RDONLY)
         self.release = weakref.finalize(self, os.close, handle)
         try:
             fcntl.flock(handle, how)

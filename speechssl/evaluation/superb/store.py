@@ -63,7 +63,7 @@ class StoredStates:
         return torch.from_numpy(batch), torch.from_numpy(lengths)
 
     def batches(self, chosen: Iterable[Sequence[int]]) -> Generator[Batch]:
-        """Yield one batch after the other. A thread reads the next one meanwhile, so two are in memory."""
+        """Yield one batch after the other. A thread reads the next one meanwhile: two or, briefly, three are there."""
         for _, batch in in_order(chosen, self.batch, threads=1, ahead=1):
             yield batch
 

@@ -189,6 +189,7 @@ class Finetuning(ClipTraining):
     settings: FinetuneSettings
     labels: Labels
     valid_labels: Labels
+    keeps_held_out = False
 
     def __init__(self, settings: FinetuneSettings) -> None:
         super().__init__(settings)

@@ -38,7 +38,8 @@ class ClipDataSettings:
     """Length of a clip, cut at a random place; a shorter recording is padded on both sides (0.95 as published)."""
     watch: int = 1024
     """Held-out clips, cut from the middle: on them, `pretrain_clips` watches for collapse (a rank is at most their
-    number), and `distill` computes its loss. They stay in memory. `finetune` takes all."""
+    number), and `distill` computes its loss. There they stay in memory. `finetune` takes all, and reads
+    again what the cache does not hold."""
     waveform: WaveformAugmentSettings = field(default_factory=WaveformAugmentSettings)
     """Augmentation of waveforms: noise, pitch, speed."""
     cache_gb: float = 2.0

@@ -45,6 +45,8 @@ class ClipTraining(Trainable):
     """`(recordings,)` clusters of the training split: no two recordings of one are in an update."""
     watched_together = False
     """Whether the held-out clips are one batch, because metrics are of all of them together."""
+    keeps_held_out = True
+    """Whether the held-out clips, as they are cut, stay in memory. There must be a limit to their number."""
     valid_labels: Labels | None = None
     """`(recordings,)` classes of the held-out split; -1 where none is known."""
 
@@ -52,7 +54,9 @@ class ClipTraining(Trainable):
         self.settings = settings
         cache = AudioCache(settings.data.cache_gb)
         self.train = ClipDataset(settings.data.train, settings.data, settings.seed, cache)
-        self.valid = ClipDataset(settings.data.valid, settings.data, 0, cache)
+        # What the reader of held-out clips keeps is not kept here, too.
+        held_out = AudioCache(0) if self.keeps_held_out else cache
+        self.valid = ClipDataset(settings.data.valid, settings.data, 0, held_out)
 
     def log_data(self) -> None:
         """Say what is trained on."""
@@ -83,7 +87,7 @@ class ClipTraining(Trainable):
             return self._reader(gangs)
         data = self.settings.data
         batch = data.watch if self.watched_together else self.settings.clips
-        return HeldOutReader(self.valid, data.watch, batch, data.workers, self.valid_labels, keep=True)
+        return HeldOutReader(self.valid, data.watch, batch, data.workers, self.valid_labels, self.keeps_held_out)
 
     def _reader(self, gangs: Gangs) -> ClipReader:
         return ClipReader(

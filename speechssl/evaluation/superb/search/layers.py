@@ -17,7 +17,7 @@ from speechssl.progress import progress
 
 MIN_FRAMES = 5
 """Shorter queries match all documents equally well, as in s3prl."""
-_FRAMES_AT_ONCE = {"cpu": 10_000, "cuda": 100_000}
+_FRAMES_AT_ONCE = {"cpu": 10_000, "cuda": 40_000}
 """Of queries, and of documents with their padding: their hidden states are in memory. Few would leave a GPU idle."""
 
 
