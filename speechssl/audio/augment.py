@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from speechssl.errors import UserError
+from speechssl.limits import named, require
 from speechssl.processes import gathered, write_rows
 from speechssl.settings import read_with
 from speechssl.transfer import moved
@@ -39,8 +39,8 @@ class MixupExpSettings:
     """Clips kept to mix with, the oldest leave first (2048 as published)."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.ratio <= 1 or self.memory < 1:
-            raise UserError("augment.mixup_exp: ratio must be in [0, 1] and memory 1 or more")
+        require({"augment.mixup_exp.ratio": self.ratio}, least=0, most=1)
+        require({"augment.mixup_exp.memory": self.memory}, least=1)
 
 
 @dataclass
@@ -59,10 +59,10 @@ class RandomResizeCropSettings:
     """Largest height and width of the crop, as far as the canvas allows."""
 
     def __post_init__(self) -> None:
-        if self.canvas_mels < 1 or self.canvas_frames < 1:
-            raise UserError("augment.random_resize_crop: canvas_mels and canvas_frames must be 1 or more")
-        if not 0 < self.smallest <= self.largest:
-            raise UserError("augment.random_resize_crop: smallest must be above 0 and at most largest")
+        crop = "augment.random_resize_crop."
+        require(named(self, "canvas_mels", "canvas_frames", prefix=crop), least=1)
+        require({f"{crop}largest": self.largest}, above=0)
+        require({f"{crop}smallest": self.smallest}, above=0, most=self.largest)
 
 
 @dataclass
@@ -85,10 +85,8 @@ class SpecAugmentSettings:
     """Length that a span stays below, as a share of the frames."""
 
     def __post_init__(self) -> None:
-        if min(self.mel_masks, self.time_masks) < 0:
-            raise UserError("augment.spec_augment: mel_masks and time_masks must be 0 or more")
-        if not (0 <= self.mel_share <= 1 and 0 <= self.time_share <= 1):
-            raise UserError("augment.spec_augment: mel_share and time_share must be in [0, 1]")
+        require(named(self, "mel_masks", "time_masks", prefix="augment.spec_augment."), least=0)
+        require(named(self, "mel_share", "time_share", prefix="augment.spec_augment."), least=0, most=1)
 
 
 @dataclass

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from speechssl.errors import UserError
+from speechssl.limits import named, require
 from speechssl.settings import changed_fields
 
 _WINDOW = 512
@@ -41,8 +42,7 @@ class NoiseSettings:
 
     def __post_init__(self) -> None:
         _check_range("noise", self.probability, self.snr_low_db, self.snr_high_db, "snr_low_db", "snr_high_db")
-        if self.steepest < 0:
-            raise UserError(f"data.waveform.noise: steepest={self.steepest} is below 0")
+        require({"data.waveform.noise.steepest": self.steepest}, least=0)
         _check_read("noise", self)
 
 
@@ -59,8 +59,8 @@ class PitchShiftSettings:
 
     def __post_init__(self) -> None:
         _check_range("pitch_shift", self.probability, self.low, self.high, "low", "high")
-        if max(-self.low, self.high) > 24:
-            raise UserError("data.waveform.pitch_shift: low and high must be within two octaves, -24 to 24")
+        # Two octaves.
+        require(named(self, "low", "high", prefix="data.waveform.pitch_shift."), least=-24, most=24)
         _check_read("pitch_shift", self)
 
 
@@ -77,8 +77,7 @@ class TimeStretchSettings:
 
     def __post_init__(self) -> None:
         _check_range("time_stretch", self.probability, self.slowest, self.fastest, "slowest", "fastest")
-        if self.slowest <= 0:
-            raise UserError(f"data.waveform.time_stretch: slowest={self.slowest} is not above 0")
+        require(named(self, "slowest", "fastest", prefix="data.waveform.time_stretch."), above=0)
         _check_read("time_stretch", self)
 
 
@@ -173,8 +172,7 @@ def shift_pitch(waveform: Tensor, semitones: float) -> Tensor:
 
 
 def _check_range(group: str, probability: float, low: float, high: float, low_name: str, high_name: str) -> None:
-    if not 0 <= probability <= 1:
-        raise UserError(f"data.waveform.{group}: probability={probability} is not in [0, 1]")
+    require({f"data.waveform.{group}.probability": probability}, least=0, most=1)
     if low > high:
         raise UserError(f"data.waveform.{group}: {low_name}={low} is above {high_name}={high}")
 

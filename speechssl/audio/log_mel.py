@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from speechssl.audio.decode import SAMPLE_RATE
 from speechssl.errors import UserError
+from speechssl.limits import named, require
 
 LOG_OFFSET = torch.finfo(torch.float32).eps
 """Added to the energies before the logarithm, so that digital silence is finite (about -15.9)."""
@@ -46,8 +47,8 @@ class LogMelSettings:
     """Upper edge of the last band."""
 
     def __post_init__(self) -> None:
-        if self.n_fft < 2 or self.hop < 1 or self.num_mels < 1:
-            raise UserError("log_mel: n_fft must be 2 or more, hop and num_mels 1 or more")
+        require({"log_mel.n_fft": self.n_fft}, least=2)
+        require(named(self, "hop", "num_mels", prefix="log_mel."), least=1)
         if not 0 <= self.low_hz < self.high_hz <= SAMPLE_RATE / 2:
             raise UserError(
                 f"log_mel: low_hz={self.low_hz:g} and high_hz={self.high_hz:g} must rise within 0 to {SAMPLE_RATE // 2}"

@@ -23,9 +23,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from speechssl.cli.command import Command
 from speechssl.errors import UserError, nearest
+from speechssl.limits import LARGEST_SEED, require
 from speechssl.settings import plain_value, unread
-
-_LARGEST_SEED = 2**32 - 1
 
 
 def config_dir() -> Path:
@@ -44,9 +43,7 @@ def load_settings(command: Command, overrides: list[str]) -> Any:
         missing = sorted(OmegaConf.missing_keys(config))
         if missing:
             raise UserError(f"missing setting {', '.join(missing)}: give it as {missing[0]}=VALUE")
-        # numpy's, torch's and scikit-learn's generators have this range in common.
-        if not 0 <= (config.get("seed") or 0) <= _LARGEST_SEED:
-            raise UserError(f"seed={config.seed} must be from 0 to {_LARGEST_SEED}")
+        require({"seed": config.get("seed")}, least=0, most=LARGEST_SEED)
         return OmegaConf.to_object(config)
     except OmegaConfBaseException as error:
         raise UserError(

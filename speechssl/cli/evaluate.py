@@ -9,8 +9,8 @@ from speechssl.evaluation.hear.settings import ALL, HearSettings
 from speechssl.evaluation.lape.all_tasks import run_all_tasks as run_all_lape_tasks
 from speechssl.evaluation.lape.run import lape_audio, lape_inputs, lape_outputs, run_lape
 from speechssl.evaluation.lape.settings import LapeSettings
-from speechssl.evaluation.run import evaluate_audio, evaluate_inputs, evaluate_outputs, run_evaluate
-from speechssl.evaluation.settings import EvaluateSettings
+from speechssl.evaluation.probes.run import evaluate_audio, evaluate_inputs, evaluate_outputs, run_evaluate
+from speechssl.evaluation.probes.settings import EvaluateSettings
 from speechssl.evaluation.superb.all_tasks import run_all_tasks as run_all_superb_tasks
 from speechssl.evaluation.superb.check import check_tasks
 from speechssl.evaluation.superb.run import run_superb, superb_audio, superb_inputs, superb_outputs

@@ -8,6 +8,7 @@ from pathlib import Path
 from omegaconf import MISSING
 
 from speechssl.errors import UserError
+from speechssl.limits import named, require, require_list
 
 
 @dataclass
@@ -45,10 +46,7 @@ class ClusterSettings:
         splits = [Path(manifest).stem for manifest in self.manifests] if self.manifests != MISSING else ["?"]
         if not splits or len(set(splits)) < len(splits):
             raise UserError(f"manifests={self.manifests}: give at least one, and no two of the same name")
-        if self.k is not None and self.k < 2:
-            raise UserError(f"k={self.k} must be 2 or more")
-        if self.k is None and (not self.candidates or min(self.candidates) < 2):
-            raise UserError("candidates must list at least one number of clusters, each 2 or more")
-        for name in ("components", "iterations", "max_seconds"):
-            if getattr(self, name) <= 0:
-                raise UserError(f"{name}={getattr(self, name)} must be more than 0")
+        require({"k": self.k}, least=2)
+        if self.k is None:
+            require_list("candidates", self.candidates, least=2)
+        require(named(self, "components", "iterations", "max_seconds"), above=0)

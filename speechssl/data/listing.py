@@ -25,6 +25,7 @@ from speechssl.data.splits import Pool, SplitRule, keep_all
 from speechssl.data.tables import table_writer
 from speechssl.errors import UserError
 from speechssl.files import read_json, write_json
+from speechssl.limits import named, require
 from speechssl.progress import progress
 from speechssl.threads import available_cores, in_order
 
@@ -55,12 +56,11 @@ class ManifestSettings:
     """Threads that decode; 0 is one a core."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.valid_fraction <= 0.5:
-            raise UserError(f"valid_fraction={self.valid_fraction} must be between 0 and 0.5")
-        if not self.valid_hours > 0:
-            raise UserError(f"valid_hours={self.valid_hours} must be more than 0; valid_fraction=0 holds out nothing")
-        if self.workers < 0 or self.min_seconds < 0:
-            raise UserError("workers and min_seconds cannot be negative")
+        require({"valid_fraction": self.valid_fraction}, least=0, most=0.5)
+        if self.valid_hours == 0:
+            raise UserError("valid_hours=0 must be more than 0; valid_fraction=0 holds out nothing")
+        require({"valid_hours": self.valid_hours}, above=0)
+        require(named(self, "workers", "min_seconds"), least=0)
 
 
 @dataclass

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from speechssl.errors import UserError
+from speechssl.limits import named, require
 
 
 @dataclass
@@ -25,10 +25,8 @@ class MaskSettings:
     """Spans in an utterance at least, however short it is."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.probability <= 1:
-            raise UserError(f"mask.probability={self.probability} is not in (0, 1]")
-        if self.length < 1 or self.min_spans < 1:
-            raise UserError("mask.length and mask.min_spans must be 1 or more")
+        require({"mask.probability": self.probability}, above=0, most=1)
+        require(named(self, "length", "min_spans", prefix="mask."), least=1)
 
 
 def span_mask(

@@ -1,1 +1,1 @@
-"""Probes of frozen encoders."""
+"""Evaluation of encoders: probes, LAPE, HEAR and SUPERB, and what they share."""

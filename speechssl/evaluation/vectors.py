@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from speechssl import __version__
+from speechssl.evaluation.encoders.sources import encoder_identity
 from speechssl.evaluation.recordings import Recording
-from speechssl.evaluation.sources import encoder_identity
 from speechssl.files import changes, checksum_of
 from speechssl.models.encoder import Encoder
 

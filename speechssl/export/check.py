@@ -34,7 +34,7 @@ def why_not(encoder: HubertEncoder | ClipEncoder, source: str, target: str) -> s
     if isinstance(encoder, ClipEncoder):
         return (
             f"clip encoders have no s3prl or Hugging Face form: use {source} with speechssl.load_encoder, as "
-            "encoders= of evaluate, or in s3prl by speechssl.evaluation.s3prl_upstream.register()"
+            "encoders= of evaluate, or in s3prl by speechssl.evaluation.encoders.s3prl_upstream.register()"
         )
     if encoder.config.front_end == "waveform" and not encoder.config.cls_frame:
         return None

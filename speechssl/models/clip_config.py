@@ -7,6 +7,7 @@ from enum import Enum
 
 from speechssl.audio.log_mel import LogMelSettings
 from speechssl.errors import UserError
+from speechssl.limits import named, require
 
 
 class BackboneName(str, Enum):
@@ -44,12 +45,10 @@ class ClipConfig:
     """Dropout in the layers of `vit`."""
 
     def __post_init__(self) -> None:
-        for name in ("norm_updates", "audio_ntt_dim", "vit_dim", "vit_layers", "vit_heads", "vit_ffn_dim"):
-            if self.reads(name) and getattr(self, name) < 1:
-                raise UserError(f"model.{name} is {getattr(self, name)}: it must be at least 1")
-        for name in ("audio_ntt_dropout", "vit_dropout"):
-            if self.reads(name) and not 0.0 <= getattr(self, name) < 1.0:
-                raise UserError(f"model.{name} is {getattr(self, name)}: it must be in [0, 1)")
+        sizes = ("norm_updates", "audio_ntt_dim", "vit_dim", "vit_layers", "vit_heads", "vit_ffn_dim")
+        dropouts = ("audio_ntt_dropout", "vit_dropout")
+        require(named(self, *filter(self.reads, sizes), prefix="model."), least=1)
+        require(named(self, *filter(self.reads, dropouts), prefix="model."), least=0, below=1)
         if self.backbone is BackboneName.vit and (self.vit_dim % 4 or self.vit_dim % self.vit_heads):
             raise UserError(
                 f"model.vit_dim {self.vit_dim} is not a multiple of 4 and of model.vit_heads {self.vit_heads}"

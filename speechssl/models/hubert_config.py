@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from speechssl.errors import UserError, nearest
+from speechssl.limits import named, require
 from speechssl.settings import read_with, unread
 
 _READ_IN_TRAINING = (
@@ -85,13 +86,11 @@ class HubertConfig:
         _check_choice("front_end", self.front_end, ("waveform", "fbank"))
         _check_choice("conv_norm", self.conv_norm, ("group", "layer"))
         _check_choice("fbank_subsampling", self.fbank_subsampling, ("stack", "conv"))
-        for name in ("fbank_num_mels", "fbank_stack", "fbank_conv_dim", "num_layers", "dim", "ffn_dim", "final_dim"):
-            _require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}: it must be at least 1")
-        for name in ("num_heads", "conv_pos", "conv_pos_groups"):
-            _require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}: it must be at least 1")
-        for name in ("dropout", "attention_dropout", "activation_dropout", "input_dropout", "layerdrop"):
-            _require(0.0 <= getattr(self, name) < 1.0, f"{name} is {getattr(self, name)}: it must be in [0, 1)")
-        _require(self.feature_grad_mult >= 0, f"feature_grad_mult is {self.feature_grad_mult}: it must not be negative")
+        sizes = ("fbank_num_mels", "fbank_stack", "fbank_conv_dim", "num_layers", "dim", "ffn_dim", "final_dim")
+        require(named(self, *sizes, "num_heads", "conv_pos", "conv_pos_groups", prefix="model."), least=1)
+        dropouts = ("dropout", "attention_dropout", "activation_dropout", "input_dropout", "layerdrop")
+        require(named(self, *dropouts, prefix="model."), least=0, below=1)
+        require({"model.feature_grad_mult": self.feature_grad_mult}, least=0)
         _require(self.dim % self.num_heads == 0, f"dim {self.dim} is not a multiple of num_heads {self.num_heads}")
         _require(
             self.dim % self.conv_pos_groups == 0,

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from speechssl.limits import require
 from speechssl.models.backbone import Backbone
 from speechssl.objectives.heads import full_precision, projection
 from speechssl.objectives.objective import ObjectiveOutput
-from speechssl.objectives.views import ViewBatch, ViewObjective, refuse_negative, refuse_unless_positive
+from speechssl.objectives.views import ViewBatch, ViewObjective
 
 _EPSILON = 1e-5
 """Added to variances, as BatchNorm does."""
@@ -27,8 +28,8 @@ class BarlowTwinsSettings:
     """Weight of the correlations between different features (0.0051 as in Barlow Twins; 1 in the code of DeLoRes-S)."""
 
     def __post_init__(self) -> None:
-        refuse_unless_positive("barlow_twins", projector=self.projector)
-        refuse_negative("barlow_twins", off_diagonal=self.off_diagonal)
+        require({"objective.barlow_twins.projector": self.projector}, above=0)
+        require({"objective.barlow_twins.off_diagonal": self.off_diagonal}, least=0)
 
 
 class BarlowTwins(ViewObjective):

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from speechssl.limits import named, require
 from speechssl.models.backbone import Backbone
 from speechssl.objectives.heads import MomentumCopy, full_precision, projection
 from speechssl.objectives.objective import ObjectiveOutput
-from speechssl.objectives.views import ViewBatch, ViewObjective, refuse_momentum, refuse_unless_positive
+from speechssl.objectives.views import ViewBatch, ViewObjective
 
 
 @dataclass
@@ -27,8 +28,8 @@ class ByolSettings:
     """How slowly the copy follows: 0.99 of it stays in each update."""
 
     def __post_init__(self) -> None:
-        refuse_unless_positive("byol", projection=self.projection, hidden=self.hidden)
-        refuse_momentum("byol", self.momentum)
+        require(named(self, "projection", "hidden", prefix="objective.byol."), above=0)
+        require({"objective.byol.momentum": self.momentum}, least=0, most=1)
 
 
 class Byol(ViewObjective):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from speechssl.errors import UserError
+from speechssl.limits import named, require
 from speechssl.objectives.heads import full_precision
 from speechssl.objectives.views import ViewBatch
 from speechssl.processes import gathered, write_rows
@@ -36,8 +37,8 @@ class HardNegativeSettings:
     """First epoch with mixtures: before the encoder has learnt something, hard negatives mean nothing (10 of 100)."""
 
     def __post_init__(self) -> None:
-        if min(self.mixed, self.mixed_with_query) < 0 or self.hardest < 1:
-            raise UserError("hard_negatives: the numbers of mixtures must be 0 or more, hardest 1 or more")
+        require(named(self, "mixed", "mixed_with_query", prefix="hard_negatives."), least=0)
+        require({"hard_negatives.hardest": self.hardest}, least=1)
         unread = changed_fields(self)
         if unread and not self.mixes:
             raise UserError(
@@ -75,12 +76,9 @@ class TemperatureSettings:
     """Share of the newest gradient in the running mean of a temperature's gradients."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.smallest <= self.largest:
-            raise UserError("temperatures: smallest must be above 0 and at most largest")
-        if not (0 < self.newest <= 1 and 0 < self.newest_gradient <= 1):
-            raise UserError("temperatures: newest and newest_gradient must be in (0, 1]")
-        if not self.lr > 0:
-            raise UserError(f"temperatures.lr={self.lr:g} of the objective must be above 0")
+        require(named(self, "largest", "lr", prefix="temperatures."), above=0)
+        require({"temperatures.smallest": self.smallest}, above=0, most=self.largest)
+        require(named(self, "newest", "newest_gradient", prefix="temperatures."), above=0, most=1)
 
 
 class Contrasted(NamedTuple):

@@ -9,11 +9,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from speechssl.errors import UserError
+from speechssl.limits import require
 from speechssl.models.backbone import Backbone
 from speechssl.objectives.heads import full_precision, projection, unit_vectors
 from speechssl.objectives.objective import ObjectiveOutput
 from speechssl.objectives.spherical_kmeans import spherical_kmeans
-from speechssl.objectives.views import ViewBatch, ViewObjective, refuse_unless_positive
+from speechssl.objectives.views import ViewBatch, ViewObjective
 from speechssl.processes import gathered, write_rows
 
 
@@ -33,7 +34,7 @@ class DecarSettings:
     """Divides the cosine similarities to the prototypes (1 in DECAR-v2, 0.1 in DeepCluster-v2)."""
 
     def __post_init__(self) -> None:
-        refuse_unless_positive("decar", **vars(self))
+        require({f"objective.decar.{name}": value for name, value in vars(self).items()}, above=0)
 
 
 class Decar(ViewObjective):

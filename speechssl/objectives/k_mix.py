@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from speechssl.errors import UserError
+from speechssl.limits import named, require
 from speechssl.objectives.heads import full_precision, unit_vectors
 from speechssl.objectives.spherical_kmeans import moved_centroids
 from speechssl.settings import read_with
@@ -26,8 +26,7 @@ class KMixSettings:
     configuration.)"""
 
     def __post_init__(self) -> None:
-        if self.clusters < 1 or self.iterations < 1:
-            raise UserError("objective.slicer.kmix: clusters and iterations must be 1 or more")
+        require(named(self, "clusters", "iterations", prefix="objective.slicer.kmix."), least=1)
 
 
 class KMix(nn.Module):

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from speechssl.audio.transformations import Transformation, transform
 from speechssl.errors import UserError
+from speechssl.limits import require
 from speechssl.objectives.heads import full_precision
 from speechssl.objectives.objective import ObjectiveOutput
 
@@ -34,8 +35,7 @@ class LabelAugmentationSettings:
     def __post_init__(self) -> None:
         if len(set(self.transformations)) < len(self.transformations):
             raise UserError(f"sla.transformations={[kind.value for kind in self.transformations]}: name each once")
-        if self.beta < 0:
-            raise UserError(f"sla.beta={self.beta:g} must be 0 or more")
+        require({"sla.beta": self.beta}, least=0)
         if not self.transformations and self.beta != LabelAugmentationSettings.beta:
             raise UserError(
                 f"sla.beta={self.beta:g} is given and sla.transformations is not, so it is not read: "

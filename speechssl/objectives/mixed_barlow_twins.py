@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from speechssl.limits import named, require
 from speechssl.models.backbone import Backbone
 from speechssl.objectives.barlow_twins import barlow_loss, standardize
 from speechssl.objectives.heads import full_precision, projection
 from speechssl.objectives.objective import ObjectiveOutput
-from speechssl.objectives.views import ViewBatch, ViewObjective, refuse_negative, refuse_unless_positive
+from speechssl.objectives.views import ViewBatch, ViewObjective
 from speechssl.transfer import moved
 
 
@@ -30,8 +31,8 @@ class MixedBarlowTwinsSettings:
     """Shares of the first view are drawn from Beta(beta, beta), once a batch (1 as published: uniform)."""
 
     def __post_init__(self) -> None:
-        refuse_unless_positive("mixed_barlow_twins", projector=self.projector, beta=self.beta)
-        refuse_negative("mixed_barlow_twins", off_diagonal=self.off_diagonal, mix_weight=self.mix_weight)
+        require(named(self, "projector", "beta", prefix="objective.mixed_barlow_twins."), above=0)
+        require(named(self, "off_diagonal", "mix_weight", prefix="objective.mixed_barlow_twins."), least=0)
 
 
 class MixedBarlowTwins(ViewObjective):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from speechssl.errors import UserError
+from speechssl.limits import named, require
 from speechssl.models.backbone import Backbone
 from speechssl.objectives.barlow_twins import barlow_loss, cross_correlation
 from speechssl.objectives.contrastive import Contrast, HardNegativeSettings, TemperatureSettings
@@ -17,9 +18,6 @@ from speechssl.objectives.queues import KeyQueue
 from speechssl.objectives.views import (
     ViewBatch,
     ViewObjective,
-    refuse_momentum,
-    refuse_negative,
-    refuse_unless_positive,
 )
 from speechssl.settings import read_with
 
@@ -53,11 +51,10 @@ class MoCoSettings:
     """iSogCLR."""
 
     def __post_init__(self) -> None:
-        sizes = {"projection": self.projection, "queue": self.queue, "barlow_projector": self.barlow_projector}
-        refuse_unless_positive("moco", temperature=self.temperature, **sizes)
-        weights = {"barlow_weight": self.barlow_weight, "barlow_off_diagonal": self.barlow_off_diagonal}
-        refuse_negative("moco", hidden=self.hidden, **weights)
-        refuse_momentum("moco", self.momentum)
+        positive = ("temperature", "projection", "queue", "barlow_projector")
+        require(named(self, *positive, prefix="objective.moco."), above=0)
+        require(named(self, "hidden", "barlow_weight", "barlow_off_diagonal", prefix="objective.moco."), least=0)
+        require({"objective.moco.momentum": self.momentum}, least=0, most=1)
 
 
 class MoCo(ViewObjective):

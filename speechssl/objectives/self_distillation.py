@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from speechssl.errors import UserError
+from speechssl.limits import named, require
 from speechssl.models.backbone import Backbone, BackboneOutput
 from speechssl.objectives.heads import full_precision, projection
 from speechssl.objectives.objective import ObjectiveOutput
@@ -31,9 +31,7 @@ class SelfDistillationSettings:
     """Whether the deepest logits are a fixed target of the other classifiers. As published they are moved by them."""
 
     def __post_init__(self) -> None:
-        for name in ("tap_weight", "divergence_weight", "cosine_weight"):
-            if not getattr(self, name) >= 0:
-                raise UserError(f"distillation.{name}={getattr(self, name)} must be 0 or more")
+        require(named(self, "tap_weight", "divergence_weight", "cosine_weight", prefix="distillation."), least=0)
 
 
 class SelfDistillation(nn.Module):

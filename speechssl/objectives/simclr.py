@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from speechssl.limits import named, require
 from speechssl.models.backbone import Backbone
 from speechssl.objectives.contrastive import Contrast, HardNegativeSettings, TemperatureSettings
 from speechssl.objectives.heads import full_precision, projection, unit_vectors
 from speechssl.objectives.objective import ObjectiveOutput
-from speechssl.objectives.views import ViewBatch, ViewObjective, all_orders, refuse_unless_positive
+from speechssl.objectives.views import ViewBatch, ViewObjective, all_orders
 
 
 @dataclass
@@ -32,8 +33,7 @@ class SimClrSettings:
     """iSogCLR."""
 
     def __post_init__(self) -> None:
-        sizes = {"projection": self.projection, "hidden": self.hidden}
-        refuse_unless_positive("simclr", temperature=self.temperature, **sizes)
+        require(named(self, "projection", "hidden", "temperature", prefix="objective.simclr."), above=0)
 
 
 class SimClr(ViewObjective):
@@ -80,7 +80,7 @@ class ColaSettings:
     """Width of the space in which views are compared (512 as published)."""
 
     def __post_init__(self) -> None:
-        refuse_unless_positive("cola", projection=self.projection)
+        require({"objective.cola.projection": self.projection}, above=0)
 
 
 class Cola(ViewObjective):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from speechssl.limits import named, require
 from speechssl.models.backbone import Backbone
 from speechssl.objectives.contrastive import Contrast, HardNegativeSettings, TemperatureSettings
 from speechssl.objectives.heads import MomentumCopy, full_precision, projection, unit_vectors
@@ -20,9 +21,6 @@ from speechssl.objectives.views import (
     ViewBatch,
     ViewObjective,
     all_orders,
-    refuse_momentum,
-    refuse_negative,
-    refuse_unless_positive,
 )
 
 
@@ -59,11 +57,10 @@ class SlicerSettings:
     """iSogCLR, for the contrast of clips."""
 
     def __post_init__(self) -> None:
-        sizes = {"projection": self.projection, "queue": self.queue, "clusters": self.clusters}
-        temperatures = {"temperature": self.temperature, "cluster_temperature": self.cluster_temperature}
-        refuse_unless_positive("slicer", cluster_hidden=self.cluster_hidden, **sizes, **temperatures)
-        refuse_negative("slicer", entropy_weight=self.entropy_weight)
-        refuse_momentum("slicer", self.momentum)
+        sizes = ("projection", "queue", "clusters", "cluster_hidden")
+        require(named(self, *sizes, "temperature", "cluster_temperature", prefix="objective.slicer."), above=0)
+        require({"objective.slicer.entropy_weight": self.entropy_weight}, least=0)
+        require({"objective.slicer.momentum": self.momentum}, least=0, most=1)
 
 
 class Slicer(ViewObjective):

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from speechssl.errors import UserError
 from speechssl.models.backbone import Backbone
 from speechssl.objectives.objective import ObjectiveOutput
 
@@ -71,39 +70,3 @@ def all_orders(views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     count = len(views)
     partners = [views[(place + turn) % count] for turn in range(1, count) for place in range(count)]
     return torch.cat([*views] * (count - 1)), torch.cat(partners)
-
-
-def refuse_unless_positive(objective: str, **values: float) -> None:
-    """Refuse settings that must be above 0.
-
-    Args:
-        objective: name of the objective, for the message.
-        values: settings by name.
-
-    Raises:
-        UserError: one of them is 0 or less.
-    """
-    for name, value in values.items():
-        if not value > 0:
-            raise UserError(f"objective.{objective}.{name}={value} must be above 0")
-
-
-def refuse_negative(objective: str, **values: float) -> None:
-    """Refuse settings that must be 0 or more.
-
-    Args:
-        objective: name of the objective, for the message.
-        values: settings by name.
-
-    Raises:
-        UserError: one of them is below 0.
-    """
-    for name, value in values.items():
-        if not value >= 0:
-            raise UserError(f"objective.{objective}.{name}={value} must be 0 or more")
-
-
-def refuse_momentum(objective: str, momentum: float) -> None:
-    """Refuse a momentum outside [0, 1] with a `UserError`."""
-    if not 0 <= momentum <= 1:
-        raise UserError(f"objective.{objective}.momentum={momentum} must be in [0, 1]")

@@ -88,7 +88,7 @@ def evaluation_section(found: Findings) -> Section:
 
 
 def read_results(value: dict[str, Any]) -> Results:
-    """Return the content of `evaluate/results.json` (`speechssl.evaluation.results`); empty where there is none."""
+    """Return what `evaluate/results.json` (`speechssl.evaluation.probes.results`) holds; empty where there is none."""
     return Results(
         value.get("tasks", {}), value.get("scores", {}), value.get("left_out", []), value.get("encoders", {})
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from speechssl.errors import UserError, nearest
+from speechssl.limits import named, require
 from speechssl.settings import changed_fields
 
 WORD_KINDS: dict[str, tuple[str, ...]] = {
@@ -47,12 +48,9 @@ class WordSettings:
             raise UserError(
                 f"no words named '{self.kind}'{nearest(self.kind, WORD_KINDS)} (known: {', '.join(WORD_KINDS)})"
             )
-        if self.order < 1:
-            raise UserError(f"words.order={self.order}: give 1 or more")
-        if self.rate <= 0:
-            raise UserError(f"words.rate={self.rate}: give units a second, above 0")
-        if not -1 <= self.threshold < 1:
-            raise UserError(f"words.threshold={self.threshold}: give at least -1 and less than 1")
+        require({"words.order": self.order}, least=1)
+        require({"words.rate": self.rate}, above=0)
+        require({"words.threshold": self.threshold}, least=-1, below=1)
 
 
 @dataclass
@@ -107,13 +105,10 @@ class TopicSettings:
             raise UserError(f"splits={self.splits}: give at least one, and none twice")
         if self.alpha not in ("symmetric", "asymmetric", "auto"):
             raise UserError(f"alpha={self.alpha}: give symmetric, asymmetric or auto")
-        for name, least in {"topics": 2, "passes": 1, "iterations": 1, "fit_utterances": 2, "vocabulary": 1}.items():
-            if getattr(self, name) < least:
-                raise UserError(f"{name}={getattr(self, name)}: give {least} or more")
-        if self.eta <= 0:
-            raise UserError(f"eta={self.eta}: give a number above 0")
-        if not 0 < self.no_above <= 1:
-            raise UserError(f"no_above={self.no_above}: it is a share of the utterances, above 0 and at most 1")
+        require(named(self, "topics", "fit_utterances"), least=2)
+        require(named(self, "passes", "iterations", "vocabulary"), least=1)
+        require({"eta": self.eta}, above=0)
+        require({"no_above": self.no_above}, above=0, most=1)
         _check_words(self.words)
         fitting = [name for name in changed_fields(self) if name not in LABELLING]
         if self.topic_model and fitting:

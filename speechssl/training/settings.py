@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -10,6 +9,7 @@ from omegaconf import MISSING
 
 from speechssl.data.masking import MaskSettings
 from speechssl.errors import UserError
+from speechssl.limits import named, require
 from speechssl.models.hubert import HubertConfig
 from speechssl.settings import read_with
 
@@ -154,11 +154,9 @@ class OptimSettings:
     limit)."""
 
     def __post_init__(self) -> None:
-        require_positive({"optim.lr": self.lr, "optim.clip": self.clip, "optim.eps": self.eps})
-        require_not_negative({"optim.weight_decay": self.weight_decay, "optim.trust": self.trust})
-        for name in ("beta1", "beta2", "momentum"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UserError(f"optim.{name}={getattr(self, name)} must be 0 or more and below 1")
+        require(named(self, "lr", "clip", "eps", prefix="optim."), above=0)
+        require(named(self, "weight_decay", "trust", prefix="optim."), least=0)
+        require(named(self, "beta1", "beta2", "momentum", prefix="optim."), least=0, below=1)
         if self.trust > 0 and self.kind is not OptimizerKind.sgd:
             raise UserError(f"optim.trust={self.trust:g} is for optim.kind=sgd: set it to 0, or change the kind")
 
@@ -191,10 +189,8 @@ class ScheduleSettings:
         parts = {"schedule.warmup": self.warmup}
         if self.kind is ScheduleKind.infinite:
             parts |= {"schedule.cooldown": self.cooldown, "schedule.anneal": self.anneal}
-            require_positive({"schedule.constant": self.constant, "schedule.final": self.final})
-        for name, part in parts.items():
-            if not 0 <= part <= 1:
-                raise UserError(f"{name}={part} is a share of the run: it must be in [0, 1]")
+            require(named(self, "constant", "final", prefix="schedule."), above=0)
+        require(parts, least=0, most=1)
         if sum(parts.values()) > 1:
             raise UserError(f"{', '.join(parts)} are shares of the run: together at most 1")
 
@@ -222,14 +218,12 @@ class RunSettings:
     """Updates with a loss that is not finite are skipped, counted and named; the run stops after this many."""
 
     def __post_init__(self) -> None:
-        for name in ("checkpoint_every", "keep_checkpoints", "validate_every", "log_every"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"run.{name}={value} must be 1 or more")
+        intervals = ("checkpoint_every", "keep_checkpoints", "validate_every", "log_every")
+        require(named(self, *intervals, prefix="run."), least=1)
         for name in ("checkpoint_every", "validate_every"):
             if (getattr(self, name) or 0) % self.log_every:
                 raise UserError(f"run.{name} must be a multiple of run.log_every={self.log_every}")
-        require_not_negative({"run.max_skipped": self.max_skipped})
+        require({"run.max_skipped": self.max_skipped}, least=0)
 
 
 @dataclass
@@ -257,7 +251,7 @@ class TrainSettings:
         if len(given) > 1:
             both = " and ".join(f"{name}={value:g}" for name, value in given.items())
             raise UserError(f"{both} contradict each other: keep one and set the others to null")
-        require_positive(given)
+        require(given, above=0)
         if self.optim.kind is OptimizerKind.muon and self.run.parallel is Parallel.fsdp:
             raise UserError(
                 "optim.kind=muon needs whole matrices, and run.parallel=fsdp cuts them: "
@@ -270,20 +264,6 @@ class TrainSettings:
 
 
 _RUN_MAY_CHANGE = ("device", "checkpoint_every", "keep_checkpoints", "validate_every", "log_every", "max_skipped")
-
-
-def require_positive(values: dict[str, float | None]) -> None:
-    """Raise a `UserError` that names the first value that is given and not a number above 0."""
-    for name, value in values.items():
-        if value is not None and not 0 < value < math.inf:
-            raise UserError(f"{name}={value} must be more than 0")
-
-
-def require_not_negative(values: dict[str, float]) -> None:
-    """Raise a `UserError` that names the first value that is no number from 0."""
-    for name, value in values.items():
-        if not 0 <= value < math.inf:
-            raise UserError(f"{name}={value} must be 0 or more")
 
 
 @dataclass
@@ -303,23 +283,16 @@ class PretrainSettings(TrainSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_positive(
-            {
-                "data.workers": self.data.workers,
-                "data.max_seconds": self.data.max_seconds,
-                "batch.seconds": self.batch.seconds,
-                "batch.total_seconds": self.batch.total_seconds,
-                "batch.bucket_updates": self.batch.bucket_updates,
-                "objective.temperature": self.objective.temperature,
-            }
-        )
-        require_not_negative({"data.label_rate": self.data.label_rate})
+        require(named(self.data, "workers", "max_seconds", prefix="data."), above=0)
+        require(named(self.batch, "seconds", "total_seconds", "bucket_updates", prefix="batch."), above=0)
+        require({"objective.temperature": self.objective.temperature}, above=0)
+        require({"data.label_rate": self.data.label_rate}, least=0)
         if not self.data.labels:
             raise UserError("data.labels must name at least one folder of labels, e.g. data.labels=[exp/mini/units]")
         if not self.objective.layers:
             raise UserError("objective.layers must name at least one hidden state, e.g. [-1]")
         weights = ("unmasked_weight", "feature_penalty", "topic_weight")
-        require_not_negative({f"objective.{name}": getattr(self.objective, name) for name in weights})
+        require(named(self.objective, *weights, prefix="objective."), least=0)
         if self.objective.topic_weight > 0 and self.data.topics is None:
             raise UserError(
                 "objective.topic_weight is above 0 but there are no topics: give data.topics=DIR or objective=hubert"

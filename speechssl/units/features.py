@@ -13,6 +13,7 @@ from speechssl.audio import SAMPLE_RATE
 from speechssl.audio.mfcc import MFCC_DIM, MFCC_FRAME_RATE, mfcc
 from speechssl.data.manifest import Manifest
 from speechssl.errors import UserError
+from speechssl.limits import require
 from speechssl.models.checksum import weights_checksum
 from speechssl.models.encoder import Encoder
 from speechssl.models.load import load_encoder
@@ -46,8 +47,8 @@ class FeatureSettings:
             raise UserError("features=encoder needs features.encoder=FOLDER, e.g. a run folder of `speechssl pretrain`")
         if self.kind == "mfcc" and self.encoder:
             raise UserError(f"features.encoder={self.encoder} does not go with features=mfcc; give features=encoder")
-        if self.max_seconds < 1 or self.batch_seconds <= 0:
-            raise UserError("features.max_seconds must be at least 1 and features.batch_seconds positive")
+        require({"features.max_seconds": self.max_seconds}, least=1)
+        require({"features.batch_seconds": self.batch_seconds}, above=0)
 
     @property
     def source(self) -> str:

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from speechssl.data.manifest import AUDIO, read_manifest
-from speechssl.errors import UserError
 from speechssl.files import checksum
+from speechssl.limits import named, require
 from speechssl.models.device import pick_device
 from speechssl.models.load import encoder_files
 from speechssl.units.features import FeatureSettings, open_features
@@ -47,10 +47,9 @@ class KMeansSettings(ClusteringSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.fraction is not None and not 0 < self.fraction <= 1:
-            raise UserError(f"fraction={self.fraction} must be above 0 and at most 1")
-        if self.frames_a_cluster < 1 or self.memory_megabytes < 1 or self.threads < 0:
-            raise UserError("frames_a_cluster and memory_megabytes must be at least 1 and threads not negative")
+        require({"fraction": self.fraction}, above=0, most=1)
+        require(named(self, "frames_a_cluster", "memory_megabytes"), least=1)
+        require({"threads": self.threads}, least=0)
 
 
 def kmeans_inputs(settings: KMeansSettings) -> Iterable[Path]:

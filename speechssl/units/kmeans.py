@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from speechssl.errors import UserError
+from speechssl.limits import named, require
 from speechssl.progress import progress
 from speechssl.units.processes import Processes
 
@@ -39,9 +40,7 @@ class ClusteringSettings:
     """Mini-batches without a better smoothed inertia after which the fit stops."""
 
     def __post_init__(self) -> None:
-        for name in ("k", "batch_size", "n_init", "max_iter", "max_no_improvement"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name}={getattr(self, name)} must be at least 1")
+        require(named(self, "k", "batch_size", "n_init", "max_iter", "max_no_improvement"), least=1)
 
 
 @dataclass(frozen=True)

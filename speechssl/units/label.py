@@ -20,6 +20,7 @@ from speechssl.data.labels import LabelInfo, read_labels, write_labels
 from speechssl.data.manifest import AUDIO, Manifest, read_manifest
 from speechssl.errors import UserError
 from speechssl.files import checksum, read_json, write_json
+from speechssl.limits import require
 from speechssl.models.device import pick_device
 from speechssl.models.load import encoder_files
 from speechssl.progress import progress
@@ -61,8 +62,7 @@ class LabelSettings:
         splits = [Path(manifest).stem for manifest in self.manifests]
         if not splits or len(set(splits)) < len(splits):
             raise UserError(f"manifests={self.manifests}: give at least one, and no two of the same name")
-        if self.threads < 0:
-            raise UserError(f"threads={self.threads} must not be negative")
+        require({"threads": self.threads}, least=0)
 
 
 def label_inputs(settings: LabelSettings) -> Iterable[Path]:

@@ -289,7 +289,7 @@ def test_paths_in_a_dictionary_need_no_quotes() -> None:
     [
         ("paths=[a/b(", "paths: the list cannot be read; put each text in it in double quotes"),
         ("out=a${b}", "setting not accepted: "),
-        ("seed=-1", "seed=-1 must be from 0 to 4294967295"),
+        ("seed=-1", "seed=-1 must be 0 or more and at most 4294967295"),
     ],
 )
 def test_what_cannot_be_read_is_one_line(command: Command, override: str, message: str) -> None:

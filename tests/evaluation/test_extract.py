@@ -10,7 +10,7 @@ import torch
 
 from speechssl.audio.fbank import log_mel_fbank
 from speechssl.errors import UserError
-from speechssl.evaluation.baselines import FilterbankEncoder
+from speechssl.evaluation.encoders.baselines import FilterbankEncoder
 from speechssl.evaluation.extract import Request, WaveformCache, batches, extract
 from speechssl.evaluation.recordings import Recording, read_recordings
 from speechssl.models.hubert import HubertEncoder

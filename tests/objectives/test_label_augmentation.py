@@ -84,7 +84,7 @@ def test_views_come_one_after_the_other_first_the_clips_as_they_are() -> None:
 def test_settings_that_cannot_be_are_refused() -> None:
     for given, message in (
         ({"transformations": [ALL[0], ALL[0]]}, "name each once"),
-        ({"transformations": ALL, "beta": -1.0}, "sla.beta=-1 must be 0 or more"),
+        ({"transformations": ALL, "beta": -1.0}, "sla.beta=-1.0 must be 0 or more"),
         ({"beta": 0.0}, "sla.transformations is not, so it is not read"),
     ):
         with pytest.raises(UserError, match=message):

@@ -17,13 +17,13 @@ from speechssl.objectives.slicer import SlicerSettings
     ("settings", "changed", "message"),
     [
         (MoCoSettings, {"hidden": -1}, r"objective\.moco\.hidden=-1 must be 0 or more"),
-        (MoCoSettings, {"temperature": float("nan")}, r"objective\.moco\.temperature=nan must be above 0"),
+        (MoCoSettings, {"temperature": float("nan")}, r"objective\.moco\.temperature=nan must be more than 0"),
         (MoCoSettings, {"barlow_weight": -1.0}, r"objective\.moco\.barlow_weight=-1\.0"),
         (BarlowTwinsSettings, {"off_diagonal": -1.0}, r"objective\.barlow_twins\.off_diagonal=-1\.0"),
         (MixedBarlowTwinsSettings, {"mix_weight": -3.0}, r"objective\.mixed_barlow_twins\.mix_weight=-3\.0"),
         (SlicerSettings, {"entropy_weight": -1.0}, r"objective\.slicer\.entropy_weight=-1\.0"),
         (SelfDistillationSettings, {"tap_weight": -1.0}, r"distillation\.tap_weight=-1\.0 must be 0 or more"),
-        (TemperatureSettings, {"lr": 0.0}, r"temperatures\.lr=0 of the objective must be above 0"),
+        (TemperatureSettings, {"lr": 0.0}, r"temperatures\.lr=0\.0 must be more than 0"),
         (
             HardNegativeSettings,
             {"hardest": 7},

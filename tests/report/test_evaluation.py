@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from speechssl.evaluation.baselines import FilterbankEncoder
-from speechssl.evaluation.encoders import Contestant
-from speechssl.evaluation.results import Results
-from speechssl.evaluation.settings import EvaluateSettings
-from speechssl.evaluation.tasks import Score
+from speechssl.evaluation.encoders.baselines import FilterbankEncoder
+from speechssl.evaluation.encoders.contestants import Contestant
+from speechssl.evaluation.probes.results import Results
+from speechssl.evaluation.probes.settings import EvaluateSettings
+from speechssl.evaluation.probes.tasks import Score
 from speechssl.report.evaluation import evaluation_section
 from speechssl.report.findings import read_findings
 

@@ -11,8 +11,8 @@ import torch
 from torch.nn import functional
 
 from speechssl.errors import UserError
-from speechssl.evaluation.baselines import FilterbankEncoder
-from speechssl.evaluation.encoders import Contestant
+from speechssl.evaluation.encoders.baselines import FilterbankEncoder
+from speechssl.evaluation.encoders.contestants import Contestant
 from speechssl.evaluation.lape.data import TaskData
 from speechssl.evaluation.lape.results import LapeResults
 from speechssl.evaluation.lape.scores import score_features

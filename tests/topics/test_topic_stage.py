@@ -184,7 +184,7 @@ def test_labels_of_fairseq_have_topics(corpus: Path, overrides: Overrides, capsy
         ("words.kind=phrases", "did you mean 'phrase'"),
         ("topic=4", "did you mean 'topics'"),
         ("topics=81", "81 topics need at least as many utterances"),
-        ("topics=1", "topics=1: give 2 or more"),
+        ("topics=1", "topics=1 must be 2 or more"),
         ("alpha=none", "symmetric, asymmetric or auto"),
         ("splits=[valid,valid]", "none twice"),
         ("splits=[test]", "test.km does not exist; run `speechssl label` first"),

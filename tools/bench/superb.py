@@ -6,9 +6,9 @@ usage: python tools/bench/superb.py --task ks|sid|asr --data DIR [--encoder RUN]
 DIR is a task of `speechssl evaluate benchmark=superb` (train.csv, valid.csv, test.csv); `--clips` takes so many of
 its training part, a quarter as many for validation and test. Without --encoder it is a HuBERT Base of new weights,
 exported for s3prl: both sides run s3prl's `hubert_local`. With --encoder s3prl runs our encoder as its upstream
-`speechssl` (`speechssl.evaluation.s3prl_upstream`). Each side is a process of its own, from the csv to the test
-score, with no cache of an earlier run. s3prl runs its problem class with its published settings, but for the number of
-updates, one look at validation at the end, no random crops (SID), and reading in the process itself.
+`speechssl` (`speechssl.evaluation.encoders.s3prl_upstream`). Each side is a process of its own, from the csv to the
+test score, with no cache of an earlier run. s3prl runs its problem class with its published settings, but for the
+number of updates, one look at validation at the end, no random crops (SID), and reading in the process itself.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def run_peer(plan: dict[str, Any]) -> None:
 
 def run_s3prl(plan: dict[str, Any]) -> None:
     """Run s3prl's problem on the csv files."""
-    from speechssl.evaluation.s3prl_upstream import register
+    from speechssl.evaluation.encoders.s3prl_upstream import register
 
     register()
     from s3prl import problem

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from speechssl.errors import UserError
 from speechssl.evaluation.all_tasks import run_all
-from speechssl.evaluation.encoders import contestants
+from speechssl.evaluation.encoders.contestants import contestants
 from speechssl.evaluation.hear.folders import FOLDERS, tasks_there
 from speechssl.evaluation.hear.overview import OVERVIEW
 from speechssl.evaluation.hear.settings import HearSettings

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from speechssl.evaluation.benchmark import EncoderScores
-from speechssl.evaluation.encoders import Contestant
+from speechssl.evaluation.encoders.contestants import Contestant
 from speechssl.evaluation.hear.data import Division, TaskData
 from speechssl.evaluation.hear.scores import Score
 from speechssl.evaluation.hear.settings import HearSettings

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from speechssl.evaluation.benchmark import require_own_folder, writing_alone
-from speechssl.evaluation.encoders import Contestant, contestants
+from speechssl.evaluation.encoders.contestants import Contestant, contestants
 from speechssl.evaluation.hear.data import VOCABULARY, Metadata, TaskData, read_metadata, read_task, recording_files
 from speechssl.evaluation.hear.features import Encoding, Reader
 from speechssl.evaluation.hear.folders import METADATA, task_folder

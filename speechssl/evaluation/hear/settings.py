@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from speechssl.errors import UserError
-from speechssl.evaluation.settings import require_list, require_positive, require_seeds
+from speechssl.limits import named, require, require_list, require_seeds
 
 ALL = "all"
 """As a task: every one of the sixteen that is there."""
@@ -63,14 +63,11 @@ class HearSettings:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w[\w.-]*", self.task):
             raise UserError(f"task={self.task} is no name of a task or its folder; give e.g. task=esc50")
-        for name in ("hidden_dim", "epochs", "check_every", "patience", "batch_seconds"):
-            value = getattr(self, name)
-            if value is not None:
-                require_positive(name, value)
-        if self.batch_size < 2:
-            raise UserError(f"batch_size={self.batch_size} must be 2 or more: a batch is normalised")
-        if self.workers < 0 or not 0 <= self.dropout < 1:
-            raise UserError("workers must be 0 or more, and dropout from 0 to below 1")
-        require_list("lr", self.lr, all(lr > 0 for lr in self.lr), "above 0")
+        require(named(self, "hidden_dim", "epochs", "check_every", "patience", "batch_seconds"), above=0)
+        # A batch is normalised.
+        require({"batch_size": self.batch_size}, least=2)
+        require({"workers": self.workers}, least=0)
+        require({"dropout": self.dropout}, least=0, below=1)
+        require_list("lr", self.lr, above=0)
         require_seeds(self.seeds)
-        require_list("hidden_layers", self.hidden_layers, all(n >= 0 for n in self.hidden_layers), "0 or more")
+        require_list("hidden_layers", self.hidden_layers, least=0)

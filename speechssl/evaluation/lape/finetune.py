@@ -27,7 +27,7 @@ from torch import Tensor
 
 from speechssl.data.manifest import read_manifest
 from speechssl.errors import UserError
-from speechssl.evaluation.encoders import Contestant
+from speechssl.evaluation.encoders.contestants import Contestant
 from speechssl.evaluation.lape.clips import Clips
 from speechssl.evaluation.lape.data import TaskData
 from speechssl.evaluation.lape.features import require_frames

@@ -15,7 +15,7 @@
 - `summary`: row -> label fraction -> `accuracy` and `balanced_accuracy`: `mean`, `spread` (sample standard deviation
   over sources and seeds; 0 for one) and `runs`
 - with `task.distances`, `task` has a checksum of them, and `scores` and `summary` have `mean_distance` too (of the
-  predicted from the true class), and `loki_accuracy` and `loki_mean_distance` (:mod:`speechssl.evaluation.loki`)
+  predicted from the true class), and `loki_accuracy` and `loki_mean_distance` (:mod:`speechssl.evaluation.lape.loki`)
 - `left_out`: list of `what` and `reason`
 """
 
@@ -28,12 +28,12 @@ from typing import Any
 import numpy as np
 
 from speechssl.evaluation.benchmark import EncoderScores
-from speechssl.evaluation.encoders import Contestant
+from speechssl.evaluation.encoders.contestants import Contestant
 from speechssl.evaluation.lape.data import TaskData
+from speechssl.evaluation.lape.loki import read_distances
 from speechssl.evaluation.lape.scores import KINDS, Confusion, Score
 from speechssl.evaluation.lape.settings import LapeSettings, Protocol
 from speechssl.evaluation.lape.splits import Division
-from speechssl.evaluation.loki import read_distances
 from speechssl.evaluation.spread import mean_and_spread
 from speechssl.files import checksum_of, read_json, write_json
 from speechssl.models.encoder import Encoder

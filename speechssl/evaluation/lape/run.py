@@ -13,7 +13,7 @@ import torch
 from speechssl.data.manifest import AUDIO
 from speechssl.errors import UserError
 from speechssl.evaluation.benchmark import require_own_folder, writing_alone
-from speechssl.evaluation.encoders import FBANK, Contestant, contestants
+from speechssl.evaluation.encoders.contestants import FBANK, Contestant, contestants
 from speechssl.evaluation.lape.clips import Clips
 from speechssl.evaluation.lape.data import TaskData, data_folder, read_task
 from speechssl.evaluation.lape.features import pooled_features

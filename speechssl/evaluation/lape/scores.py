@@ -13,11 +13,11 @@ from torch import Tensor
 
 from speechssl.evaluation.lape.data import TaskData
 from speechssl.evaluation.lape.heads import Examples, HeadOptions
+from speechssl.evaluation.lape.loki import Distances, loki, mean_distance
 from speechssl.evaluation.lape.protocols import Outcome, paper, sound
 from speechssl.evaluation.lape.settings import LapeSettings, Protocol
 from speechssl.evaluation.lape.splits import Division, Rows, labelled_rows
 from speechssl.evaluation.linear import statistics
-from speechssl.evaluation.loki import Distances, loki, mean_distance
 
 Confusion = npt.NDArray[np.int64]
 """`(classes, classes)` counts: true class, predicted class."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass, field, fields
 from enum import Enum
@@ -11,7 +10,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from speechssl.errors import UserError
-from speechssl.evaluation.settings import require_list, require_positive, require_seeds
+from speechssl.limits import named, require, require_list, require_seeds
 from speechssl.objectives.label_augmentation import LabelAugmentationSettings
 from speechssl.settings import changed_fields
 from speechssl.training.clips.settings import PredictionPretrainingSettings
@@ -111,8 +110,7 @@ class LapeFinetuneSettings:
     pseudo-labels, which are learnt before the real ones."""
 
     def __post_init__(self) -> None:
-        if self.checkpoint_every < 1:
-            raise UserError(f"finetune.checkpoint_every={self.checkpoint_every} must be 1 or more")
+        require({"finetune.checkpoint_every": self.checkpoint_every}, least=1)
 
 
 @dataclass
@@ -189,16 +187,12 @@ class LapeSettings:
             raise UserError(
                 "give either data_dir (a folder of `speechssl manifest`) or corpus_dir (the data set's own)"
             )
-        counts = {"epochs": self.passes, "batch_size": self.batch_size, "batch_seconds": self.batch_seconds}
-        for name, value in counts.items():
-            require_positive(name, value)
-        if self.workers < 0 or not 0 <= self.cache_gb < math.inf:
-            raise UserError("workers and cache_gb must be numbers of 0 or more")
-        require_list("lr", self.lr, all(lr > 0 for lr in self.lr), "above 0")
+        require({"epochs": self.passes, **named(self, "batch_size", "batch_seconds")}, above=0)
+        require(named(self, "workers", "cache_gb"), least=0)
+        require_list("lr", self.lr, above=0)
         require_seeds(self.seeds)
-        fractions = self.label_fractions
-        require_list("label_fractions", fractions, all(0 < part <= 1 for part in fractions), "above 0 and at most 1")
-        for name, values in (("lr", self.lr), ("label_fractions", fractions)):
+        require_list("label_fractions", self.label_fractions, above=0, most=1)
+        for name, values in (("lr", self.lr), ("label_fractions", self.label_fractions)):
             if len({f"{value:g}" for value in values}) < len(values):
                 raise UserError(f"{name}={values} has numbers that are the same to six digits, and so are their names")
         if self.protocol is Protocol.paper and len(self.lr) > 1:
@@ -209,10 +203,10 @@ class LapeSettings:
         if self.mode is Mode.linear and changed:
             raise UserError(f"finetune.{changed[0]} is set, but mode=linear does not read it: leave one of them out")
         confidence = self.finetune.pseudo_labels.confidence
-        if confidence is not None and 1 in fractions:
+        if confidence is not None and 1 in self.label_fractions:
             raise UserError(
                 f"finetune.pseudo_labels.confidence={confidence:g} is set, but with all labels no clip is unlabelled: "
-                f"leave 1 out of label_fractions={fractions}"
+                f"leave 1 out of label_fractions={self.label_fractions}"
             )
         if self.task.metadata and self.data_dir is not None:
             raise UserError(
@@ -242,8 +236,7 @@ def _check_all(task: LapeTask, corpus_dir: str | None) -> None:
 def _check_task(task: LapeTask) -> None:
     if not re.fullmatch(r"\w[\w.-]*", task.name) or task.name in RESERVED_NAMES:
         raise UserError(f"task.name={task.name} cannot be a folder's name here; use other letters, digits, - and _")
-    if not 0 < task.clip_seconds <= LONGEST_CLIP:
-        raise UserError(f"task.clip_seconds={task.clip_seconds:g} must be more than 0, and at most {LONGEST_CLIP}")
+    require({"task.clip_seconds": task.clip_seconds}, above=0, most=LONGEST_CLIP)
     if (task.split is Split.folds) != (task.fold_column is not None):
         raise UserError("task.fold_column names the column of task.split=folds, and is for no other split")
     for name, value in (("only", task.only), ("published", task.published)):

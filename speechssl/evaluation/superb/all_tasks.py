@@ -7,7 +7,7 @@ from pathlib import Path
 
 from speechssl.errors import UserError
 from speechssl.evaluation.all_tasks import run_all
-from speechssl.evaluation.encoders import contestants
+from speechssl.evaluation.encoders.contestants import contestants
 from speechssl.evaluation.overview import LeftOut
 from speechssl.evaluation.superb.check import corpus_tasks
 from speechssl.evaluation.superb.groups import divide_groups

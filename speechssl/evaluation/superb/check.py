@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from speechssl.errors import UserError
-from speechssl.evaluation.encoders import contestants
+from speechssl.evaluation.encoders.contestants import contestants
 from speechssl.evaluation.superb.corpora import CORPORA
 from speechssl.evaluation.superb.corpora.layout import Need, Parts
 from speechssl.evaluation.superb.data import TaskData

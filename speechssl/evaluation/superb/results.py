@@ -38,7 +38,7 @@ from typing import Any, Protocol
 
 from speechssl.errors import UserError
 from speechssl.evaluation.benchmark import EncoderScores
-from speechssl.evaluation.encoders import Contestant
+from speechssl.evaluation.encoders.contestants import Contestant
 from speechssl.evaluation.spread import mean_and_spread
 from speechssl.evaluation.superb.data import TaskData
 from speechssl.evaluation.superb.figures import LAYER_WEIGHTS, draw_layer_weights

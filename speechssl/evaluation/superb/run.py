@@ -15,7 +15,7 @@ from typing import Any
 
 from speechssl import __version__
 from speechssl.evaluation.benchmark import require_own_folder, writing_alone
-from speechssl.evaluation.encoders import Contestant, contestants
+from speechssl.evaluation.encoders.contestants import Contestant, contestants
 from speechssl.evaluation.superb.data import PARTS, TaskData
 from speechssl.evaluation.superb.groups import groups_of
 from speechssl.evaluation.superb.overview import OVERVIEW

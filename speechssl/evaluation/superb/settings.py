@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,9 @@ from typing import Any
 from omegaconf import MISSING
 
 from speechssl.errors import UserError, nearest
-from speechssl.evaluation.settings import require_list, require_positive, require_seeds
 from speechssl.evaluation.superb.data import FIXED
 from speechssl.evaluation.superb.tasks import ALL_TASKS, PRESETS, RECURRENT, SEARCHES
+from speechssl.limits import named, require, require_list, require_seeds
 from speechssl.models.device import pick_device
 
 ALL = "all"
@@ -122,13 +121,10 @@ class SuperbSettings:
             )
         if self.head_bf16 and pick_device(self.device).type != "cpu":
             raise UserError("head_bf16=true is for a processor: leave it out, or give device=cpu")
-        for name in ("steps", "check_every", "batch_size", "head_width", "batch_seconds"):
-            if getattr(self, name) is not None:
-                require_positive(name, getattr(self, name))
-        if not 0 <= self.cache_gb < math.inf:
-            raise UserError(f"cache_gb={self.cache_gb} must be a number from 0")
+        require(named(self, "steps", "check_every", "batch_size", "head_width", "batch_seconds"), above=0)
+        require({"cache_gb": self.cache_gb}, least=0)
         if self.lr is not None:
-            require_list("lr", self.lr, all(lr > 0 for lr in self.lr), "above 0")
+            require_list("lr", self.lr, above=0)
         if self.labels is not None and (not self.labels or len(set(self.labels)) < len(self.labels)):
             raise UserError(f"labels={self.labels} must list different columns")
         fixed = [name for name in self.labels or () if name in FIXED]

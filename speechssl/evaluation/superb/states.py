@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from speechssl.errors import UserError, few
+from speechssl.evaluation.encoders.sources import encoder_identity
 from speechssl.evaluation.extract import batches, padded
-from speechssl.evaluation.sources import encoder_identity
 from speechssl.evaluation.superb.data import Utterance
 from speechssl.models.encoder import Encoder
 from speechssl.threads import available_cores

@@ -11,12 +11,13 @@ from speechssl.audio import SAMPLE_RATE
 from speechssl.audio.augment import AugmentSettings
 from speechssl.audio.augment_waveform import WaveformAugmentSettings
 from speechssl.errors import UserError
+from speechssl.limits import named, require
 from speechssl.models.clip_config import ClipConfig
 from speechssl.objectives.choose import ViewObjectiveName, ViewObjectiveSettings
 from speechssl.objectives.label_augmentation import LabelAugmentationSettings
 from speechssl.objectives.self_distillation import SelfDistillationSettings
 from speechssl.settings import changed_fields
-from speechssl.training.settings import Parallel, TrainSettings, require_positive
+from speechssl.training.settings import Parallel, TrainSettings
 
 
 class Crops(Enum):
@@ -70,8 +71,7 @@ class ClipSettings(TrainSettings):
                 f"model.{unread[0]} is set, but the backbone is {self.model.backbone.value}, which does not read it: "
                 "change model.backbone, or leave it out"
             )
-        require_positive({"data.workers": self.data.workers, "data.watch": self.data.watch, "clips": self.clips})
-        require_positive({"data.seconds": self.data.seconds})
+        require({"clips": self.clips, **named(self.data, "workers", "watch", "seconds", prefix="data.")}, above=0)
         if round(self.data.seconds * SAMPLE_RATE) < 1:
             raise UserError(f"data.seconds={self.data.seconds} is less than a sample; clips have about a second")
 
@@ -147,7 +147,8 @@ class PredictionPretrainingSettings:
     """Passes over the pseudo-labels that are kept, and the real labels beside them."""
 
     def __post_init__(self) -> None:
-        require_positive({"pseudo_labels: neighbours": self.neighbours, "pseudo_labels: epochs": self.epochs})
+        require(named(self, "neighbours", "epochs", prefix="pseudo_labels: "), above=0)
+        require({"pseudo_labels: confidence": self.confidence}, least=0, below=1)
         if self.confidence is None:
             changed = changed_fields(self)
             if changed:
@@ -155,8 +156,6 @@ class PredictionPretrainingSettings:
                     f"pseudo_labels: {changed[0]} is given and confidence is not, so it is not read: "
                     "give confidence=0.9 there too, or leave it out"
                 )
-        elif not 0 <= self.confidence < 1:
-            raise UserError(f"pseudo_labels: confidence={self.confidence:g} must be 0 or more and below 1")
 
 
 @dataclass
@@ -211,6 +210,5 @@ class PseudoLabelSettings:
     """Where the classifier runs: `cpu`, `cuda`, or `auto`."""
 
     def __post_init__(self) -> None:
-        require_positive({"neighbours": self.neighbours, "workers": self.workers})
-        if not 0 <= self.confidence < 1:
-            raise UserError(f"confidence={self.confidence:g} must be 0 or more and below 1")
+        require(named(self, "neighbours", "workers"), above=0)
+        require({"confidence": self.confidence}, least=0, below=1)

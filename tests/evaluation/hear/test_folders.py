@@ -59,14 +59,14 @@ def test_a_folder_of_another_task_is_not_taken(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"task": "a/b"}, "task=a/b is no name of a task"),
-        ({"lr": []}, r"lr=\[\] must list different numbers above 0"),
+        ({"lr": []}, r"lr=\[\] must list different numbers, each more than 0"),
         ({"seeds": [1, 1]}, r"seeds=\[1, 1\] must list different numbers"),
-        ({"hidden_layers": [-1]}, r"hidden_layers=\[-1\] must list different numbers 0 or more"),
+        ({"hidden_layers": [-1]}, r"hidden_layers=\[-1\] must list different numbers, each 0 or more"),
         ({"batch_size": 1}, "batch_size=1 must be 2 or more"),
         ({"epochs": 0}, "epochs=0 must be more than 0"),
         ({"batch_seconds": float("nan")}, "batch_seconds=nan must be more than 0"),
-        ({"lr": [float("inf")]}, r"lr=\[inf\] must list different numbers above 0"),
-        ({"seeds": [10**23]}, "must list different numbers from 0 to 4294967295"),
+        ({"lr": [float("inf")]}, r"lr=\[inf\] must list different numbers, each more than 0"),
+        ({"seeds": [10**23]}, "must list different numbers, each 0 or more and at most 4294967295"),
         ({"dropout": 1.0}, "dropout from 0 to below 1"),
     ],
 )

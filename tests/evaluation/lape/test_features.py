@@ -13,7 +13,7 @@ from torch import Tensor
 from speechssl.audio import read_audio
 from speechssl.audio.clip import fit_clip
 from speechssl.errors import UserError
-from speechssl.evaluation.baselines import FilterbankEncoder
+from speechssl.evaluation.encoders.baselines import FilterbankEncoder
 from speechssl.evaluation.lape.clips import Clips
 from speechssl.evaluation.lape.features import pooled_features
 from speechssl.evaluation.recordings import Recording, read_recordings

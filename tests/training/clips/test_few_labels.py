@@ -287,7 +287,7 @@ def test_votes_weigh_by_closeness_among_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["confidence=1"], "confidence=1 must be 0 or more and below 1"),
+        (["confidence=1"], "confidence=1.0 must be 0 or more and less than 1"),
         (["neighbours=0"], "neighbours=0 must be more than 0"),
         (["out={few}"], "would be written over: give another folder"),
         (["manifest={few}/valid.tsv"], "45 of the 45 recordings of {few}/valid.tsv have a kind"),
@@ -338,7 +338,7 @@ def test_a_class_that_the_classifier_has_not_learned_is_named(
             ["pseudo_labels.confidence=0.9"],
             "every recording of {train} has a kind: there is none",
         ),
-        (["pseudo_labels.confidence=1"], "pseudo_labels: confidence=1 must be 0 or more and below 1"),
+        (["pseudo_labels.confidence=1"], "pseudo_labels: confidence=1.0 must be 0 or more and less than 1"),
         (["pseudo_labels.epochs=2"], "pseudo_labels: epochs is given and confidence is not"),
         (["sla.beta=0"], "sla.beta=0 is given and sla.transformations is not"),
         (["sla.transformations=[forwards]"], "setting not accepted: "),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from speechssl.evaluation.encoders import Contestant
+from speechssl.evaluation.encoders.contestants import Contestant
 from speechssl.evaluation.superb.data import TaskData
 from speechssl.evaluation.superb.grouping import rows_by_value
 from speechssl.evaluation.superb.search.layers import MIN_FRAMES, search_layers

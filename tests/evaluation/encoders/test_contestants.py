@@ -16,11 +16,11 @@ from torch import Tensor
 from speechssl.audio.log_mel import LogMelSettings
 from speechssl.cli.app import main
 from speechssl.errors import UserError
-from speechssl.evaluation.encoders import contestants
+from speechssl.evaluation.encoders.contestants import contestants
+from speechssl.evaluation.encoders.s3prl_encoder import S3prlEncoder
+from speechssl.evaluation.encoders.sources import encoder_identity, load_source, source_files
 from speechssl.evaluation.lape.run import lape_inputs
 from speechssl.evaluation.lape.settings import LapeSettings, LapeTask
-from speechssl.evaluation.s3prl_encoder import S3prlEncoder
-from speechssl.evaluation.sources import encoder_identity, load_source, source_files
 from speechssl.export import huggingface, s3prl
 from speechssl.models.clip_config import BackboneName, ClipConfig
 from speechssl.models.clip_encoder import ClipEncoder
@@ -306,7 +306,7 @@ def test_an_encoder_is_looked_at_again_only_where_a_file_of_it_changes(
         loaded.append(source)
         return load_source(source)
 
-    monkeypatch.setattr("speechssl.evaluation.encoders.load_source", load)
+    monkeypatch.setattr("speechssl.evaluation.encoders.contestants.load_source", load)
     for _ in range(3):
         contestants({"one": str(tmp_path)}, ["fbank"])
     assert loaded == [str(tmp_path)]

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from speechssl.errors import UserError
-from speechssl.evaluation.s3prl_upstream import Upstream, register
+from speechssl.evaluation.encoders.s3prl_upstream import Upstream, register
 from speechssl.export import s3prl
 from speechssl.models.clip_config import BackboneName, ClipConfig
 from speechssl.models.clip_encoder import ClipEncoder
 from speechssl.models.save import save_encoder
 from speechssl.s3prl_patches import guarded_s3prl
-from tests.evaluation.test_encoders import LENGTHS, hubert, noise
+from tests.evaluation.encoders.test_contestants import LENGTHS, hubert, noise
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from speechssl.evaluation.baselines import FilterbankEncoder
+from speechssl.evaluation.encoders.baselines import FilterbankEncoder
 from speechssl.evaluation.extract import Hidden
+from speechssl.evaluation.probes.retrieval import RetrievalTask, retrieval_task
+from speechssl.evaluation.probes.settings import EvaluateSettings, RetrievalSettings
+from speechssl.evaluation.probes.splits import NotProbed
 from speechssl.evaluation.recordings import Recording
-from speechssl.evaluation.retrieval import RetrievalTask, retrieval_task
-from speechssl.evaluation.settings import EvaluateSettings, RetrievalSettings
-from speechssl.evaluation.splits import NotProbed
 
 
 def settings(queries: int = 100, candidates: int = 5) -> EvaluateSettings:

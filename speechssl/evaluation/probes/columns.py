@@ -14,9 +14,8 @@ from torch import Tensor
 from speechssl.errors import UserError, nearest
 from speechssl.evaluation.extract import Hidden, Request
 from speechssl.evaluation.linear import Parts, ProbeResult, probe
-from speechssl.evaluation.recordings import Recording, columns_of
-from speechssl.evaluation.settings import EvaluateSettings, ProbeSettings
-from speechssl.evaluation.splits import (
+from speechssl.evaluation.probes.settings import EvaluateSettings, ProbeSettings
+from speechssl.evaluation.probes.splits import (
     Fold,
     NotProbed,
     Plan,
@@ -24,7 +23,8 @@ from speechssl.evaluation.splits import (
     plan_folds,
     plan_test,
 )
-from speechssl.evaluation.tasks import Metric, Score, accuracy, commonest, macro_recall
+from speechssl.evaluation.probes.tasks import Metric, Score, accuracy, commonest, macro_recall
+from speechssl.evaluation.recordings import Recording, columns_of
 from speechssl.models.encoder import Encoder
 
 _QUARTERS = 4

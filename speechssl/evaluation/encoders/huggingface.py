@@ -14,7 +14,7 @@ from torch import Tensor
 
 from speechssl.audio import SAMPLE_RATE
 from speechssl.errors import UserError
-from speechssl.evaluation.foreign import ForeignEncoder
+from speechssl.evaluation.encoders.foreign import ForeignEncoder
 from speechssl.files import read_json, require_file
 from speechssl.models.encoder import Encoder
 from speechssl.models.load import load_encoder

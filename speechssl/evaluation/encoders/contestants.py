@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import torch
 
 from speechssl.errors import UserError, nearest
-from speechssl.evaluation import huggingface
-from speechssl.evaluation.baselines import FilterbankEncoder
-from speechssl.evaluation.sources import is_own, load_source, source_files
+from speechssl.evaluation.encoders import huggingface
+from speechssl.evaluation.encoders.baselines import FilterbankEncoder
+from speechssl.evaluation.encoders.sources import is_own, load_source, source_files
 from speechssl.files import as_name
 from speechssl.models.clip_encoder import ClipEncoder
 from speechssl.models.encoder import Encoder

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from speechssl.evaluation.extract import Hidden, Request
+from speechssl.evaluation.probes.settings import EvaluateSettings
+from speechssl.evaluation.probes.splits import NotProbed
+from speechssl.evaluation.probes.tasks import Score, commonest
 from speechssl.evaluation.recordings import Recording
 from speechssl.evaluation.sampling import generator_for, sample
-from speechssl.evaluation.settings import EvaluateSettings
-from speechssl.evaluation.splits import NotProbed
-from speechssl.evaluation.tasks import Score, commonest
 from speechssl.models.encoder import Encoder
 from speechssl.progress import progress
 
@@ -84,7 +84,7 @@ class RetrievalTask:
 
     def _ranks(self, hidden: Hidden, layer: int) -> list[float]:
         """Return the rank of the right candidate for each query; candidates at the same distance share a rank."""
-        from speechssl.evaluation.dtw import warping_distances  # brings numba, slow to import
+        from speechssl.evaluation.probes.dtw import warping_distances  # brings numba, slow to import
 
         used = sorted({r.audio for query in self._queries for r in (query.recording, *query.candidates)})
         sequences = [hidden.sequences[audio][layer].float() for audio in used]

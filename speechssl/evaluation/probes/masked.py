@@ -15,10 +15,10 @@ from speechssl.data.manifest import read_manifest
 from speechssl.data.masking import label_positions, span_mask
 from speechssl.errors import UserError
 from speechssl.evaluation.extract import WaveformCache, batches, padded
+from speechssl.evaluation.probes.settings import EvaluateSettings
+from speechssl.evaluation.probes.tasks import Score
 from speechssl.evaluation.recordings import Recording
 from speechssl.evaluation.sampling import generator_for
-from speechssl.evaluation.settings import EvaluateSettings
-from speechssl.evaluation.tasks import Score
 from speechssl.models.encoder import Encoder
 from speechssl.models.load import load_heads
 from speechssl.objectives.masked_prediction import LabelPredictor

@@ -7,7 +7,7 @@ import librosa
 import numpy as np
 import torch
 
-from speechssl.evaluation.dtw import warping_distances
+from speechssl.evaluation.probes.dtw import warping_distances
 
 
 def unit(frames: int, dim: int = 6) -> torch.Tensor:

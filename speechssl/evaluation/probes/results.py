@@ -7,7 +7,8 @@
 - `tasks`: task name -> what is measured on what (`metric`, `better`, `kind`, `parts`, `classes`,
   `chance` ...: one of the classes, or the share of the most frequent phone or unit). Names: each probed metadata
   column, `phones <folder>`, `retrieval`, `rankme`, `masked accuracy`
-- `scores`: row name -> task name -> a list with one :class:`speechssl.evaluation.tasks.Score` a seed, and its `source`
+- `scores`: row name -> task name -> a list with one :class:`speechssl.evaluation.probes.tasks.Score` a seed, and its
+  `source`
 - `summary`: row name -> task name -> `best`, `weighted`, `value` (those there are): `mean`, `spread` (sample standard
   deviation over the seeds; 0 for one), `runs`
 - `left_out`: list of `what` and `reason`
@@ -22,11 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from speechssl.errors import UserError
-from speechssl.evaluation.encoders import Contestant
+from speechssl.evaluation.encoders.contestants import Contestant
 from speechssl.evaluation.markdown import markdown_table
-from speechssl.evaluation.settings import EvaluateSettings
+from speechssl.evaluation.probes.settings import EvaluateSettings
+from speechssl.evaluation.probes.tasks import Score
 from speechssl.evaluation.spread import mean_and_spread, summary_text
-from speechssl.evaluation.tasks import Score
 from speechssl.files import write_json, write_text
 from speechssl.models.encoder import Encoder
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from speechssl.errors import UserError
+from speechssl.evaluation.encoders.sources import load_source
 from speechssl.evaluation.extract import padded
-from speechssl.evaluation.sources import load_source
 from speechssl.models.encoder import Encoder
 from speechssl.s3prl_patches import guarded_s3prl
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from speechssl.evaluation.probes.splits import NotProbed, label, plan_folds, plan_test
 from speechssl.evaluation.recordings import Recording
-from speechssl.evaluation.splits import NotProbed, label, plan_folds, plan_test
 
 
 def recordings(speakers: dict[str, str], each: int = 10) -> list[Recording]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from speechssl.errors import UserError
-from speechssl.evaluation.loki import loki, mean_distance, read_distances
+from speechssl.evaluation.lape.loki import loki, mean_distance, read_distances
 
 LINE = np.array([[0.0, 1.0, 2.0], [1.0, 0.0, 1.0], [2.0, 1.0, 0.0]])
 """Three classes in a row."""

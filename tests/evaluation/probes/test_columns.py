@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from speechssl.errors import UserError
-from speechssl.evaluation.columns import ColumnTask, column_tasks, summarise
 from speechssl.evaluation.linear import ProbeResult
+from speechssl.evaluation.probes.columns import ColumnTask, column_tasks, summarise
+from speechssl.evaluation.probes.settings import EvaluateSettings, ProbeSettings
+from speechssl.evaluation.probes.tasks import accuracy
 from speechssl.evaluation.recordings import Recording
-from speechssl.evaluation.settings import EvaluateSettings, ProbeSettings
-from speechssl.evaluation.tasks import accuracy
 
 SPEAKERS = [str(1000 + 7 * number) for number in range(16)]
 

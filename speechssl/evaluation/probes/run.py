@@ -11,19 +11,19 @@ import torch
 
 from speechssl.data.manifest import AUDIO
 from speechssl.errors import UserError
-from speechssl.evaluation.columns import column_tasks
-from speechssl.evaluation.encoders import Contestant, contestants
+from speechssl.evaluation.encoders.contestants import Contestant, contestants
 from speechssl.evaluation.extract import Request, WaveformCache, extract
-from speechssl.evaluation.masked import MaskedAccuracy
-from speechssl.evaluation.phones import phone_task
-from speechssl.evaluation.rankme import RankTask
+from speechssl.evaluation.probes.columns import column_tasks
+from speechssl.evaluation.probes.masked import MaskedAccuracy
+from speechssl.evaluation.probes.phones import phone_task
+from speechssl.evaluation.probes.rankme import RankTask
+from speechssl.evaluation.probes.results import Results
+from speechssl.evaluation.probes.retrieval import retrieval_task
+from speechssl.evaluation.probes.settings import MIN_SECONDS, EvaluateSettings
+from speechssl.evaluation.probes.splits import NotProbed
+from speechssl.evaluation.probes.tasks import Task
 from speechssl.evaluation.recordings import Recording, read_recordings, unwatched_audio
-from speechssl.evaluation.results import Results
-from speechssl.evaluation.retrieval import retrieval_task
 from speechssl.evaluation.sampling import sample
-from speechssl.evaluation.settings import MIN_SECONDS, EvaluateSettings
-from speechssl.evaluation.splits import NotProbed
-from speechssl.evaluation.tasks import Task
 from speechssl.models.device import pick_device
 from speechssl.progress import progress
 

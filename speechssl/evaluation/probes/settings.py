@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,11 +9,10 @@ from omegaconf import MISSING
 
 from speechssl.data.masking import MaskSettings
 from speechssl.errors import UserError
+from speechssl.limits import named, require, require_list
 
 MIN_SECONDS = 0.1
 """Shorter recordings are left out of the probes: they may be too short for a frame."""
-LARGEST_SEED = 2**32 - 1
-"""numpy's, torch's and scikit-learn's generators have the seeds up to this in common."""
 
 
 @dataclass
@@ -107,44 +104,14 @@ class EvaluateSettings:
     """Mask of the masked accuracy."""
 
     def __post_init__(self) -> None:
-        positive = {
-            "batch_seconds": self.batch_seconds,
-            "max_seconds": self.max_seconds,
-            "rank_frames": self.rank_frames,
-            "probe.utterances": self.probe.utterances,
-            "probe.train_frames": self.probe.train_frames,
-            "probe.test_frames": self.probe.test_frames,
-            "probe.iterations": self.probe.iterations,
-            "probe.weighted_sum_steps": self.probe.weighted_sum_steps,
-            "retrieval.queries": self.retrieval.queries,
-        }
-        for name, value in positive.items():
-            require_positive(name, value)
-        if self.max_seconds < MIN_SECONDS:
-            raise UserError(f"max_seconds={self.max_seconds:g} must be {MIN_SECONDS} or more, to leave a frame")
-        if not 0 <= self.label_rate < math.inf:
-            raise UserError(f"label_rate={self.label_rate:g} must be a number of 0 or more")
-        if self.probe.folds < 2 or self.retrieval.candidates < 2 or self.probe.min_class_count < 2:
-            raise UserError("probe.folds, probe.min_class_count and retrieval.candidates must be 2 or more")
-        if not self.probe.regularisation or not all(0 < weight < math.inf for weight in self.probe.regularisation):
-            raise UserError("probe.regularisation must list at least one weight, all numbers above 0")
+        require(named(self, "batch_seconds", "rank_frames"), above=0)
+        probe = ("utterances", "train_frames", "test_frames", "iterations", "weighted_sum_steps")
+        require(named(self.probe, *probe, prefix="probe."), above=0)
+        require({"retrieval.queries": self.retrieval.queries}, above=0)
+        require({"max_seconds": self.max_seconds}, least=MIN_SECONDS)
+        require({"label_rate": self.label_rate}, least=0)
+        require(named(self.probe, "folds", "min_class_count", prefix="probe."), least=2)
+        require({"retrieval.candidates": self.retrieval.candidates}, least=2)
+        require_list("probe.regularisation", self.probe.regularisation, above=0)
         if self.probe.speaker_column in self.probe.quarters:
             raise UserError(f"probe.quarters has {self.probe.speaker_column}, whose numbers are names: leave it out")
-
-
-def require_list(name: str, values: Sequence[float], fit: bool, which: str) -> None:
-    """Raise a `UserError` unless there are values, all different, that `fit`: `which` says what does."""
-    finite = all(abs(value) < math.inf for value in values)
-    if not values or not finite or not fit or len(set(values)) < len(values):
-        raise UserError(f"{name}={list(values)} must list different numbers {which}")
-
-
-def require_seeds(seeds: Sequence[int]) -> None:
-    """Raise a `UserError` unless there are seeds, all different, that every generator takes."""
-    require_list("seeds", seeds, all(0 <= seed <= LARGEST_SEED for seed in seeds), f"from 0 to {LARGEST_SEED}")
-
-
-def require_positive(name: str, value: float) -> None:
-    """Raise a `UserError` unless a setting is a number above 0."""
-    if not 0 < value < math.inf:
-        raise UserError(f"{name}={value} must be more than 0")

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from speechssl.evaluation import huggingface, s3prl_encoder
-from speechssl.evaluation.foreign import ForeignEncoder
+from speechssl.evaluation.encoders import huggingface, s3prl_encoder
+from speechssl.evaluation.encoders.foreign import ForeignEncoder
 from speechssl.files import checksum
 from speechssl.models.checksum import weights_checksum
 from speechssl.models.clip_encoder import ClipEncoder

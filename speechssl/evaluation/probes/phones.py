@@ -10,14 +10,14 @@ from typing import Any
 import torch
 
 from speechssl.errors import UserError
-from speechssl.evaluation.columns import class_indices, summarise
 from speechssl.evaluation.extract import Hidden, Request
 from speechssl.evaluation.linear import Parts, probe
+from speechssl.evaluation.probes.columns import class_indices, summarise
+from speechssl.evaluation.probes.settings import EvaluateSettings
+from speechssl.evaluation.probes.splits import NotProbed
+from speechssl.evaluation.probes.tasks import Score, accuracy, most_frequent_share
 from speechssl.evaluation.recordings import Recording
 from speechssl.evaluation.sampling import sample
-from speechssl.evaluation.settings import EvaluateSettings
-from speechssl.evaluation.splits import NotProbed
-from speechssl.evaluation.tasks import Score, accuracy, most_frequent_share
 from speechssl.models.encoder import Encoder
 
 _TEST_SHARE = 0.25

@@ -119,12 +119,12 @@ def test_a_test_folder_is_tested_on_and_the_table_is_printed(
         (["encoders={}", "baselines=[fbank]", "test_dir=gone"], "the data folder gone does not exist"),
         (["encoders={}", "baselines=[fbank]", "rank_frames=0"], "rank_frames=0 must be more than 0"),
         (["encoders={}", "baselines=[fbank]", "batch_seconds=nan"], "batch_seconds=nan must be more than 0"),
-        (["encoders={}", "baselines=[fbank]", "max_seconds=inf"], "max_seconds=inf must be more than 0"),
+        (["encoders={}", "baselines=[fbank]", "max_seconds=inf"], "max_seconds=inf must be 0.1 or more and finite"),
         (["encoders={}", "baselines=[fbank]", "max_seconds=0.01"], "max_seconds=0.01 must be 0.1 or more"),
-        (["encoders={}", "baselines=[fbank]", "label_rate=nan"], "label_rate=nan must be a number of 0 or more"),
+        (["encoders={}", "baselines=[fbank]", "label_rate=nan"], "label_rate=nan must be 0 or more"),
         (
             ["encoders={}", "baselines=[fbank]", "probe.regularisation=[nan]"],
-            "at least one weight, all numbers above 0",
+            "probe.regularisation=[nan] must list different numbers, each more than 0",
         ),
         (["encoders={}", "baselines=[fbank]", "labels_dir=gone"], "gone/valid.km does not exist"),
         ([], "missing setting encoders"),
@@ -212,7 +212,7 @@ def test_age_is_probed_in_quarters(tmp_path: Path) -> None:
 
 
 def test_random_encoders_are_the_same_again_and_differ_by_seed() -> None:
-    from speechssl.evaluation.encoders import random_encoder
+    from speechssl.evaluation.encoders.contestants import random_encoder
 
     config = HubertConfig(front_end="fbank", num_layers=1, dim=16, ffn_dim=32, num_heads=2, conv_pos=8)
     trained = HubertEncoder(config)
@@ -224,7 +224,7 @@ def test_random_encoders_are_the_same_again_and_differ_by_seed() -> None:
 
 def test_baselines_of_an_encoder_of_clips(tmp_path: Path) -> None:
     """Filterbanks have its frame rate; a random encoder has its normalisation, but weights of its own."""
-    from speechssl.evaluation.encoders import contestants
+    from speechssl.evaluation.encoders.contestants import contestants
     from speechssl.models.clip_config import ClipConfig
     from speechssl.models.clip_encoder import ClipEncoder
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from speechssl.audio import SAMPLE_RATE
 from speechssl.errors import UserError, nearest
-from speechssl.evaluation.foreign import ForeignEncoder
+from speechssl.evaluation.encoders.foreign import ForeignEncoder
 from speechssl.s3prl_patches import guarded_s3prl
 
 PREFIX = "s3prl:"

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from speechssl.evaluation.extract import Hidden, Request
+from speechssl.evaluation.probes.settings import EvaluateSettings
+from speechssl.evaluation.probes.tasks import Score
 from speechssl.evaluation.recordings import Recording
-from speechssl.evaluation.settings import EvaluateSettings
-from speechssl.evaluation.tasks import Score
 from speechssl.models.encoder import Encoder
 from speechssl.objectives.collapse import rank_me
 

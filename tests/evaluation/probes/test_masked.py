@@ -16,10 +16,10 @@ from speechssl.data.manifest import read_manifest
 from speechssl.data.masking import MaskSettings, span_mask
 from speechssl.errors import UserError
 from speechssl.evaluation.extract import WaveformCache
-from speechssl.evaluation.masked import MaskedAccuracy
+from speechssl.evaluation.probes.masked import MaskedAccuracy
+from speechssl.evaluation.probes.settings import EvaluateSettings
 from speechssl.evaluation.recordings import read_recordings
 from speechssl.evaluation.sampling import generator_for
-from speechssl.evaluation.settings import EvaluateSettings
 from speechssl.models.hubert import HubertEncoder
 from speechssl.models.hubert_config import HubertConfig
 from speechssl.models.save import save_encoder

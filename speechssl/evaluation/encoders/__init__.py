@@ -1,0 +1,1 @@
+"""Which encoders are compared, and those of other libraries behind our interface."""

@@ -1,0 +1,1 @@
+"""Probes of frozen encoders: metadata columns, phones, masked accuracy, retrieval, rank."""
