@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from speechssl import __version__
-from speechssl.cli.memory import keep_freed_memory
 from speechssl.errors import UserError, nearest
 from speechssl.files import changes, checksum, write_json
+from speechssl.memory import keep_freed_memory
 
 
 def no_files(settings: Any) -> Iterable[Path]:
@@ -43,7 +43,7 @@ class Command:
     audio: Callable[[Any], Iterable[Path]] = no_files
     """Recordings that decide whether a result is current, by their size and time of change: reading all takes long."""
     keeps_memory: bool = False
-    """Whether freed memory is kept for the next batch: convolutions are faster (:mod:`speechssl.cli.memory`)."""
+    """Whether freed memory is kept for the next batch: convolutions are faster (:mod:`speechssl.memory`)."""
     config: str = ""
     """Name of its file in `configs/`, where that is not `name`."""
     choice: str = ""

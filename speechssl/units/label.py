@@ -21,12 +21,12 @@ from speechssl.data.manifest import AUDIO, Manifest, read_manifest
 from speechssl.errors import UserError
 from speechssl.files import checksum, read_json, write_json
 from speechssl.limits import require
+from speechssl.memory import hand_back_memory
 from speechssl.models.device import pick_device
 from speechssl.models.load import encoder_files
 from speechssl.progress import progress
 from speechssl.units.features import Features, FeatureSettings, open_features
 from speechssl.units.kmeans import Quantizer
-from speechssl.units.memory import hand_back_memory
 from speechssl.units.model import CENTROIDS, DESCRIPTION, KMeansModel, read_kmeans
 from speechssl.units.processes import Processes, joined_processes
 from speechssl.units.quality import PhoneStatistics, SplitStatistics, UnitStatistics
