@@ -25,6 +25,8 @@ def difference(results: TaskResults) -> str:
         return "part of the corpus"
     if "steps" in task and any(settings.get(name, value) != value for name, value in _AS_PUBLISHED.items()):
         return "other training"
+    if task["name"] == "pr" and not task.get("published_phones"):
+        return "other phones"
     if task["name"] == "se" and "pesq" not in task["metrics"]:
         return "other training"  # STOI has chosen the head
     return ""

@@ -191,7 +191,8 @@ RECURRENT = ("asr", "sf", "se", "ss")
 """Tasks whose head is several BLSTMs, of a width that may be set."""
 
 PRESETS = {"full": 1.0, "quick": 0.1}
-"""Part of the published updates. A tenth ranks encoders as all do (MiniSUPERB, arXiv 2305.19011)."""
+"""Part of the published updates. A tenth is this project's choice; MiniSUPERB (arXiv 2305.19011), which ranks encoders
+as SUPERB does, has fewer tasks and less data instead."""
 
 
 def parts_of(task: str) -> tuple[str, ...]:

@@ -67,7 +67,7 @@ def test_a_folder_of_another_task_is_not_taken(tmp_path: Path) -> None:
         ({"batch_seconds": float("nan")}, "batch_seconds=nan must be more than 0"),
         ({"lr": [float("inf")]}, r"lr=\[inf\] must list different numbers, each more than 0"),
         ({"seeds": [10**23]}, "must list different numbers, each 0 or more and at most 4294967295"),
-        ({"dropout": 1.0}, "dropout from 0 to below 1"),
+        ({"dropout": 1.0}, "dropout=1.0 must be 0 or more and less than 1"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(changes: dict, message: str) -> None:

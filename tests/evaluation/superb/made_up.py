@@ -56,6 +56,7 @@ def task_results(
             "title": f"title of {name}",
             "folder": f"corpora/{name}",
             "folds": [],
+            "published_phones": True,
             "metrics": metrics,
             "units": {},
             "lower_is_better": metrics[0] in LOWER,

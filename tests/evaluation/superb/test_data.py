@@ -209,6 +209,16 @@ def test_words_are_separated_by_single_spaces_and_recordings_keep_their_names(tm
     assert problem.scores(["a b"], first)["per"] == 0 and problem.facts()["tokens"] == 3 + 2
 
 
+@pytest.mark.parametrize(("phones", "published"), [("AH0 B SIL", True), ("AH B SIL", False), ("ah0 b sil", False)])
+def test_phones_are_those_of_published_scores_where_vowels_have_stress(tmp_path: Path, phones: str, published: bool):
+    folder = write_task(tmp_path)
+    for part in ("train", "valid", "test"):
+        rows = [{**row, "phones": phones} for row in rows_of(folder, part)]
+        write_csv(folder / f"{part}.csv", rows, (*rows[0],))
+    problem = PhoneRecognition(read_task(folder, ["phones"]), ["phones"])
+    assert problem.facts()["published_phones"] is published
+
+
 def test_recordings_are_looked_at_once_however_many_encoders_ask(task_dir: Path, monkeypatch):
     looked, stat, division = [], os.stat, read_task(task_dir, ["label"])
     monkeypatch.setattr(os, "stat", lambda path, **given: (looked.append(str(path)), stat(path, **given))[1])

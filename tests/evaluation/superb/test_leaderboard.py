@@ -96,6 +96,14 @@ def test_another_head_is_another_training():
     assert difference(task_results("asr", {"tiny": {"wer": 0.5, "cer": 0.25}}, head_bf16=True)) == "other training"
 
 
+def test_phones_of_another_lexicon_are_not_those_of_published_scores():
+    results = task_results("pr", {"tiny": {"per": 0.1}})
+    assert difference(results) == ""
+    results["task"]["published_phones"] = False
+    assert difference(results) == "other phones"
+    assert "HuBERT Base (published)" not in [row[0] for row in overview_table([results])]
+
+
 def test_speech_enhancement_that_is_chosen_without_pesq_is_another_training():
     scores = {"pesq": 2.5, "stoi": 0.9, "si_sdr": 8.0}
     assert difference(task_results("se", {"tiny": scores})) == ""

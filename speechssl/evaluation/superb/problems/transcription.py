@@ -100,9 +100,10 @@ class PhoneRecognition(Transcription):
 
     def __init__(self, data: TaskData, columns: Sequence[str]) -> None:
         with guarded_s3prl():
-            from s3prl.dataio.encoder.tokenizer import PhonemeTokenizer
+            from s3prl.dataio.encoder.tokenizer import PHONEME_VOCAB, PhonemeTokenizer
         column = only_column(columns)
         phones = sorted({phone for item in data.parts["train"] for phone in item.labels[column].split()})
+        self._published_phones = set(phones) <= set(PHONEME_VOCAB)
         super().__init__(data, [column], PhonemeTokenizer(phones))
 
     def head(self, dim: int) -> nn.Module:
@@ -110,6 +111,10 @@ class PhoneRecognition(Transcription):
         with guarded_s3prl():
             from s3prl.nn.linear import FrameLevelLinear
         return FrameLevelLinear(dim, self._tokenizer.vocab_size, hidden_size=256)
+
+    def facts(self) -> dict[str, Any]:
+        """Return the number of tokens, and whether all phones are of s3prl's list, whose vowels have stress."""
+        return {**super().facts(), "published_phones": self._published_phones}
 
     def scores(self, predictions: Sequence[str], utterances: Sequence[Utterance]) -> dict[str, float]:
         """Return s3prl's phone error rate."""
