@@ -61,6 +61,7 @@ class ManifestSettings:
             raise UserError("valid_hours=0 must be more than 0; valid_fraction=0 holds out nothing")
         require({"valid_hours": self.valid_hours}, above=0)
         require(named(self, "workers", "min_seconds"), least=0)
+        require({"min_speakers": self.min_speakers}, least=2)
 
 
 @dataclass
@@ -108,7 +109,9 @@ def make_manifests(settings: ManifestSettings) -> None:
         return
     out.mkdir(parents=True, exist_ok=True)
     old = set(read_json(summary_file)["files"]) if summary_file.is_file() else set()
-    summary_file.unlink(missing_ok=True)
+    if old:
+        # Not current from here on; a command that is killed now has not forgotten which files are its own.
+        write_json(summary_file, {"fingerprint": "", "files": sorted(old)})
     with tempfile.TemporaryFile("w+", dir=out, encoding="utf-8") as spool:
         accepted = Accepted(spool, Pool(settings.seed))
         files = _inspect_all(settings, corpus, found.entries, out, accepted)

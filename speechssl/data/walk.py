@@ -26,11 +26,12 @@ class Found(NamedTuple):
 def walk_audio(root: str | Path) -> Iterator[Found]:
     """Yield every recording below `root` once, sorted by name within each folder.
 
-    Links to files and folders outside are followed. A link to something inside is not, since the recording is met in
-    its own place, and is given as rejected. Only one folder's names are held in memory at a time.
+    Links to files and folders outside are followed, each of these once. A link to something inside is not, since the
+    recording is met in its own place. What is not followed is given as rejected. Only one folder's names are held in
+    memory at a time, and the targets of links.
     """
     real = os.path.realpath(root)
-    yield from _walk(real, "", _Visited(real))
+    yield from _walk(real, "", _Visited(real), outside=False)
 
 
 def holds_audio(folder: str | Path) -> bool:
@@ -43,23 +44,35 @@ def holds_audio(folder: str | Path) -> bool:
 
 
 class _Visited:
-    """Decides which links lead to something new."""
+    """Decides which links lead to something new. Paths are real ones."""
 
     def __init__(self, root: str):
         self._root = root
         self._folders = {root}
+        self._linked_files: set[str] = set()
 
     def is_inside(self, path: str) -> bool:
         return os.path.commonpath([self._root, path]) == self._root
 
     def enter(self, folder: str) -> bool:
-        """Return whether a linked folder has not been walked, nor holds the root itself, and note it."""
+        """Return whether a folder outside has not been walked, nor holds the root itself, and note it."""
         seen = folder in self._folders or os.path.commonpath([self._root, folder]) == folder
         self._folders.add(folder)
         return not seen
 
+    def link_to(self, file: str) -> bool:
+        """Return whether a file outside has not been met, and note it."""
+        seen = file in self._linked_files or os.path.dirname(file) in self._folders
+        self._linked_files.add(file)
+        return not seen
 
-def _walk(folder: str, prefix: str, visited: _Visited) -> Iterator[Found]:
+    def is_linked(self, file: str) -> bool:
+        """Return whether a link to a file has been met."""
+        return bool(self._linked_files) and os.path.realpath(file) in self._linked_files
+
+
+def _walk(folder: str, prefix: str, visited: _Visited, outside: bool) -> Iterator[Found]:
+    """Yield the recordings of a folder, which is `outside` where a link led to it or to one above it."""
     with os.scandir(folder) as listing:
         children = sorted(listing, key=lambda child: child.name)
     for child in children:
@@ -69,19 +82,21 @@ def _walk(folder: str, prefix: str, visited: _Visited) -> Iterator[Found]:
         if child.is_dir():
             if target and visited.is_inside(target):
                 yield Found(name, "a link to a folder that is listed in its own place")
-            elif not target or visited.enter(target):
-                yield from _walk(child.path, name + "/", visited)
+            elif not (target or outside) or visited.enter(target or os.path.realpath(child.path)):
+                yield from _walk(child.path, name + "/", visited, bool(target) or outside)
             else:
-                yield Found(name, "a link to a folder that is listed under another name")
+                yield Found(name, "a folder that is listed under another name")
         elif suffix in UNREADABLE_SUFFIXES:
             yield Found(name, f"{suffix} files are not read; convert it, e.g. to flac")
         elif suffix in AUDIO_SUFFIXES:
-            yield Found(name, _file_problem(child, target, visited))
+            yield Found(name, _file_problem(child, target, visited, outside))
 
 
-def _file_problem(child: os.DirEntry[str], target: str, visited: _Visited) -> str:
+def _file_problem(child: os.DirEntry[str], target: str, visited: _Visited, outside: bool) -> str:
     if not child.is_file():
         return "a link to nothing" if target else "not a regular file"
     if target and visited.is_inside(target):
         return "a link to a file that is listed in its own place"
+    if (target and not visited.link_to(target)) or (not target and outside and visited.is_linked(child.path)):
+        return "a file that is listed under another name"
     return ""

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -247,6 +248,22 @@ def test_done_once_and_again_when_something_changes(audio, tmp_path, write_noise
     run(audio, out, seed=3)
     assert json.loads((out / "manifest.json").read_text())["splits"]["valid"]["files"] == 1
     assert "done before" not in capsys.readouterr().out
+
+
+def test_a_command_that_was_killed_leaves_no_split_of_the_one_before(audio, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    run(audio, out, valid_fraction=0.3)
+    assert (out / "valid.tsv").is_file()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("speechssl.data.listing._inspect_all", Mock(side_effect=KeyboardInterrupt))
+        run(audio, out, valid_fraction=0)
+    run(audio, out, valid_fraction=0)
+    assert len(read_manifest(out / "train.tsv")) == 12 and not (out / "valid.tsv").exists()
+
+
+def test_one_speaker_cannot_be_held_out(audio, tmp_path):
+    with pytest.raises(UserError, match="min_speakers=1 must be 2 or more"):
+        run(audio, tmp_path / "out", min_speakers=1)
 
 
 def test_many_files_are_asked_for_their_sizes_at_once_and_the_fingerprint_is_that_of_one_by_one(audio, monkeypatch):

@@ -63,3 +63,17 @@ def test_each_recording_once_whatever_links_there_are(tmp_path):
     assert sorted(path for path, rejected in found.items() if rejected) == [
         "again.wav", "alias", "linked2", "loop", "nothing.wav",
     ]  # fmt: skip
+
+
+def test_what_two_links_lead_to_is_listed_once(tmp_path):
+    """Also where one of them leads to a folder above the other's, and where a file has a link of its own."""
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    touch(outside, "more/b.wav", "c.wav", "d.wav")
+    root.mkdir()
+    (root / "a-d.wav").symlink_to(outside / "d.wav")
+    (root / "b-more").symlink_to(outside / "more")
+    (root / "c-all").symlink_to(outside)
+    (root / "d-c.wav").symlink_to(outside / "c.wav")
+    found = dict(walk_audio(root))
+    assert [path for path, rejected in found.items() if not rejected] == ["a-d.wav", "b-more/b.wav", "c-all/c.wav"]
+    assert {path for path, rejected in found.items() if rejected} == {"c-all/d.wav", "c-all/more", "d-c.wav"}
