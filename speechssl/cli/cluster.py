@@ -5,6 +5,7 @@ from __future__ import annotations
 from speechssl.cli.command import Command
 from speechssl.clusters.settings import ClusterSettings
 from speechssl.clusters.stage import cluster_inputs, cluster_outputs, run_cluster
+from speechssl.data.manifest import unwatched_audio
 
 COMMAND = Command(
     name="cluster",
@@ -18,4 +19,5 @@ COMMAND = Command(
     ),
     inputs=cluster_inputs,
     outputs=cluster_outputs,
+    audio=lambda settings: unwatched_audio(*settings.manifests),
 )

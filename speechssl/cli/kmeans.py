@@ -1,6 +1,7 @@
 """`speechssl kmeans`."""
 
 from speechssl.cli.command import Command
+from speechssl.data.manifest import unwatched_audio
 from speechssl.units.fit import KMeansSettings, kmeans_inputs, kmeans_outputs, run_kmeans
 
 COMMAND = Command(
@@ -15,4 +16,5 @@ COMMAND = Command(
     ),
     inputs=kmeans_inputs,
     outputs=kmeans_outputs,
+    audio=lambda settings: unwatched_audio(settings.manifest),
 )

@@ -1,6 +1,7 @@
 """`speechssl label`."""
 
 from speechssl.cli.command import Command
+from speechssl.data.manifest import unwatched_audio
 from speechssl.units.label import LabelSettings, label_inputs, label_outputs, run_label
 
 COMMAND = Command(
@@ -14,4 +15,5 @@ COMMAND = Command(
     ),
     inputs=label_inputs,
     outputs=label_outputs,
+    audio=lambda settings: unwatched_audio(*settings.manifests),
 )

@@ -1,6 +1,7 @@
 """`speechssl pseudo_label`."""
 
 from speechssl.cli.command import Command
+from speechssl.data.manifest import unwatched_audio
 from speechssl.training.clips.pseudo_labels import pseudo_label, pseudo_label_inputs, pseudo_label_outputs
 from speechssl.training.clips.settings import PseudoLabelSettings
 
@@ -16,4 +17,5 @@ COMMAND = Command(
     ),
     inputs=pseudo_label_inputs,
     outputs=pseudo_label_outputs,
+    audio=lambda settings: unwatched_audio(settings.manifest),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
@@ -74,6 +74,14 @@ class Manifest:
     def audio_path(self, index: int) -> Path:
         """Return where the audio file of an utterance is."""
         return self.root / self.paths[index]
+
+
+def unwatched_audio(*manifests: str | Path) -> Iterator[Path]:
+    """Yield the audio files of manifests; none where `audio.json` beside one changes with them."""
+    for file in map(Path, manifests):
+        if not file.with_name(AUDIO).is_file():
+            manifest = read_manifest(file)
+            yield from (manifest.root / path for path in manifest.paths)
 
 
 def read_manifest(path: str | Path) -> Manifest:

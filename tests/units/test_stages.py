@@ -15,6 +15,7 @@ from sklearn.metrics import pairwise_distances_argmin
 
 from speechssl.audio import read_audio
 from speechssl.audio.mfcc import mfcc
+from speechssl.cli.app import main
 from speechssl.data.alignments import Segment, write_alignments
 from speechssl.data.labels import check_labels_fit, read_labels
 from speechssl.data.manifest import read_manifest
@@ -320,3 +321,18 @@ def test_another_device_gives_the_same_units(
     here, there = (read_labels(tmp_path / name / "train.km") for name in ("here", "there"))
     # Rounding may move a frame that is midway between two centroids.
     assert np.mean([(here[index] == there[index]).mean() for index in range(len(LENGTHS))]) > 0.98
+
+
+def test_recordings_that_nothing_watches_are_looked_at(
+    tmp_path: Path, manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A manifest made elsewhere has no `audio.json`, and does not change where a recording of the same length does."""
+    kmeans = ["kmeans", f"manifest={manifest}", f"out={tmp_path / 'units'}", "k=8", "batch_size=200", "max_iter=5"]
+    label = ["label", f"manifests=[{manifest}]", f"kmeans={tmp_path / 'units'}", f"out={tmp_path / 'labels'}"]
+    recording = tmp_path / "audio" / "train" / "000.wav"
+    for changed in (False, True):
+        os.utime(recording, (1, 1 + changed))
+        for again in (False, True):
+            for command in (kmeans, label):
+                assert main(command) == 0
+                assert ("done before" in capsys.readouterr().out) is again
