@@ -116,8 +116,13 @@ def writing_alone(folder: Path) -> contextlib.AbstractContextManager[None]:
     return alone(folder / ".lock", told)
 
 
-def require_own_folder(folder: Path, benchmark: str) -> None:
-    """Raise a `UserError` where a folder has the table of another benchmark, which this one's would replace."""
+def require_own_folder(folder: Path, benchmark: str | None) -> None:
+    """Raise a `UserError` where a folder has the table of another benchmark, which this one's would replace.
+
+    Args:
+        folder: of the results.
+        benchmark: its name; None for the probes, which name none.
+    """
     file = folder / "results.json"
     found = read_json(file) if file.is_file() else {"benchmark": benchmark}
     if not isinstance(found, dict) or found.get("benchmark") != benchmark:

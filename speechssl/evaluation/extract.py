@@ -137,10 +137,10 @@ def extract(
     for group in progress(groups, description, "batch"):
         output = encoder(*padded([cache.read(recording) for recording in group], device))
         states = torch.stack(output.hidden_states, dim=1).float().cpu()
-        if not bool(torch.isfinite(states.sum())):
-            raise UserError(f"{description}: hidden states are not finite on {group[0].audio}; the encoder is broken")
         for row, recording in enumerate(group):
             frames = int(output.lengths[row])
+            if not bool(torch.isfinite(states[row, :, :frames].sum())):
+                raise UserError(f"{description}: hidden states are not finite on {recording.audio}; it is broken")
             if frames == 0:
                 cut = recording.samples > cache.max_samples
                 remedy = "it is cut there: raise max_seconds" if cut else "remove it from the manifest"

@@ -27,7 +27,7 @@ def default_fraction(seconds: float) -> float:
 
     A tenth is what HuBERT took of an encoder's features; its MFCC were fitted on all of LibriSpeech.
     """
-    return min(1.0, max(LEAST_SECONDS, min(MOST_SECONDS, 0.1 * seconds)) / seconds)
+    return min(1.0, max(LEAST_SECONDS, min(MOST_SECONDS, 0.1 * seconds)) / seconds) if seconds else 1.0
 
 
 def sample_recordings(manifest: Manifest, fraction: float, seed: int) -> Indices:

@@ -84,6 +84,25 @@ def test_what_is_too_short_for_a_frame_is_named_with_what_made_it_so(corpus: Pat
         extract(slow, [Request(read_recordings(corpus)[0])], WaveformCache(longest), 60, 1, "fbank")
 
 
+def test_a_recording_whose_states_are_not_finite_is_named(requests: list[Request]) -> None:
+    """In a batch of several, and not by what an encoder makes of padding."""
+
+    class Broken(FilterbankEncoder):
+        def forward(self, waveforms, lengths=None, mask=None):
+            output = super().forward(waveforms, lengths, mask)
+            row = int(output.lengths.argmin()) if self.inside else int(output.lengths.argmax())
+            output.hidden_states[-1][row, 0 if self.inside else int(output.lengths[row]) :] = float("nan")
+            return output
+
+    encoder = Broken(100)
+    encoder.inside = False
+    extract(encoder, requests, WaveformCache(20), 60, seed=1, description="it")
+    encoder.inside = True
+    shortest = min(requests, key=lambda request: request.recording.samples).recording.audio
+    with pytest.raises(UserError, match=f"it: hidden states are not finite on {shortest}"):
+        extract(encoder, requests, WaveformCache(20), 60, seed=1, description="it")
+
+
 def test_batches_hold_similar_lengths_within_the_limit() -> None:
     lengths = [16000 * seconds for seconds in (9, 1, 5, 1, 2, 30)]
     recordings = [Recording(f"{n}", Path("/"), length, "train", {}) for n, length in enumerate(lengths)]

@@ -15,7 +15,8 @@ HOUR = 3600.0
 
 
 @pytest.mark.parametrize(
-    ("hours", "expected"), [(0.2, 1.0), (1, 1.0), (2, 0.5), (10, 0.1), (960, 0.1), (2000, 0.05), (60_000, 1 / 600)]
+    ("hours", "expected"),
+    [(0, 1.0), (0.2, 1.0), (1, 1.0), (2, 0.5), (10, 0.1), (960, 0.1), (2000, 0.05), (60_000, 1 / 600)],
 )
 def test_default_fraction_is_a_tenth_from_one_hour_to_a_hundred(hours: float, expected: float) -> None:
     assert default_fraction(hours * HOUR) == pytest.approx(expected)

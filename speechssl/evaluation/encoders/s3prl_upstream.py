@@ -77,6 +77,9 @@ class Upstream(nn.Module):
         """
         batch, lengths = padded(waveforms, waveforms[0].device)
         output = self.encoder(batch, lengths)
+        if bool((output.lengths < 1).any()):
+            shortest = int(lengths.min())
+            raise UserError(f"an utterance of {shortest} samples is too short for a frame of the encoder: leave it out")
         frames = -(-batch.size(1) // self.stride)
         states = [_fitted(state, output.lengths, frames) for state in output.hidden_states]
         return {"hidden_states": states, "last_hidden_state": states[-1]}

@@ -266,7 +266,9 @@ def _length(file: Path) -> int:
     try:
         return audio_length(file)
     except AudioError as error:
-        raise UserError(f"{file} cannot be read ({error}); unpack the task again") from error
+        raise UserError(
+            f"{file} cannot be read ({error}); unpack the task again, or delete {file.parents[1]} if s3prl made it"
+        ) from error
 
 
 def _require(holds: bool, file: Path, otherwise: str) -> None:

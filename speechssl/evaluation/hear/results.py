@@ -6,7 +6,8 @@ It holds
 - `protocol`: in words, how the reported networks were chosen
 - `task`: `name`, `folder`, `sample_rate` (of the audio that was read), `kind` (`scene` or `event`), `prediction`
   (`multiclass` or `multilabel`), `scores` (names; the first one decides), `classes` (how many), `recordings`,
-  `seconds`, `chosen_on` (`score` or `loss`), `split_mode`, `data` (a checksum), and `divisions`: of each its `name`,
+  `seconds`, `chosen_on` (`score` or `loss`), `split_mode`, `training` and `postprocessing` (the task's own),
+  `data` (a checksum), and `divisions`: of each its `name`,
   the numbers of recordings in `train`, `valid` and `test`, and for scenes how many classes no recording of its test
   part has (`absent_classes`)
 - `encoders`: a list with one entry a row of the tables: `name`, `speechssl` (version that measured it), `frame_rate`,
@@ -90,6 +91,8 @@ class HearResults:
             "seconds": round(sum(recording.seconds for recording in data.recordings), 1),
             "chosen_on": "loss" if metadata.choose_on_loss else "score",
             "split_mode": metadata.split_mode,
+            "training": metadata.training,
+            "postprocessing": metadata.postprocessing,
             "data": data.fingerprint(),
             "divisions": [self._division(division) for division in data.divisions],
         }

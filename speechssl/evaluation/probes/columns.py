@@ -20,11 +20,12 @@ from speechssl.evaluation.probes.splits import (
     NotProbed,
     Plan,
     label,
+    own_parts,
     plan_folds,
     plan_test,
 )
 from speechssl.evaluation.probes.tasks import Metric, Score, accuracy, commonest, macro_recall
-from speechssl.evaluation.recordings import Recording, columns_of
+from speechssl.evaluation.recordings import Recording
 from speechssl.models.encoder import Encoder
 
 _QUARTERS = 4
@@ -117,11 +118,12 @@ def summarise(results: Sequence[ProbeResult], truth: list[str], classes: Sequenc
 
 
 def column_tasks(
-    data: list[Recording], test: list[Recording] | None, settings: EvaluateSettings
+    known: Sequence[str], data: list[Recording], test: list[Recording] | None, settings: EvaluateSettings
 ) -> tuple[list[ColumnTask], list[dict[str, str]]]:
     """Return a task for each column that can be probed, and the columns left out with the reason.
 
     Args:
+        known: columns of `data_dir`.
         data: recordings of `data_dir` that are used.
         test: recordings of `test_dir` that are used, where it is given.
         settings: of the command.
@@ -129,7 +131,6 @@ def column_tasks(
     Raises:
         UserError: a column that was asked for does not exist.
     """
-    known = columns_of(data)
     _require_columns("probe.columns", settings.probe.columns or [], known, settings)
     if settings.probe.quarters != ProbeSettings().quarters:  # the default need not be there
         _require_columns("probe.quarters", settings.probe.quarters, known, settings)
@@ -161,12 +162,10 @@ def _task(column: str, data: list[Recording], test: list[Recording] | None, sett
     if column in settings.probe.quarters:
         data, test, note = _quarters(column, data, test)
     speaker_column, count, seed = settings.probe.speaker_column, settings.probe.min_class_count, settings.seed
-    own_test = [recording for recording in data if recording.split == "test"]
-    if test is None and own_test and column != speaker_column:
-        train = label([r for r in data if r.split not in ("test", "valid")], column, speaker_column)
-        dev = label([r for r in data if r.split == "valid"], column, speaker_column)
-        plan = plan_test(train, label(own_test, column, speaker_column), count, seed, dev)
-        return ColumnTask(column, plan, settings, note)
+    parts = own_parts(data) if test is None and column != speaker_column else None
+    if parts is not None:
+        train, dev, own_test = (label(parts[part], column, speaker_column) for part in ("train", "dev", "test"))
+        return ColumnTask(column, plan_test(train, own_test, count, seed, dev), settings, note)
     learnt = label(data, column, speaker_column)
     if test is not None and column != speaker_column:
         try:

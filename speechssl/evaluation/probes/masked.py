@@ -16,6 +16,7 @@ from speechssl.data.masking import label_positions, span_mask
 from speechssl.errors import UserError
 from speechssl.evaluation.extract import WaveformCache, batches, padded
 from speechssl.evaluation.probes.settings import EvaluateSettings
+from speechssl.evaluation.probes.splits import NotProbed
 from speechssl.evaluation.probes.tasks import Score
 from speechssl.evaluation.recordings import Recording
 from speechssl.evaluation.sampling import generator_for
@@ -40,6 +41,11 @@ class MaskedAccuracy:
         # The row of a recording in the labels is its row in the manifest.
         self._rows = {path: index for index, path in enumerate(manifest.paths)}
         self._recordings = [recording for recording in data if recording.split == _SPLIT]
+        if not self._recordings:
+            raise UserError(
+                f"{manifest.file} is of no split that {settings.data_dir}/metadata.tsv names: run `speechssl manifest` "
+                "again, or leave labels_dir out"
+            )
         self._settings = settings
         mask = settings.mask
         self.description: dict[str, Any] = {
@@ -55,26 +61,26 @@ class MaskedAccuracy:
         }
 
     @torch.no_grad()
-    def score(self, path: str, encoder: Encoder, cache: WaveformCache) -> Score | None:
-        """Return the accuracy of a trained encoder; None where `path` holds no heads.
+    def score(self, path: str, encoder: Encoder, cache: WaveformCache) -> Score:
+        """Return the accuracy of a trained encoder.
 
         Raises:
-            UserError: the heads were trained on other units.
+            NotProbed: `path` holds no heads, or they were trained on other units.
         """
         heads = load_heads(path)
         if heads is None:
-            return None
+            raise NotProbed("it has no pretraining heads")
         predictor = _predictor(*heads)
         info = self._labels.info
         # Of labels without a sidecar only the largest is known.
         if len(predictor.embeddings) < info.k or (len(predictor.embeddings) > info.k and not info.bare):
-            raise UserError(
+            raise NotProbed(
                 f"{path} predicts {len(predictor.embeddings)} units and {self._labels.path} has "
                 f"{info.k}; give labels_dir of the units that it was trained on"
             )
         made, given = heads[1].get("kmeans_sha256", [""])[0], info.kmeans_sha256
         if made and given and made != given:
-            raise UserError(
+            raise NotProbed(
                 f"{path} predicts units of another k-means than {self._labels.path} has; give labels_dir of the units "
                 "that it was trained on"
             )

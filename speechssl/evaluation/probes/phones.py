@@ -14,7 +14,7 @@ from speechssl.evaluation.extract import Hidden, Request
 from speechssl.evaluation.linear import Parts, probe
 from speechssl.evaluation.probes.columns import class_indices, summarise
 from speechssl.evaluation.probes.settings import EvaluateSettings
-from speechssl.evaluation.probes.splits import NotProbed
+from speechssl.evaluation.probes.splits import NotProbed, own_parts
 from speechssl.evaluation.probes.tasks import Score, accuracy, most_frequent_share
 from speechssl.evaluation.recordings import Recording
 from speechssl.evaluation.sampling import sample
@@ -29,18 +29,18 @@ class PhoneTask:
 
     def __init__(self, name: str, folder: str, parts: dict[str, list[Recording]], settings: EvaluateSettings) -> None:
         self.name = name
-        self._parts = parts
         self._settings = settings
         frames = settings.probe.test_frames
         wanted = {"train": settings.probe.train_frames, "dev": max(1, frames // 2), "test": frames}
-        self._frames = {part: -(-wanted[part] // len(parts[part])) for part in parts}
+        self._parts = {part: sample(parts[part], wanted[part], settings.seed, lambda r: r.name) for part in parts}
+        self._frames = {part: wanted[part] // len(members) for part, members in self._parts.items()}
         column = settings.probe.speaker_column
         self.description: dict[str, Any] = {
             "metric": "accuracy",
             "better": "more",
             "kind": "frames",
             "data": folder,
-            "parts": {part: _who(recordings, column) for part, recordings in parts.items()},
+            "parts": {part: _who(recordings, column) for part, recordings in self._parts.items()},
             "left_out_phones": settings.probe.left_out_phones,
         }
 
@@ -78,7 +78,7 @@ class PhoneTask:
 
 
 def phone_task(folder: str, recordings: list[Recording], settings: EvaluateSettings) -> PhoneTask:
-    """Plan the phone probe of a folder: its own splits where it has a split `test`, else seeded sets of speakers.
+    """Plan the phone probe of a folder: its own splits where some are tested, else seeded sets of speakers.
 
     Raises:
         UserError: no alignments.
@@ -93,42 +93,34 @@ def phone_task(folder: str, recordings: list[Recording], settings: EvaluateSetti
     if not aligned:
         raise UserError(f"{folder} has no phone times (alignments.tsv); leave it out of phones_dirs")
     column = settings.probe.speaker_column
-    if any(recording.split == "test" for recording in aligned):
-        parts = _own_splits(aligned, column, settings.seed)
-    else:
+    parts = own_parts(aligned)
+    if parts is None:
         parts = _by_speaker(aligned, column, settings.seed, ("test", _TEST_SHARE), ("dev", _DEV_SHARE))
+    elif not parts["dev"]:
+        parts |= _by_speaker(parts["train"], column, settings.seed, ("dev", _DEV_SHARE))
     if not all(parts.values()):
         missing = next(part for part, members in parts.items() if not members)
         raise NotProbed(
-            f"no {missing} recordings; it needs three speakers (column '{column}' of metadata.tsv), or recordings in "
-            "the splits train and test"
+            f"no recordings of known speakers for the part {missing}; it needs three speakers (column '{column}' of "
+            "metadata.tsv), or the splits train, valid and test, or train and test and two speakers"
         )
     return PhoneTask(f"phones {Path(folder).name}", folder, parts, settings)
-
-
-def _own_splits(recordings: list[Recording], column: str, seed: int) -> dict[str, list[Recording]]:
-    parts: dict[str, list[Recording]] = {"train": [], "dev": [], "test": []}
-    for recording in recordings:
-        parts[{"valid": "dev", "test": "test"}.get(recording.split, "train")].append(recording)
-    if not parts["dev"]:
-        divided = _by_speaker(parts["train"], column, seed, ("dev", _DEV_SHARE))
-        parts = {"train": divided["train"], "dev": divided["dev"], "test": parts["test"]}
-    return parts
 
 
 def _by_speaker(
     recordings: list[Recording], column: str, seed: int, *shares: tuple[str, float]
 ) -> dict[str, list[Recording]]:
-    """Give each part its share of the speakers, one at least; the others train."""
-    speakers = sample({r.labels.get(column, "") for r in recordings}, len(recordings), seed, str)
+    """Give each part its share of the speakers, one at least; the others train. Unknown ones may be any: left out."""
+    known = [recording for recording in recordings if column in recording.labels]
+    speakers = sample({recording.labels[column] for recording in known}, len(known), seed, str)
     part_of: dict[str, str] = {}
     for part, share in shares:
         count = max(1, round(share * len(speakers)))
         taken = [speaker for speaker in speakers if speaker not in part_of][:count]
         part_of.update(dict.fromkeys(taken, part))
-    parts: dict[str, list[Recording]] = {"train": [], "dev": [], "test": []}
-    for recording in recordings:
-        parts[part_of.get(recording.labels.get(column, ""), "train")].append(recording)
+    parts: dict[str, list[Recording]] = {"train": [], **{part: [] for part, _ in shares}}
+    for recording in known:
+        parts[part_of.get(recording.labels[column], "train")].append(recording)
     return parts
 
 

@@ -118,7 +118,7 @@ def retrieval_task(data: list[Recording], test: list[Recording] | None, settings
     memory at once, so both the queries and the voices that they are put to are limited.
 
     Raises:
-        NotProbed: no sentence is spoken by two voices.
+        NotProbed: no sentence is spoken by two known voices.
     """
     options, seed = settings.retrieval, settings.seed
     voices = _voices(data, settings)
@@ -147,7 +147,7 @@ def _spread(
     """Return the queries, by voice: one of each in turn, as long as it has some."""
     drawn: dict[Voice, list[Recording]] = defaultdict(list)
     for recording in sample(recordings, len(recordings), settings.seed, lambda r: r.name):
-        if settings.retrieval.column in recording.labels and _others(recording, voices, settings):
+        if _says(recording, settings) and _others(recording, voices, settings):
             drawn[_voice(recording, settings)].append(recording)
     order = sample(drawn, len(drawn), settings.seed, "\0".join)
     rounds = itertools.zip_longest(*(drawn[voice] for voice in order))
@@ -159,7 +159,7 @@ def _voices(data: list[Recording], settings: EvaluateSettings) -> dict[Voice, di
     """Return for each voice its recordings by sentence; of several with the same words the first counts."""
     voices: dict[Voice, dict[str, Recording]] = defaultdict(dict)
     for recording in data:
-        if settings.retrieval.column in recording.labels:
+        if _says(recording, settings):
             voices[_voice(recording, settings)].setdefault(recording.labels[settings.retrieval.column], recording)
     return voices
 
@@ -185,9 +185,14 @@ def _pools(
     return pools
 
 
+def _says(recording: Recording, settings: EvaluateSettings) -> bool:
+    """Return whether both the sentence and its speaker are known: an unknown one may be any of the others."""
+    return {settings.retrieval.column, settings.probe.speaker_column} <= recording.labels.keys()
+
+
 def _voice(recording: Recording, settings: EvaluateSettings) -> Voice:
     within = recording.labels.get(settings.retrieval.within, "")
-    return within, recording.labels.get(settings.probe.speaker_column, "")
+    return within, recording.labels[settings.probe.speaker_column]
 
 
 def _group_sizes(queries: list[Query], within: str) -> dict[str, int]:

@@ -11,6 +11,7 @@ import torch
 
 from speechssl.data.manifest import AUDIO
 from speechssl.errors import UserError
+from speechssl.evaluation.benchmark import require_own_folder
 from speechssl.evaluation.encoders.contestants import Contestant, contestants
 from speechssl.evaluation.extract import Request, WaveformCache, extract
 from speechssl.evaluation.probes.columns import column_tasks
@@ -20,9 +21,9 @@ from speechssl.evaluation.probes.rankme import RankTask
 from speechssl.evaluation.probes.results import Results
 from speechssl.evaluation.probes.retrieval import retrieval_task
 from speechssl.evaluation.probes.settings import MIN_SECONDS, EvaluateSettings
-from speechssl.evaluation.probes.splits import NotProbed
+from speechssl.evaluation.probes.splits import NotProbed, own_parts
 from speechssl.evaluation.probes.tasks import Task
-from speechssl.evaluation.recordings import Recording, read_recordings, unwatched_audio
+from speechssl.evaluation.recordings import Recording, columns_of, read_recordings, unwatched_audio
 from speechssl.evaluation.sampling import sample
 from speechssl.models.device import pick_device
 from speechssl.progress import progress
@@ -33,6 +34,7 @@ logger = logging.getLogger(__name__)
 def run_evaluate(settings: EvaluateSettings) -> None:
     """Evaluate and write `results.json` and `results.md` into `out_dir`; the table is printed as well."""
     rivals = contestants(settings.encoders, settings.baselines)
+    require_own_folder(Path(settings.out_dir), None)
     results = Results(settings)
     data = _read(settings.data_dir, results)
     test = _read(settings.test_dir, results) if settings.test_dir else None
@@ -106,11 +108,10 @@ def _evaluate(
     for task in progress(tasks, f"probing {rival.source}", "task"):
         results.add_score(rival, task.name, task.score(hidden, encoder))
     if masked is not None and rival.path is not None:
-        score = masked.score(rival.path, encoder, cache)
-        if score is None:
-            results.leave_out(f"masked accuracy of {rival.source}", "it has no pretraining heads")
-        else:
-            results.add_score(rival, masked.name, score)
+        try:
+            results.add_score(rival, masked.name, masked.score(rival.path, encoder, cache))
+        except NotProbed as reason:
+            results.leave_out(f"masked accuracy of {rival.source}", str(reason))
     logger.info("%s (%s): %.1f s", rival.name, rival.source, time.monotonic() - started)
 
 
@@ -119,7 +120,8 @@ def _plan(
 ) -> tuple[list[Task], MaskedAccuracy | None]:
     """Return the tasks that the recordings allow; the others are listed with the reason."""
     used = _sample(data, settings)
-    columns, left_out = column_tasks(used, None if test is None else _sample(test, settings), settings)
+    tested = None if test is None else _sample(test, settings)
+    columns, left_out = column_tasks(columns_of(data), used, tested, settings)
     for item in left_out:
         results.leave_out(item["what"], item["reason"])
     tasks: list[Task] = [*columns]
@@ -143,8 +145,14 @@ def _plan(
 
 
 def _sample(recordings: list[Recording], settings: EvaluateSettings) -> list[Recording]:
-    """Draw the recordings that are probed, and bring them back into the order of their names."""
-    drawn = sample(recordings, settings.probe.utterances, settings.seed, lambda recording: recording.name)
+    """Draw the recordings that are probed, of a folder's own test splits as many again, in the order of their names."""
+    parts = own_parts(recordings)
+    groups = [recordings] if parts is None else [parts["train"] + parts["dev"], parts["test"]]
+    drawn = [
+        recording
+        for group in groups
+        for recording in sample(group, settings.probe.utterances, settings.seed, lambda recording: recording.name)
+    ]
     return sorted(drawn, key=lambda recording: recording.place)
 
 

@@ -28,7 +28,8 @@ class ProbeSettings:
     speaker_column: str = "speaker"
     """Column that says who speaks: parts are disjoint in it, except when it is what is probed."""
     utterances: int = 1000
-    """Recordings of each folder that are used at most, a seeded sample."""
+    """Recordings of each folder that are used at most, a seeded sample; where it has test splits of its own, so many of
+    them and so many of the others."""
     min_class_count: int = 10
     """Recordings that a class needs to be probed; rarer ones are left out and counted."""
     folds: int = 5

@@ -13,6 +13,24 @@ from speechssl.evaluation.recordings import Recording
 _DEV_PARTS = 5  # one part of five
 
 
+def part_of(recording: Recording) -> str:
+    """Return whether a recording is `train`, `dev` or `test`: every split is tested that is for neither of the others.
+
+    So it is in `speechssl manifest`, where LibriSpeech has the splits `test-clean` and `test-other`, for instance.
+    """
+    if recording.split.startswith(("valid", "dev")):
+        return "dev"
+    return "train" if not recording.split or recording.split.startswith("train") else "test"
+
+
+def own_parts(recordings: Sequence[Recording]) -> dict[str, list[Recording]] | None:
+    """Return the recordings of each part; None where none are tested, or none are left to learn from."""
+    parts: dict[str, list[Recording]] = {"train": [], "dev": [], "test": []}
+    for recording in recordings:
+        parts[part_of(recording)].append(recording)
+    return parts if parts["train"] and parts["test"] else None
+
+
 class NotProbed(Exception):
     """A column cannot be probed; the message is the reason."""
 

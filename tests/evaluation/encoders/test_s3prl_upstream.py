@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from speechssl.errors import UserError
+from speechssl.evaluation.encoders.baselines import FilterbankEncoder
 from speechssl.evaluation.encoders.s3prl_upstream import Upstream, register
 from speechssl.export import s3prl
 from speechssl.models.clip_config import BackboneName, ClipConfig
@@ -97,3 +98,6 @@ def test_what_it_cannot_do_is_one_line(folder: Path, tmp_path: Path) -> None:
     short = [torch.zeros(16_000), torch.zeros(100)]
     with pytest.raises(UserError, match="utterance 1 of the batch has 100 samples: the encoder needs at least 400"):
         upstream("speechssl", folder).upstream(short)
+    # Encoders of other libraries do not look at lengths themselves.
+    with pytest.raises(UserError, match="an utterance of 100 samples is too short for a frame of the encoder"):
+        Upstream(FilterbankEncoder(100))(short)

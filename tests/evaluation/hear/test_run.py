@@ -264,6 +264,26 @@ def test_encoders_of_two_commands_stand_in_one_table(
     assert apart["scores"] == tones["scores"] and apart["encoders"] == tones["encoders"]
 
 
+def test_encoders_that_were_trained_in_another_way_do_not(
+    tmp_path: Path, tasks: Path, encoder_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A task says in its own file for how long networks are trained."""
+
+    def epochs(most: int) -> dict:
+        return {"task_specific_param_grid": {"max_epochs": [most]}}
+
+    root = Path(shutil.copytree(tasks, tmp_path / "tasks"))
+    given = ("seeds=[1]", "epochs=null", "check_every=null")
+    file = root / TONES / "task_metadata.json"
+    metadata = json.loads(file.read_text())
+    file.write_text(json.dumps(metadata | {"evaluation_params": epochs(2)}))
+    hear(root, tmp_path / "out", encoder_dir, TONES, *given, "baselines=[]")
+    file.write_text(json.dumps(metadata | {"evaluation_params": epochs(3)}))
+    more = ["benchmark=hear", f"task={TONES}", f"corpus_dir={root}", f"out_dir={tmp_path / 'out'}"]
+    assert main(["evaluate", *more, *FAST, *given, f"encoders={{other: {encoder_dir}}}", "baselines=[]"]) == 1
+    assert "cannot stand in one table with this one's, since the data changed" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("task", [TONES, BEEPS])
 def test_another_device_gives_scores_too(
     tmp_path: Path, tasks: Path, encoder_dir: Path, other_device: Callable, task: str

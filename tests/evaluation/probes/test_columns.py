@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from speechssl.evaluation.linear import ProbeResult
 from speechssl.evaluation.probes.columns import ColumnTask, column_tasks, summarise
 from speechssl.evaluation.probes.settings import EvaluateSettings, ProbeSettings
 from speechssl.evaluation.probes.tasks import accuracy
-from speechssl.evaluation.recordings import Recording
+from speechssl.evaluation.recordings import Recording, columns_of
 
 SPEAKERS = [str(1000 + 7 * number) for number in range(16)]
 
@@ -32,7 +33,7 @@ def settings(**probe: object) -> EvaluateSettings:
 
 
 def tasks(data: list[Recording], test: list[Recording] | None = None, **probe: object) -> dict[str, ColumnTask]:
-    return {task.name: task for task in column_tasks(data, test, settings(**probe))[0]}
+    return {task.name: task for task in column_tasks(columns_of(data), data, test, settings(**probe))[0]}
 
 
 def test_only_what_is_measured_is_cut_into_quarters_and_codes_are_classes() -> None:
@@ -51,6 +52,20 @@ def test_what_is_no_number_among_numbers_is_unknown(cell: str) -> None:
     task = tasks(recordings(), recordings("test") + strange)["age"]
     assert task.description["test"] == len(recordings()) and task.description["parts"].startswith("test part")
     assert tasks(recordings() + strange)["age"].description == tasks(recordings())["age"].description
+
+
+def test_every_split_that_is_not_for_training_is_tested() -> None:
+    """LibriSpeech has `test-clean` and `test-other`."""
+    data = recordings()
+    splits = {0: "test-clean", 1: "test-other", 2: "valid", 3: "valid"}
+    divided = [replace(recording, split=splits.get(place // 12 % 8, "train")) for place, recording in enumerate(data)]
+    task = tasks(divided)["chapter"]
+    fold = task._plan.folds[0]
+    parts = [{recording.split for recording in part.recordings} for part in (fold.train, fold.dev, fold.test)]
+    assert parts == [{"train"}, {"valid"}, {"test-clean", "test-other"}]
+    # Where nothing is for training, the recordings are divided as if no split were named.
+    only = [recording for recording in divided if recording.split.startswith("test")]
+    assert "folds" in tasks(only)["speaker"].description["parts"]
 
 
 def test_a_column_of_words_is_not_cut() -> None:

@@ -18,6 +18,7 @@ from speechssl.errors import UserError
 from speechssl.evaluation.extract import WaveformCache
 from speechssl.evaluation.probes.masked import MaskedAccuracy
 from speechssl.evaluation.probes.settings import EvaluateSettings
+from speechssl.evaluation.probes.splits import NotProbed
 from speechssl.evaluation.recordings import read_recordings
 from speechssl.evaluation.sampling import generator_for
 from speechssl.models.hubert import HubertEncoder
@@ -116,24 +117,32 @@ def test_batch_size_changes_nothing(corpus: Path, units: Path, encoder: HubertEn
 
 def test_an_encoder_without_heads_has_no_score(corpus: Path, units: Path, encoder: HubertEncoder) -> None:
     task = MaskedAccuracy(read_recordings(corpus), settings(corpus, units))
-    assert task.score(str(units / "bare"), encoder, WaveformCache(20)) is None
+    with pytest.raises(NotProbed, match="it has no pretraining heads"):
+        task.score(str(units / "bare"), encoder, WaveformCache(20))
 
 
-def test_heads_of_other_units_are_an_error(corpus: Path, units: Path, encoder: HubertEncoder) -> None:
+def test_heads_of_other_units_have_no_score(corpus: Path, units: Path, encoder: HubertEncoder) -> None:
     heads = {"final_proj.weight": torch.randn(8, 16), "final_proj.bias": torch.randn(8)}
     heads["label_embs_concat"] = torch.randn(UNITS + 1, 8)
     save_encoder(units / "encoder", encoder, heads, {"logit_temperature": 0.1})
     task = MaskedAccuracy(read_recordings(corpus), settings(corpus, units))
-    with pytest.raises(UserError, match=r"predicts 8 units and .*valid.km has 7"):
+    with pytest.raises(NotProbed, match=r"predicts 8 units and .*valid.km has 7"):
         task.score(str(units / "encoder"), encoder, WaveformCache(20))
 
 
-def test_heads_of_another_kmeans_are_an_error(corpus: Path, units: Path, encoder: HubertEncoder) -> None:
+def test_heads_of_another_kmeans_have_no_score(corpus: Path, units: Path, encoder: HubertEncoder) -> None:
     labels = read_labels(units / "valid.km", 100.0)
     info = dataclasses.replace(labels.info, kmeans_sha256="one")
     write_labels(units / "valid.km", [labels[row] for row in range(len(labels))], info)
     heads = load_file(units / "encoder" / "heads.safetensors")
     save_encoder(units / "encoder", encoder, heads, {"logit_temperature": 0.1, "kmeans_sha256": ["two"]})
     task = MaskedAccuracy(read_recordings(corpus), settings(corpus, units))
-    with pytest.raises(UserError, match="another k-means"):
+    with pytest.raises(NotProbed, match="another k-means"):
         task.score(str(units / "encoder"), encoder, WaveformCache(20))
+
+
+def test_a_split_that_the_metadata_do_not_name_is_an_error(corpus: Path, units: Path) -> None:
+    """As of a manifest that another command has left there."""
+    left = [recording for recording in read_recordings(corpus) if recording.split != "valid"]
+    with pytest.raises(UserError, match=r"valid\.tsv is of no split that .*metadata\.tsv names"):
+        MaskedAccuracy(left, settings(corpus, units))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,17 @@ def test_the_layer_that_holds_the_sentence_finds_it(layer: int) -> None:
 def test_within_one_folder_the_other_speakers_are_asked() -> None:
     task = retrieval_task(voice("a", "x", 6) + voice("b", "x", 6), None, settings())
     assert task.description["queries"] == 12
+
+
+def test_unknown_speakers_are_no_voice() -> None:
+    """Each may be the one who asks, and together they are several."""
+    data = voice("a", "x", 6) + voice("b", "x", 6)
+    unknown = [replace(r, labels={"language": "x", "prompt": r.labels["prompt"]}) for r in voice("c", "x", 6)]
+    task = retrieval_task(data + unknown, unknown + voice("t", "x", 6), settings())
+    assert {query.recording.labels["speaker"] for query in task._queries} == {"t"}
+    assert {c.labels["speaker"] for query in task._queries for c in query.candidates} == {"a", "b"}
+    with pytest.raises(NotProbed):
+        retrieval_task(unknown, None, settings())
 
 
 def test_no_sentence_of_two_voices_is_a_reason() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,9 @@ import pytest
 import torch
 
 from speechssl.cli.app import main
+from speechssl.evaluation.probes.run import _sample
+from speechssl.evaluation.probes.settings import EvaluateSettings, ProbeSettings
+from speechssl.evaluation.recordings import Recording
 from speechssl.models.hubert import HubertEncoder
 from speechssl.models.hubert_config import HubertConfig
 from speechssl.models.save import save_encoder
@@ -152,6 +156,23 @@ def test_the_phone_probe_needs_phones_and_speakers(
     assert main([*arguments, f"phones_dirs=[{two}]"]) == 0
     left_out = json.loads((tmp_path / "results.json").read_text())["left_out"]
     assert [item for item in left_out if item["what"] == f"phones of {two}" and "three speakers" in item["reason"]]
+
+
+def test_the_results_of_a_benchmark_are_not_replaced(
+    tmp_path: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "results.json").write_text('{"benchmark": "hear"}')
+    arguments = ["evaluate", f"data_dir={corpus}", f"out_dir={tmp_path}", "encoders={}", "baselines=[fbank]"]
+    assert main(arguments) == 1
+    assert f"out_dir={tmp_path} has a results.json of something else" in capsys.readouterr().err
+
+
+def test_few_tested_recordings_are_all_used() -> None:
+    """They are not drawn together with the many others."""
+    data = [Recording(f"{n}.wav", Path("/"), 16000, "test" if n < 5 else "train", {}) for n in range(200)]
+    settings = EvaluateSettings(data_dir="d", out_dir="o", probe=ProbeSettings(utterances=20))
+    assert Counter(recording.split for recording in _sample(data, settings)) == {"test": 5, "train": 20}
+    assert len(_sample(data[5:], settings)) == 20
 
 
 def test_encoders_of_one_name_have_one_depth(
