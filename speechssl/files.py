@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import errno
-import fcntl
 import hashlib
 import json
 import logging
@@ -135,33 +134,6 @@ def changes(paths: Iterable[str | Path]) -> str:
             stat = None
         digest.update(json.dumps([path, stat and [stat.st_size, stat.st_mtime_ns]]).encode())
     return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def alone(lock: Path, busy: str) -> Iterator[None]:
-    """Keep other processes that ask for the same lock out. It ends with the process, however it ends.
-
-    Below torchrun the first process holds it for all. Where the file system has no locks, nobody is kept out.
-
-    Args:
-        lock: a file that is made, and stays.
-        busy: what a process is told that comes second.
-
-    Raises:
-        UserError: another process holds it.
-    """
-    if os.environ.get("RANK", "0") != "0":
-        yield
-        return
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with open(lock, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(busy) from error
-        except OSError as error:
-            logger.info("the file system of %s has no locks: %s", lock, error)
-        yield
 
 
 def _lacks_room(error: Exception, folder: Path) -> bool:

@@ -19,7 +19,6 @@ from safetensors import SafetensorError
 
 from speechssl.errors import UserError, nearest
 from speechssl.files import (
-    alone,
     as_name,
     checksum,
     read_json,
@@ -152,22 +151,3 @@ def test_the_nearest_name_is_offered_only_where_one_is_near(typed: str, hint: st
 
 def test_a_name_is_one_part_of_a_path():
     assert as_name("HuBERT Base/2, größer") == "HuBERT_Base_2_größer" and as_name("a-1.2_b") == "a-1.2_b"
-
-
-def test_a_lock_keeps_others_out_until_its_holder_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lock = tmp_path / "new" / "lock"
-    code = "import sys, time; from pathlib import Path; from speechssl.files import alone\n"
-    code += "with alone(Path(sys.argv[1]), 'busy'): print('held', flush=True); time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", code, str(lock)], stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-        for _ in range(2):
-            with pytest.raises(UserError, match=r"^told$"), alone(lock, "told"):
-                pass
-        # Below torchrun the first process asks for all.
-        monkeypatch.setenv("RANK", "1")
-        with alone(lock, "told"):
-            monkeypatch.delenv("RANK")
-        holder.kill()
-        holder.wait()
-        with alone(lock, "told"):
-            pass

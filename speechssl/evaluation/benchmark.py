@@ -13,7 +13,8 @@ from typing import Any
 from speechssl import __version__
 from speechssl.errors import UserError
 from speechssl.evaluation.encoders.contestants import FBANK, RANDOM, Contestant
-from speechssl.files import alone, as_name, read_json
+from speechssl.files import as_name, read_json
+from speechssl.locks import alone
 from speechssl.models.encoder import Encoder
 from speechssl.settings import differences
 

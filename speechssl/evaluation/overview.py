@@ -12,6 +12,7 @@ from speechssl.errors import UserError
 from speechssl.evaluation.latex import latex_table
 from speechssl.evaluation.markdown import markdown_table
 from speechssl.files import read_json, write_json, write_text
+from speechssl.locks import Lock
 
 logger = logging.getLogger(__name__)
 
@@ -81,11 +82,17 @@ class Overview:
             left_out: what is missing.
             failed: folders whose task has failed now: what an earlier command left there is no result of this one.
         """
+        folder.mkdir(parents=True, exist_ok=True)
+        # Another command that is writing them may not know of this one's results yet.
+        with Lock(folder / ".lock"):
+            self._write(folder, left_out, failed)
+
+    def _write(self, folder: Path, left_out: Sequence[LeftOut], failed: Collection[str]) -> None:
         found = self._without(folder, failed)
         tasks = list(found.values())
         self.draw(folder, tasks)
         write_text(folder / "results.md", self._page(found, left_out))
-        write_text(folder / "results.tex", latex_table(self.table(tasks), self.captions(tasks)))
+        write_text(folder / "results.tex", latex_table(self.table(tasks), self._said_of(tasks)))
         summaries = {name: {key: results[key] for key in self.kept} for name, results in found.items()}
         facts = {"benchmark": self.benchmark, **self.facts(tasks), "tasks": summaries, "left_out": list(left_out)}
         write_json(folder / "results.json", facts)
@@ -97,7 +104,7 @@ class Overview:
         """Print the table that :meth:`write` writes, and what is not in it, with a hint what to do about that."""
         tasks = list(self._without(folder, failed).values())
         if tasks:
-            print("\n".join([markdown_table(self.table(tasks)), "", *self.captions(tasks)]))
+            print("\n".join([markdown_table(self.table(tasks)), "", *self._said_of(tasks)]))
         hints = [hint] if hint else []
         print("\n".join([*left_out_lines(left_out), *hints, f"{self.benchmark}: all tasks in {folder / 'results.md'}"]))
 
@@ -112,9 +119,18 @@ class Overview:
         """Return the table of one task with its captions, for a terminal."""
         return "\n".join([markdown_table(self.task_table(results)), "", *self.captions([results])])
 
+    def _said_of(self, tasks: Sequence[TaskResults]) -> list[str]:
+        """Return the captions of several tasks; a row need not be one encoder in all of them."""
+        sources: dict[str, set[tuple[str, ...]]] = {}
+        for facts in (facts for results in tasks for facts in results["encoders"]):
+            sources.setdefault(facts["name"], set()).add(tuple(facts["sources"]))
+        several = [name for name, found in sources.items() if len(found) > 1]
+        told = [f"Not the same encoders in all tasks: {', '.join(several)}."] if several else []
+        return [*self.captions(tasks), *told]
+
     def _page(self, found: Mapping[str, TaskResults], left_out: Sequence[LeftOut]) -> str:
         tasks = list(found.values())
-        lines = [f"# {self.title}", "", *self.captions(tasks), "", markdown_table(self.table(tasks))]
+        lines = [f"# {self.title}", "", *self._said_of(tasks), "", markdown_table(self.table(tasks))]
         lines += [f"\n{line}" for line in left_out_lines(left_out)]
         return "\n".join([*lines, *self.sections(found)]) + "\n"
 

@@ -12,7 +12,8 @@ import torch
 import yaml
 
 from speechssl.errors import UserError
-from speechssl.files import alone, read_json, write_json, write_text
+from speechssl.files import read_json, write_json, write_text
+from speechssl.locks import alone
 from speechssl.settings import differences, plain
 from speechssl.training.checkpoints import checkpoint_folder, damaged
 from speechssl.training.settings import Parallel, Precision, TrainSettings

@@ -19,10 +19,11 @@ import torch
 from speechssl import __version__
 from speechssl.errors import UserError
 from speechssl.evaluation.superb.data import Utterance
-from speechssl.evaluation.superb.disk import Lock, is_locked, take_room
+from speechssl.evaluation.superb.disk import take_room
 from speechssl.evaluation.superb.paths import RealPaths
 from speechssl.evaluation.superb.states import Batch, FreshStates, FrozenEncoder, States
 from speechssl.files import read_json, whole_file, write_json
+from speechssl.locks import Lock, is_locked
 from speechssl.progress import progress
 from speechssl.threads import in_order
 

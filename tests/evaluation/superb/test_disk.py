@@ -1,11 +1,8 @@
-"""Room on a disk that is taken before a file is written, and locks."""
+"""Room on a disk that is taken before a file is written."""
 
 from __future__ import annotations
 
-import errno
-import os
 import shutil
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -34,18 +31,3 @@ def test_a_disk_that_is_too_small_is_not_filled(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=99))
     monkeypatch.setattr(disk, "_allocate", lambda *given: pytest.fail("took what is left"))
     assert not disk.take_room(file)
-
-
-def test_the_lock_of_another_user_keeps_out_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file, opened = tmp_path / ".lock", os.open
-    file.touch()
-
-    def refused(path: Path, flags: int, *more: int) -> int:
-        if flags & os.O_RDWR:
-            raise PermissionError(errno.EACCES, "not ours")
-        return opened(path, flags, *more)
-
-    monkeypatch.setattr(os, "open", refused)
-    with disk.Lock(file):
-        assert disk.is_locked(file)
-    assert not disk.is_locked(file)

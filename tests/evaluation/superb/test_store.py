@@ -24,6 +24,7 @@ from speechssl.evaluation.superb import store as module
 from speechssl.evaluation.superb.data import read_task
 from speechssl.evaluation.superb.states import FreshStates, FrozenEncoder
 from speechssl.evaluation.superb.store import StateStore, StoredStates
+from speechssl.locks import Lock
 from speechssl.models.hubert import HubertEncoder
 from speechssl.models.load import load_encoder
 from tests.evaluation.superb.conftest import write_task
@@ -357,7 +358,7 @@ def test_what_a_process_left_that_was_killed_outright_goes_and_what_another_fill
         folder.mkdir()
         (folder / "states.npy").write_bytes(b"half")
     # A lock through a handle of its own keeps others out, also in this process.
-    with disk.Lock(tmp_path / ".lock-filled"):
+    with Lock(tmp_path / ".lock-filled"):
         StateStore(tmp_path, 1e9).states(frozen, read_task(task_dir, ["label"]).parts["test"], True, "test")
     assert not left.exists() and (filled / "states.npy").exists()
     assert [folder.name for folder in tmp_path.glob(".new-*")] == [".new-filled"]

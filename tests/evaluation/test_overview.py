@@ -1,0 +1,54 @@
+"""The tables of several tasks."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+from speechssl.evaluation.superb.overview import OVERVIEW
+from tests.evaluation.superb.made_up import task_results
+
+
+def leave(folder: Path, name: str, sources: list[str]) -> None:
+    """Write the results of a task with one encoder."""
+    results = task_results(name, {"mine": {"accuracy": 0.5}})
+    results["encoders"][0]["sources"] = sources
+    (folder / name).mkdir(exist_ok=True)
+    (folder / name / "results.json").write_text(json.dumps(results))
+
+
+def test_a_row_that_is_another_encoder_in_another_task_is_told(tmp_path: Path) -> None:
+    leave(tmp_path, "ks", ["exp/a"])
+    leave(tmp_path, "sid", ["exp/a"])
+    OVERVIEW.write(tmp_path)
+    assert "Not the same encoders" not in (tmp_path / "results.md").read_text()
+    leave(tmp_path, "sid", ["exp/b"])
+    OVERVIEW.write(tmp_path)
+    assert "Not the same encoders in all tasks: mine." in (tmp_path / "results.md").read_text()
+
+
+def test_of_two_commands_that_end_together_the_later_table_has_both_tasks(tmp_path: Path, monkeypatch) -> None:
+    leave(tmp_path, "ks", ["exp/a"])
+    drawing, go_on = threading.Event(), threading.Event()
+    draw = OVERVIEW.draw
+
+    def slow(folder: Path, tasks: list) -> None:
+        if not drawing.is_set():
+            drawing.set()
+            assert go_on.wait(30)
+        draw(folder, tasks)
+
+    monkeypatch.setitem(OVERVIEW.__dict__, "draw", slow)
+    first = threading.Thread(target=OVERVIEW.write, args=(tmp_path,))
+    first.start()
+    assert drawing.wait(30)
+    leave(tmp_path, "sid", ["exp/a"])
+    second = threading.Thread(target=OVERVIEW.write, args=(tmp_path,))
+    second.start()
+    second.join(0.5)
+    assert second.is_alive(), "it waits for the first"
+    go_on.set()
+    first.join()
+    second.join()
+    assert set(json.loads((tmp_path / "results.json").read_text())["tasks"]) == {"ks", "sid"}
