@@ -77,7 +77,7 @@ def test_cosine_is_torch_s_own_after_the_warm_up():
         ({"constant": 0.0}, r"schedule\.constant=0\.0 must be more than 0"),
         ({"final": -0.1}, r"schedule\.final=-0\.1 must be more than 0"),
         ({"cooldown": -0.5}, r"schedule\.cooldown=-0\.5 must be 0 or more and at most 1"),
-        ({"anneal": 1.5}, r"schedule\.anneal=1\.5 is a share of the run"),
+        ({"anneal": 1.5}, r"schedule\.anneal=1\.5 must be 0 or more and at most 1"),
         ({"warmup": 0.85}, r"schedule\.warmup, schedule\.cooldown, schedule\.anneal are shares .* together at most 1"),
     ],
 )
@@ -89,5 +89,5 @@ def test_a_share_that_cannot_be_is_named(settings, message):
 @pytest.mark.parametrize("kind", [ScheduleKind.linear, ScheduleKind.cosine, ScheduleKind.constant])
 def test_a_kind_checks_only_what_it_reads(kind):
     assert ScheduleSettings(kind=kind, warmup=0.85, constant=0.0).warmup == 0.85
-    with pytest.raises(UserError, match=r"schedule\.warmup=-0\.1 is a share of the run"):
+    with pytest.raises(UserError, match=r"schedule\.warmup=-0\.1 must be 0 or more and at most 1"):
         ScheduleSettings(kind=kind, warmup=-0.1)
