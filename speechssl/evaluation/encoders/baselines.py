@@ -10,7 +10,8 @@ from speechssl.audio.fbank import HOP, fbank_frames, log_mel_fbank
 from speechssl.errors import UserError
 from speechssl.models.encoder import Encoder, EncoderOutput
 
-_FBANK_RATE = SAMPLE_RATE / HOP
+FBANK_RATE = SAMPLE_RATE / HOP
+"""Frames of 80 bands a second, before any are stacked."""
 
 
 class FilterbankEncoder(Encoder):
@@ -27,8 +28,8 @@ class FilterbankEncoder(Encoder):
 
     def __init__(self, frame_rate: float = 50.0, num_mels: int = 80) -> None:
         super().__init__()
-        self.stack = round(_FBANK_RATE / frame_rate)
-        if self.stack < 1 or self.stack * frame_rate != _FBANK_RATE:
+        self.stack = round(FBANK_RATE / frame_rate)
+        if self.stack < 1 or self.stack * frame_rate != FBANK_RATE:
             raise UserError(
                 f"filterbanks of 100 frames a second cannot be stacked to {frame_rate:g}: set baselines=[random]"
             )

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from speechssl.evaluation.benchmark import require_own_folder, writing_alone
+from speechssl.evaluation.encoders.baselines import FBANK_RATE
 from speechssl.evaluation.encoders.contestants import Contestant, contestants
 from speechssl.evaluation.hear.data import VOCABULARY, Metadata, TaskData, read_metadata, read_task, recording_files
 from speechssl.evaluation.hear.features import Encoding, Reader
@@ -22,10 +23,6 @@ from speechssl.evaluation.vectors import VECTORS, VectorFile, vectors_name
 from speechssl.models.device import pick_device
 from speechssl.models.encoder import Encoder
 from speechssl.progress import progress
-
-SCENE_FBANK_RATE = 100.0
-"""Frames a second of the baseline `fbank` where its mean over time is all that is used; for events it has the rate of
-the first trained encoder."""
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +68,8 @@ def hear_outputs(settings: HearSettings) -> Iterable[Path]:
 
 
 def _rivals(settings: HearSettings, metadata: Metadata) -> list[Contestant]:
-    return contestants(settings.encoders, settings.baselines, None if metadata.events else SCENE_FBANK_RATE)
+    # Of events the baseline `fbank` has the rate of the first trained encoder.
+    return contestants(settings.encoders, settings.baselines, None if metadata.events else FBANK_RATE)
 
 
 def _evaluate(rival: Contestant, data: TaskData, reader: Reader, settings: HearSettings, results: HearResults) -> None:

@@ -13,6 +13,7 @@ import torch
 from speechssl.data.manifest import AUDIO
 from speechssl.errors import UserError
 from speechssl.evaluation.benchmark import require_own_folder, writing_alone
+from speechssl.evaluation.encoders.baselines import FBANK_RATE
 from speechssl.evaluation.encoders.contestants import FBANK, Contestant, contestants
 from speechssl.evaluation.lape.clips import Clips
 from speechssl.evaluation.lape.data import TaskData, data_folder, read_task
@@ -26,9 +27,6 @@ from speechssl.evaluation.recordings import read_recordings
 from speechssl.evaluation.vectors import VECTORS, VectorFile, vectors_name
 from speechssl.models.device import pick_device
 from speechssl.progress import progress
-
-FBANK_RATE = 100.0
-"""Frames a second of the baseline `fbank`: one frame of 80 bands each 10 ms."""
 
 logger = logging.getLogger(__name__)
 
