@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import os
 import re
 import textwrap
 import typing
@@ -44,11 +45,21 @@ def load_settings(command: Command, overrides: list[str]) -> Any:
         if missing:
             raise UserError(f"missing setting {', '.join(missing)}: give it as {missing[0]}=VALUE")
         require({"seed": config.get("seed")}, least=0, most=LARGEST_SEED)
+        _expand_home(config)
         return OmegaConf.to_object(config)
     except OmegaConfBaseException as error:
         raise UserError(
             f"setting not accepted: {' '.join(str(error).split())}; a dollar sign is written \\$"
         ) from error
+
+
+def _expand_home(config: DictConfig) -> None:
+    """Put the home folder in the place of a `~` that begins a setting: the shell leaves it within quotes."""
+    for name, value in config.items():
+        if isinstance(value, str) and value.startswith("~/"):
+            config[name] = os.path.expanduser(value)
+        elif isinstance(value, DictConfig):
+            _expand_home(value)
 
 
 def compose_config(whole: Command, overrides: list[str]) -> DictConfig:

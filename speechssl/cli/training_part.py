@@ -3,6 +3,7 @@
 from speechssl.cli.command import Command
 from speechssl.evaluation.lape.training_part import (
     TrainingPartSettings,
+    training_part_audio,
     training_part_inputs,
     training_part_outputs,
     write_training_part,
@@ -16,4 +17,5 @@ COMMAND = Command(
     examples=("task=voxforge data_dir=data/voxforge out=data/voxforge_train",),
     inputs=training_part_inputs,
     outputs=training_part_outputs,
+    audio=training_part_audio,
 )

@@ -22,6 +22,8 @@ MAY_DIFFER = {
     "encoders", "baselines", "out_dir", "device", "batch_seconds", "workers", "cache_dir", "cache_gb", "check",
 }  # fmt: skip
 """Settings of a command that change no number of another encoder's row."""
+_RESULTS = {"speechssl", "settings", "task", "encoders", "scores"}
+"""What the results of a task have."""
 
 
 class EncoderScores:
@@ -49,12 +51,14 @@ class EncoderScores:
             rivals: the encoders of this command.
 
         Raises:
-            UserError: there are such rows, and they cannot stand beside this command's: measured with other settings,
-                on other data, or beside other encoders of the same names.
+            UserError: the file has no results, or there are such rows, and they cannot stand beside this command's:
+                measured with other settings, on other data, or beside other encoders of the same names.
         """
         if not file.is_file():
             return []
         earlier = read_json(file)
+        if not isinstance(earlier, dict) or not earlier.keys() >= _RESULTS:
+            raise UserError(f"{file} has no results of {self._benchmark}: take it away, or give another out_dir")
         names = {rival.name for rival in rivals}
         # Where a row does not say by which version it was measured, all are of the file's.
         measured = [{"speechssl": earlier["speechssl"], **row} for row in earlier["encoders"]]

@@ -11,7 +11,7 @@ _LATEX = str.maketrans(
 
 
 def latex_table(rows: list[list[str]], notes: Sequence[str]) -> str:
-    """Return a `tabular`, with the notes as comments above and as lines below it. Needs no package."""
+    """Return a `tabular`, with the notes as lines below it. Needs no package."""
     header, *body = [" & ".join(cell.translate(_LATEX) for cell in row) + r" \\" for row in rows]
     columns = "l" + "r" * (len(rows[0]) - 1)
     below = [rf"\multicolumn{{{len(rows[0])}}}{{l}}{{\footnotesize {note.translate(_LATEX)}}} \\" for note in notes]

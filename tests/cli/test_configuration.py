@@ -252,7 +252,7 @@ def test_a_word_that_is_no_override_is_one_line(command: Command) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["~/My Recordings (2)", "a,b", "it's/[x", "back\\slash{", "end{\\", "quote\\'{", "{x", "plain"]
+    "path", ["/home/My Recordings (2)", "a,b", "it's/[x", "back\\slash{", "end{\\", "quote\\'{", "{x", "plain"]
 )
 def test_a_path_with_odd_characters_is_taken_as_it_is(command: Command, path: str) -> None:
     assert load_settings(command, [f"out={path}"]).out == path
@@ -282,6 +282,15 @@ def test_paths_in_a_dictionary_need_no_quotes() -> None:
     given = "encoders={a: [junk/\u00e9nc, b], c: d (1)/e, f: plain}"
     config = compose_config(command, ["data_dir=d", "out_dir=o", given])
     assert config.encoders == {"a": ["junk/\u00e9nc", "b"], "c": "d (1)/e", "f": "plain"}
+
+
+def test_the_home_folder_is_known_within_quotes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shell leaves `~` as it is there, and some do behind `=`, too."""
+    monkeypatch.setenv("HOME", "/home/me")
+    found = load_settings(
+        importlib.import_module("speechssl.cli.manifest").COMMAND, ["corpus.audio_dir=~/a", "out=~/b"]
+    )
+    assert found.out == "/home/me/b" and found.corpus.audio_dir == "/home/me/a"
 
 
 @pytest.mark.parametrize(

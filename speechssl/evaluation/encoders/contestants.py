@@ -138,9 +138,13 @@ def _require_own_names(rows: Iterable[str]) -> None:
 
 
 def _require_own_files(rows: Iterable[str]) -> None:
-    """Raise a `UserError` where files that are named by two rows would have one name."""
+    """Raise a `UserError` where files that are named by two rows would have one name, or a folder's of all rows."""
     names: dict[str, str] = {}
     for row in rows:
+        if as_name(row) in ("", ".", ".."):
+            raise UserError(
+                f"encoders: '{row}' is no name for files; give it another, as in encoders='{{mine: FOLDER}}'"
+            )
         other = names.setdefault(as_name(row), row)
         if other != row:
             raise UserError(f"encoders: '{other}' and '{row}' are one name for files; give one of them another")
@@ -148,8 +152,10 @@ def _require_own_files(rows: Iterable[str]) -> None:
 
 def _row_name(source: str) -> str:
     """Return the name of the row of a source that was given none: `hubert_local` of `s3prl:hubert_local?ckpt=...`."""
-    name = source.removeprefix("s3prl:").removeprefix("hf:").partition("?")[0]
-    name = Path(name).name or source
+    path = Path(source.removeprefix("s3prl:").removeprefix("hf:").partition("?")[0])
+    if path.name in ("", ".."):
+        path = path.resolve()
+    name = path.name or source
     return f"{name}_encoder" if name in (FBANK, RANDOM) else name
 
 

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from speechssl import __version__
 from speechssl.data.manifest import read_manifest
 from speechssl.errors import UserError
 from speechssl.evaluation.encoders.contestants import Contestant
@@ -290,8 +291,8 @@ def _quiet_training() -> Iterator[None]:
 
 
 def _checksum(encoder: HubertEncoder | ClipEncoder) -> str:
-    """Return what tells encoders apart: of settings and weights."""
-    digest = hashlib.sha256(repr(encoder.config).encode())
+    """Return what tells encoders apart: of settings, weights, and the version that trains them."""
+    digest = hashlib.sha256(f"{__version__} {encoder.config!r}".encode())
     for name, weight in sorted(encoder.state_dict().items()):
         digest.update(name.encode())
         digest.update(weight.cpu().contiguous().numpy().tobytes())

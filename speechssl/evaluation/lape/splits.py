@@ -138,9 +138,14 @@ def _folds(data: TaskData, task: LapeTask) -> list[Division]:
     if unknown:
         data.left_out.append({"what": f"{unknown} recordings", "reason": f"no {task.fold_column} known"})
     tested = known if task.test_fold is None else [task.test_fold]
-    if tested[0] not in known or len(known) < 2:
+    if len(known) < 2:
         raise UserError(
-            f"column {task.fold_column} has no value '{tested[0]}' beside others{nearest(tested[0], known)} "
+            f"column {task.fold_column} has fewer than two values where the class is known "
+            f"({', '.join(known) or 'none'}); mend task.fold_column"
+        )
+    if tested[0] not in known:
+        raise UserError(
+            f"column {task.fold_column} has no value '{tested[0]}'{nearest(tested[0], known)} "
             f"(known: {', '.join(known)}); mend task.test_fold"
         )
     return [_fold(cells, task.fold_column, name) for name in tested]

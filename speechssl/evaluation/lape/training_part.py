@@ -12,7 +12,7 @@ from pathlib import Path
 
 from omegaconf import MISSING
 
-from speechssl.data.manifest import AUDIO, read_manifest, write_manifest
+from speechssl.data.manifest import AUDIO, read_manifest, unwatched_audio, write_manifest
 from speechssl.data.metadata import METADATA
 from speechssl.errors import UserError
 from speechssl.evaluation.lape.data import read_task
@@ -55,7 +55,7 @@ def write_training_part(settings: TrainingPartSettings) -> None:
         write_manifest(out / manifest.file.name, manifest.root, entries)
         kept += len(rows)
         left_out += len(manifest) - len(rows)
-    for name in (METADATA, AUDIO):
+    for name in _beside(source):
         shutil.copyfile(source / name, out / name)
     print(f"training_part: {kept} recordings in {out}, {left_out} left out; {settings.task.name} {why}")
 
@@ -68,8 +68,20 @@ def training_part_inputs(settings: TrainingPartSettings) -> Iterable[Path]:
 
 def training_part_outputs(settings: TrainingPartSettings) -> Iterable[Path]:
     """Return the files that are made."""
-    names = [*(f"{split}.tsv" for split in _splits(Path(settings.data_dir))), METADATA, AUDIO]
+    source = Path(settings.data_dir)
+    names = [*(f"{split}.tsv" for split in _splits(source)), *_beside(source)]
     return [Path(settings.out) / name for name in names]
+
+
+def training_part_audio(settings: TrainingPartSettings) -> Iterable[Path]:
+    """Return the recordings whose changes none of the inputs tells."""
+    source = Path(settings.data_dir)
+    return unwatched_audio(*(source / f"{split}.tsv" for split in _splits(source)))
+
+
+def _beside(source: Path) -> list[str]:
+    """Return what lies beside the manifests; those that were made elsewhere may have nothing there."""
+    return [name for name in (METADATA, AUDIO) if (source / name).is_file()]
 
 
 def _splits(source: Path) -> list[str]:

@@ -27,7 +27,7 @@ def divide(data: TaskData, utterances: Sequence[Utterance]) -> list[TaskData]:
         utterances: all of them, with a label `fold`.
 
     Raises:
-        UserError: there is one fold only, or one has a name that no file could have.
+        UserError: there is one fold only, one leaves too few others, or one has a name that no file could have.
     """
     whole = sorted(utterances, key=lambda utterance: utterance.name)
     folds = sorted({utterance.labels[COLUMN] for utterance in whole})
@@ -36,6 +36,12 @@ def divide(data: TaskData, utterances: Sequence[Utterance]) -> list[TaskData]:
     wrong = [fold for fold in folds if not re.fullmatch(r"\w[\w.-]*", fold)]
     if wrong:
         raise UserError(f"{data.name('folds')}: '{wrong[0]}' is no name of a fold: take letters, digits, _, . and -")
+    few = [fold for fold in folds if len(_others(whole, fold)) < 2]
+    if few:
+        raise UserError(
+            f"{data.name('folds')}: the fold '{few[0]}' leaves fewer than two utterances, to learn from and to choose "
+            "by; divide them otherwise"
+        )
     if not data.corpus:
         of_folds = [[item for item in whole if item.labels[COLUMN] == fold] for fold in folds]
         tested = (remark_shared(of_one, _others(whole, fold)) for fold, of_one in zip(folds, of_folds, strict=True))

@@ -36,7 +36,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from speechssl.errors import UserError
 from speechssl.evaluation.benchmark import EncoderScores
 from speechssl.evaluation.encoders.contestants import Contestant
 from speechssl.evaluation.spread import mean_and_spread
@@ -49,7 +48,7 @@ from speechssl.evaluation.superb.settings import SuperbSettings
 from speechssl.evaluation.superb.submission import submission
 from speechssl.evaluation.superb.tasks import ALL_TASKS
 from speechssl.evaluation.superb.units import UNITS
-from speechssl.files import as_name, read_json, write_bytes, write_json
+from speechssl.files import as_name, write_bytes, write_json
 from speechssl.models.encoder import Encoder
 
 BENCHMARK = "superb"
@@ -106,7 +105,6 @@ class SuperbResults:
         self._folder = Path(settings.out_dir) / settings.task
         self._task = self._describe()
         self._rows = EncoderScores(BENCHMARK, settings)
-        _require_results(self._folder / "results.json")
         self._rows.join(self._folder / "results.json", self._task, rivals)
         self._files: dict[str, bytes] = {}
 
@@ -173,15 +171,6 @@ class SuperbResults:
             "seconds": {name: round(sum(item.samples for item in part) / 16000, 1) for name, part in parts.items()},
             **self._facts,
         }
-
-
-def _require_results(file: Path) -> None:
-    """Raise a `UserError` where a file that is going to be replaced has no results to keep rows of."""
-    if not file.is_file():
-        return
-    results = read_json(file)
-    if not isinstance(results, dict) or not {"speechssl", "settings", "task", "encoders", "scores"} <= results.keys():
-        raise UserError(f"{file} has no results of {BENCHMARK}: take it away, or give another out_dir")
 
 
 def _heads(row: str, scores: Sequence[Mapping[str, Any]]) -> list[str]:

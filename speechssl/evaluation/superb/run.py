@@ -20,6 +20,7 @@ from speechssl.evaluation.superb.data import PARTS, TaskData
 from speechssl.evaluation.superb.groups import groups_of
 from speechssl.evaluation.superb.overview import OVERVIEW
 from speechssl.evaluation.superb.problems.problem import Problem
+from speechssl.evaluation.superb.problems.quality import pesq_files
 from speechssl.evaluation.superb.reading import columns_of, input_files, read_data, recording_columns, recordings
 from speechssl.evaluation.superb.remarks import remark_warnings
 from speechssl.evaluation.superb.results import BENCHMARK, PREDICTIONS, SUBMISSION, SuperbResults
@@ -67,6 +68,8 @@ def superb_inputs(settings: SuperbSettings) -> Iterable[Path]:
     yield from input_files(settings)
     if settings.lm_file:
         yield settings.lm_file
+    if settings.task == "se":
+        yield from pesq_files()
     for rival in _rivals(settings):
         yield from rival.files()
 

@@ -96,8 +96,17 @@ def test_folds_are_tested_in_turn_and_every_clip_once() -> None:
 
 def test_a_fold_that_does_not_exist_is_named() -> None:
     data = made({"a": 2, "b": 2}, fold=["Session1", "Session2"] * 2)
-    with pytest.raises(UserError, match="no value 'Session3' beside others; did you mean 'Session"):
+    with pytest.raises(UserError, match="no value 'Session3'; did you mean 'Session"):
         divide(data, task(split=Split.folds, fold_column="fold", test_fold="Session3"))
+
+
+def test_folds_that_are_known_for_too_few_clips_are_told() -> None:
+    data = made({"a": 2, "b": 2}, fold=["", "1", "", ""])
+    with pytest.raises(UserError, match=r"column fold has fewer than two values where the class is known \(1\)"):
+        divide(data, task(split=Split.folds, fold_column="fold"))
+    data = made({"a": 2, "b": 2}, fold=[""] * 4)
+    with pytest.raises(UserError, match=r"where the class is known \(none\)"):
+        divide(data, task(split=Split.folds, fold_column="fold"))
 
 
 def test_the_validation_part_has_speakers_of_its_own() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,9 +10,9 @@ import pytest
 from speechssl.cli.app import main
 from speechssl.data.manifest import read_manifest
 from speechssl.data.tables import read_table
-from speechssl.evaluation.lape.data import read_task
+from speechssl.evaluation.lape.data import TaskData, read_task
 from speechssl.evaluation.lape.settings import LapeTask, Split
-from speechssl.evaluation.lape.splits import divide
+from speechssl.evaluation.lape.splits import Division, divide
 
 NAMES = ["task.name=tones", "task.column=class", "task.clip_seconds=0.5"]
 
@@ -38,7 +38,7 @@ def heard(folder: Path) -> set[Path]:
 
 
 def test_what_is_tested_is_left_out_and_nothing_else(
-    tmp_path: Path, manifests: Path, encoder_dir: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, manifests: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(["training_part", *NAMES, f"data_dir={manifests}", f"out={tmp_path}/heard"]) == 0
     task = LapeTask("tones", "folder", column="class", clip_seconds=0.5, split=Split.stratified)
@@ -48,11 +48,36 @@ def test_what_is_tested_is_left_out_and_nothing_else(
     assert heard(tmp_path / "heard") == heard(manifests) - tested
     left_out = len(heard(manifests) & tested)
     assert left_out > 0 and f"{left_out} left out; tones tests {len(tested)}" in capsys.readouterr().out
-    # The evaluation of the whole folder tests the same number.
+    # The evaluation of the whole folder tests them, too.
+    divided = []
+
+    def noted(data: TaskData, task: LapeTask) -> list[Division]:
+        found = divide(data, task)
+        divided.extend({data.recordings[row].audio for row in division.test} for division in found)
+        return found
+
+    monkeypatch.setattr("speechssl.evaluation.lape.run.divide", noted)
     evaluated = ["benchmark=lape", *NAMES, f"data_dir={manifests}", "encoders={}", "baselines=[fbank]", "epochs=1"]
     assert main(["evaluate", *evaluated, f"out_dir={tmp_path}/lape", "seeds=[1]"]) == 0
-    results = json.loads((tmp_path / "lape/tones/results.json").read_text())
-    assert results["task"]["divisions"][0]["test"] == len(tested)
+    assert divided == [tested]
+
+
+def test_manifests_made_elsewhere_have_nothing_beside_them(
+    tmp_path: Path, manifests: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The class is then the folder that a recording is in."""
+    for name in ("metadata.tsv", "audio.json"):
+        (manifests / name).unlink()
+    given = ["training_part", "task.name=tones", "task.clip_seconds=0.5", f"data_dir={manifests}"]
+    assert main([*given, f"out={tmp_path}/heard"]) == 0
+    assert heard(tmp_path / "heard") < heard(manifests)
+    capsys.readouterr()
+    assert main([*given, f"out={tmp_path}/heard"]) == 0
+    assert "done before" in capsys.readouterr().out
+    changed = min(heard(manifests))
+    os.utime(changed, (1, 1))
+    assert main([*given, f"out={tmp_path}/heard"]) == 0
+    assert "done before" not in capsys.readouterr().out
 
 
 def test_one_fold_is_left_out_and_of_all_folds_in_turn_none(

@@ -204,6 +204,7 @@ def write_voicebank(root: Path) -> Path:
         for kind in ("clean", "noisy"):
             for name in names:
                 audio(root / f"{kind}_{part}_wav" / f"{name}.wav")
+    (root / "log_testset.txt").write_text("p232_001 bus 17.5\n")
     return root
 
 

@@ -51,7 +51,12 @@ def test_what_two_folds_share_is_remarked():
 
 
 @pytest.mark.parametrize(
-    ("folds", "message"), [(["a", "a"], "all utterances are of the fold 'a'"), (["a", "../b"], "no name")]
+    ("folds", "message"),
+    [
+        (["a", "a"], "all utterances are of the fold 'a'"),
+        (["a", "../b"], "no name"),
+        (["a", "a", "b"], "the fold 'a' leaves fewer than two utterances"),
+    ],
 )
 def test_folds_that_cannot_be(folds: list[str], message: str):
     found = [Utterance(str(n), Path("x"), 1, {"fold": fold}) for n, fold in enumerate(folds)]

@@ -96,6 +96,11 @@ def test_a_blank_parts_letters_and_only_known_words_are_said(arpa, tokenizer):
     assert search(logits(tokenizer, "t", {"a": 0.1, "o": 0.9}, "g", "$")) == "tag", "there is no word 'tog'"
 
 
+def test_folds_that_spell_alike_share_a_decoder(arpa, tokenizer):
+    """A language model takes gigabytes."""
+    assert WordBeamSearch(arpa, tokenizer)._decoder is WordBeamSearch(arpa, tokenizer)._decoder
+
+
 def test_words_with_other_characters_are_counted(arpa, tokenizer):
     assert "(5 words, 1 others have characters that training lacks)" in WordBeamSearch(arpa, tokenizer).describe()
 

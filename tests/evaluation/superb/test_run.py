@@ -16,6 +16,7 @@ import torch
 from speechssl.cli.app import main
 from speechssl.errors import UserError
 from speechssl.evaluation.benchmark import writing_alone
+from speechssl.evaluation.encoders.contestants import _row_name
 from speechssl.evaluation.superb import run, settings, training
 from speechssl.evaluation.superb.reading import read_data
 from speechssl.evaluation.superb.settings import SuperbSettings
@@ -221,6 +222,20 @@ def test_the_name_of_a_row_leaves_no_folder(task_dir: Path, tmp_path: Path, enco
     results = json.loads((tmp_path / "out" / "ks" / "results.json").read_text())
     assert [row["name"] for row in results["encoders"]] == ["../../a b"]
     assert [file.name for file in (tmp_path / "out" / "ks" / "predictions").iterdir()] == [".._.._a_b-1-seed1.tsv"]
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+def test_a_row_is_not_the_folder_of_all(task_dir: Path, tmp_path: Path, encoder_dir: Path, name: str, capsys):
+    given = arguments("ks", task_dir, tmp_path / "out", encoder_dir, "baselines=[]", "steps=2", "lr=[1e-2]")
+    assert main([word.replace("{tiny:", f"{{{name}:") for word in given]) == 1
+    assert f"encoders: '{name}' is no name for files; give it another" in capsys.readouterr().err
+
+
+def test_an_encoder_in_the_folder_above_has_that_folders_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for place, source in (("mine/inner", ".."), ("mine", "."), ("mine/inner", "hf:..")):
+        (tmp_path / place).mkdir(parents=True, exist_ok=True)
+        monkeypatch.chdir(tmp_path / place)
+        assert _row_name(source) == "mine"
 
 
 def test_encoders_of_two_commands_stand_in_one_table(task_dir: Path, tmp_path: Path, encoder_dir: Path, capsys):

@@ -9,6 +9,7 @@ import threading
 import types
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import librosa
 import numpy as np
@@ -26,6 +27,7 @@ from speechssl.evaluation.superb.problems.mixtures import Mixture
 from speechssl.evaluation.superb.problems.separation import SourceSeparation, SpeechEnhancement
 from speechssl.evaluation.superb.problems.spectra import matched, signals, spectrum, without_click
 from speechssl.evaluation.superb.reading import recordings
+from speechssl.evaluation.superb.run import superb_inputs
 from speechssl.evaluation.superb.settings import SuperbSettings
 from speechssl.evaluation.superb.tasks import TASKS
 from speechssl.s3prl_patches import guarded_s3prl
@@ -354,6 +356,16 @@ def test_the_command_and_a_killed_run(folders: dict[str, Path], task: str, tmp_p
     again = superb(task, folders[task], tmp_path / "killed", encoder_dir, *given)
     assert again["scores"]["tiny"][0]["test"] == score["test"]
     capsys.readouterr()
+
+
+def test_pesq_that_was_installed_since_is_noticed(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch):
+    settings = SuperbSettings(task="se", data_dir=str(folders["se"]), out_dir="out", encoders={}, baselines=["fbank"])
+    found = []
+    for package in (None, SimpleNamespace(origin="/packages/pesq/__init__.py")):
+        monkeypatch.setattr(quality, "find_spec", lambda name, package=package: package)
+        found.append(set(superb_inputs(settings)))
+        assert quality.has_pesq() is (package is not None)
+    assert found[1] - found[0] == {Path("/packages/pesq/__init__.py")}
 
 
 def test_without_pesq_the_results_say_so(folders: dict[str, Path], tmp_path, encoder_dir, monkeypatch):

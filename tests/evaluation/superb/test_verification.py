@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,13 @@ def test_wrong_trials_are_named_with_their_line(tmp_path: Path, row: str, messag
     (folder / "test_trials.csv").write_text(f"label,first,second\n{row}\n")
     with pytest.raises(UserError, match=message):
         SpeakerVerification(read(folder), ["label"])
+
+
+def test_one_speaker_is_nothing_to_learn(speakers_dir: Path):
+    data = read(speakers_dir)
+    alone = [item for item in data.parts["train"] if item.labels["label"] == data.parts["train"][0].labels["label"]]
+    with pytest.raises(UserError, match=r"has one speaker, '.*': there is nothing to tell apart"):
+        SpeakerVerification(replace(data, parts={**data.parts, "train": alone}), ["label"])
 
 
 def test_missing_trials_and_columns(tmp_path: Path):

@@ -73,29 +73,36 @@ class WordBeamSearch:
     @functools.cached_property
     def _decoder(self) -> Any:
         """The decoder. A large language model takes minutes to load, so only when it is used."""
-        from torchaudio.models.decoder import ctc_decoder
+        lexicon = "".join(f"{word} {' '.join(map(str, tokens))}\n" for word, tokens in self._spellings.items())
+        tokens = self._tokenizer
+        return _load_decoder(self._file, lexicon, tokens.vocab_size, tokens.pad_idx, tokens.eos_idx)
 
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".lexicon") as lexicon:
-            for word, tokens in self._spellings.items():
-                lexicon.write(f"{word} {' '.join(map(str, tokens))}\n")
-            lexicon.flush()
-            try:
-                return ctc_decoder(
-                    lexicon.name,
-                    # Characters may be anything, so tokens go by their numbers.
-                    tokens=[str(token) for token in range(self._tokenizer.vocab_size)],
-                    lm=str(self._file),
-                    beam_size=BEAM_SIZE,
-                    beam_threshold=BEAM_THRESHOLD,
-                    lm_weight=LM_WEIGHT,
-                    word_score=WORD_SCORE,
-                    blank_token=str(self._tokenizer.pad_idx),
-                    sil_token=str(self._tokenizer.eos_idx),
-                )
-            except RuntimeError as error:
-                words = " ".join(str(error).split())
-                reason = words.partition(" threw ")[2] or words
-                raise UserError(f"lm={self._file} cannot be used ({reason}); get it again") from error
+
+@functools.lru_cache(maxsize=1)
+def _load_decoder(file: Path, lexicon: str, tokens: int, blank: int, end: int) -> Any:
+    """Return a decoder, the same for all folds of a task that spell alike: it takes gigabytes."""
+    from torchaudio.models.decoder import ctc_decoder
+
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".lexicon") as written:
+        written.write(lexicon)
+        written.flush()
+        try:
+            return ctc_decoder(
+                written.name,
+                # Characters may be anything, so tokens go by their numbers.
+                tokens=[str(token) for token in range(tokens)],
+                lm=str(file),
+                beam_size=BEAM_SIZE,
+                beam_threshold=BEAM_THRESHOLD,
+                lm_weight=LM_WEIGHT,
+                word_score=WORD_SCORE,
+                blank_token=str(blank),
+                sil_token=str(end),
+            )
+        except RuntimeError as error:
+            words = " ".join(str(error).split())
+            reason = words.partition(" threw ")[2] or words
+            raise UserError(f"lm={file} cannot be used ({reason}); get it again") from error
 
 
 def _require_decoder() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -23,7 +24,13 @@ class NoSpeechError(Exception):
 
 def has_pesq() -> bool:
     """Return whether the package is there that computes PESQ; it has to be compiled."""
-    return find_spec("pesq") is not None
+    return bool(pesq_files())
+
+
+def pesq_files() -> list[Path]:
+    """Return what tells that the package is there now: results without it are not those with it."""
+    found = find_spec("pesq")
+    return [Path(found.origin)] if found is not None and found.origin else []
 
 
 def pesq(estimate: Tensor, reference: Tensor) -> float:

@@ -64,6 +64,8 @@ class SpeakerVerification(Problem):
     def __init__(self, data: TaskData, columns: Sequence[str]) -> None:
         self._column = only_column(columns)
         speakers = sorted({item.labels[self._column] for item in data.parts["train"]})
+        if len(speakers) < 2:
+            raise UserError(f"{data.name('train')} has one speaker, '{speakers[0]}': there is nothing to tell apart")
         self._numbers = {speaker: number for number, speaker in enumerate(speakers)}
         self._trials = {part: TrialScorer(_trials(data, part)) for part in _TRIAL_PARTS}
 
