@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 """No room on the disk, or in the user's share of it."""
+_UMASK = threading.Lock()
 _NO_ROOM = 1 << 16
 """A write that fails with fewer bytes free than this failed for lack of room."""
 
@@ -146,6 +148,8 @@ def _lacks_room(error: Exception, folder: Path) -> bool:
 
 
 def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
+    """Return the process's, which can only be read by setting it: one thread at a time."""
+    with _UMASK:
+        mask = os.umask(0)
+        os.umask(mask)
     return mask

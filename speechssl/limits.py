@@ -64,7 +64,7 @@ def require(values: Mapping[str, float | None], **limits: float) -> None:
     within = Limits(**limits)
     for name, value in values.items():
         if value is not None and not within.hold(value):
-            finite = " and finite" if math.isinf(value) else ""
+            finite = " and finite" if math.isinf(value) and limits.keys().isdisjoint(("below", "most")) else ""
             raise UserError(f"{name}={value} must be {within}{finite}")
 
 

@@ -35,7 +35,7 @@ class MixupExpSettings:
     """Whether it is on."""
     ratio: float = field(default=0.4, metadata=read_with("enabled", True))
     """Largest share of the other clip; each clip's share is drawn between 0 and this (0.4 as published)."""
-    memory: int = 2048
+    memory: int = field(default=2048, metadata=read_with("enabled", True))
     """Clips kept to mix with, the oldest leave first (2048 as published)."""
 
     def __post_init__(self) -> None:

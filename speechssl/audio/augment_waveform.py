@@ -43,6 +43,7 @@ class NoiseSettings:
     def __post_init__(self) -> None:
         _check_range("noise", self.probability, self.snr_low_db, self.snr_high_db, "snr_low_db", "snr_high_db")
         require({"data.waveform.noise.steepest": self.steepest}, least=0)
+        require(named(self, "snr_low_db", "snr_high_db", prefix="data.waveform.noise."), least=-200, most=200)
         _check_read("noise", self)
 
 

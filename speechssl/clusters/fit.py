@@ -10,6 +10,7 @@ import numpy.typing as npt
 from sklearn.cluster import KMeans
 from sklearn.metrics import silhouette_score
 from sklearn.preprocessing import normalize
+from threadpoolctl import threadpool_limits
 
 from speechssl.errors import UserError
 
@@ -58,7 +59,7 @@ def fit_clustering(vectors: Vectors, k: int, components: int, iterations: int, s
     """
     mean, whitening = _principal_axes(vectors, components)
     points = np.concatenate(list(_whitened(vectors, mean, whitening)))
-    means = KMeans(k, n_init=10, max_iter=iterations, random_state=seed).fit(points)
+    means = _fitted(points, k, iterations, seed)
     return Clustering(mean, whitening, means.cluster_centers_.astype(np.float32))
 
 
@@ -77,10 +78,16 @@ def silhouettes(
     points = np.concatenate(list(_whitened(vectors, *_principal_axes(vectors, components))))
     found = {}
     for k in candidates:
-        labels = KMeans(k, n_init=10, max_iter=iterations, random_state=seed).fit_predict(points)
+        labels = _fitted(points, k, iterations, seed).labels_
         rows = _sample(labels, max(_SILHOUETTE_SAMPLE, 2 * k), seed)
         found[k] = float(silhouette_score(points[rows], labels[rows]))
     return found
+
+
+def _fitted(points: Vectors, k: int, iterations: int, seed: int) -> KMeans:
+    """Fit k-means; the same again, since of more than two threads the sums are added in the order in which they end."""
+    with threadpool_limits(2, user_api="openmp"):
+        return KMeans(k, n_init=10, max_iter=iterations, random_state=seed).fit(points)
 
 
 def _sample(labels: npt.NDArray[np.int32], size: int, seed: int) -> npt.NDArray[np.int64]:

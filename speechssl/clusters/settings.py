@@ -7,6 +7,7 @@ from pathlib import Path
 
 from omegaconf import MISSING
 
+from speechssl.audio import SAMPLE_RATE
 from speechssl.errors import UserError
 from speechssl.limits import named, require, require_list
 
@@ -49,4 +50,6 @@ class ClusterSettings:
         require({"k": self.k}, least=2)
         if self.k is None:
             require_list("candidates", self.candidates, least=2)
-        require(named(self, "components", "iterations", "max_seconds"), above=0)
+        require(named(self, "components", "iterations"), above=0)
+        # A sample at least.
+        require(named(self, "clip_seconds", "max_seconds"), least=1 / SAMPLE_RATE)

@@ -77,7 +77,8 @@ class TemperatureSettings:
 
     def __post_init__(self) -> None:
         require(named(self, "largest", "lr", prefix="temperatures."), above=0)
-        require({"temperatures.smallest": self.smallest}, above=0, most=self.largest)
+        # The sum of exp(1 / temperature) over a queue stays within float32.
+        require({"temperatures.smallest": self.smallest}, least=0.015, most=self.largest)
         require(named(self, "newest", "newest_gradient", prefix="temperatures."), above=0, most=1)
 
 

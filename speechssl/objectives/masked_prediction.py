@@ -88,18 +88,22 @@ class MaskedPrediction(Objective):
     def forward(self, output: EncoderOutput, targets: Targets) -> ObjectiveOutput:
         """Return the cross-entropy summed over frames, layers and label sets."""
         total = output.hidden_states[-1].new_zeros((), dtype=torch.float32)
-        unmasked = valid_frames(output) & ~targets.mask
+        # Looked up once: each time a GPU would be waited for.
+        masked = _places(targets.mask)
+        unmasked = _places(valid_frames(output) & ~targets.mask) if self.unmasked_weight > 0 else None
         metrics: dict[str, tuple[Tensor, int]] = {}
         for layer in self.layers:
-            hidden = output.hidden_states[layer]
+            hidden = output.hidden_states[layer].flatten(0, 1)
+            hidden_masked = hidden.index_select(0, masked)
             for label_set, labels in enumerate(targets.labels):
                 predictor = self.predictors[self.key(label_set, layer)]
-                expected = labels[targets.mask]
-                logits = predictor(hidden[targets.mask])
+                expected = labels.flatten().index_select(0, masked)
+                logits = predictor(hidden_masked)
                 loss = F.cross_entropy(logits, expected, reduction="sum")
                 total = total + loss
-                if self.unmasked_weight > 0:
-                    visible = F.cross_entropy(predictor(hidden[unmasked]), labels[unmasked], reduction="sum")
+                if unmasked is not None:
+                    seen = predictor(hidden.index_select(0, unmasked))
+                    visible = F.cross_entropy(seen, labels.flatten().index_select(0, unmasked), reduction="sum")
                     total = total + self.unmasked_weight * visible
                 if label_set == 0 and layer == self.layers[-1]:
                     correct = (logits.argmax(dim=-1) == expected).sum()
@@ -108,3 +112,8 @@ class MaskedPrediction(Objective):
                 else:
                     metrics[f"masked_loss_set{label_set}_layer{layer}"] = (loss.detach(), len(expected))
         return ObjectiveOutput(total, metrics)
+
+
+def _places(mask: Tensor) -> Tensor:
+    """Return where `(batch, frames)` is true, as indices of its frames one after the other."""
+    return mask.flatten().nonzero()[:, 0]

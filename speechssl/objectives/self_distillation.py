@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from speechssl.errors import UserError
 from speechssl.limits import named, require
 from speechssl.models.backbone import Backbone, BackboneOutput
 from speechssl.objectives.heads import full_precision, projection
 from speechssl.objectives.objective import ObjectiveOutput
+from speechssl.settings import changed_fields
 
 
 @dataclass
@@ -44,10 +46,16 @@ class SelfDistillation(nn.Module):
         backbone: the encoder; only its widths are read.
         clusters: number of pseudo-labels.
         settings: weights.
+
+    Raises:
+        UserError: a weight is set, and the backbone has no taps to weigh.
     """
 
     def __init__(self, backbone: Backbone, clusters: int, settings: SelfDistillationSettings) -> None:
         super().__init__()
+        changed = changed_fields(settings)
+        if changed and not backbone.tap_dims:
+            raise UserError(f"distillation.{changed[0]} is set, but this backbone has no taps: leave it out")
         self.settings = settings
         self.classifier = nn.Linear(backbone.dim, clusters)
         self.tap_heads = nn.ModuleList(projection([dim, *[clusters] * 3], bias=False) for dim in backbone.tap_dims)

@@ -36,7 +36,7 @@ class RunFolder:
         if not file.is_file():
             return
         may_change = self._settings.may_change()
-        for name, before, now in differences(self._settings, yaml.safe_load(file.read_text(encoding="utf-8"))):
+        for name, before, now in differences(self._settings, _read_settings(file)):
             if name not in may_change:
                 raise UserError(
                     f"{self.path} holds a run with {name}={before}, not {now}: "
@@ -135,3 +135,13 @@ class RunFolder:
 def _is_no_false_alarm(record: logging.LogRecord) -> bool:
     """torcheval takes a mean of exactly 0 (no topic guessed right) for a mean of nothing."""
     return "No calls to update()" not in record.getMessage()
+
+
+def _read_settings(file: Path) -> dict[str, Any]:
+    try:
+        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        settings = None
+    if not isinstance(settings, dict):
+        raise UserError(f"{file} has no settings of a run: give another out=, or take it away")
+    return settings

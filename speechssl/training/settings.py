@@ -286,7 +286,7 @@ class PretrainSettings(TrainSettings):
         require(named(self.data, "workers", "max_seconds", prefix="data."), above=0)
         require(named(self.batch, "seconds", "total_seconds", "bucket_updates", prefix="batch."), above=0)
         require({"objective.temperature": self.objective.temperature}, above=0)
-        require({"data.label_rate": self.data.label_rate}, least=0)
+        require(named(self.data, "label_rate", "cache_gb", prefix="data."), least=0)
         if not self.data.labels:
             raise UserError("data.labels must name at least one folder of labels, e.g. data.labels=[exp/mini/units]")
         if not self.objective.layers:

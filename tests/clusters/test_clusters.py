@@ -14,6 +14,7 @@ from sklearn.datasets import make_blobs
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 from sklearn.preprocessing import normalize
+from threadpoolctl import threadpool_limits
 
 from speechssl.clusters import embed as embed_module
 from speechssl.clusters.embed import embed
@@ -44,6 +45,13 @@ def test_labels_are_those_of_whitened_unit_vectors_by_scikit_learn() -> None:
     assert adjusted_rand_score(truth, clustering(vectors)) == 1.0
     # New vectors go by the mean and axes of those it was fitted on.
     assert np.array_equal(clustering(vectors[:7]), clustering(vectors)[:7])
+
+
+def test_the_same_vectors_give_the_same_clusters_to_the_last_bit_on_many_threads() -> None:
+    vectors = np.random.default_rng(0).standard_normal((3000, 24), dtype=np.float32)
+    with threadpool_limits(4, user_api="openmp"):
+        found = [fit_clustering(vectors, 12, components=16, iterations=20, seed=3).centroids for _ in range(4)]
+    assert all(np.array_equal(found[0], other) for other in found)
 
 
 def test_vectors_are_normalised_after_whitening() -> None:
@@ -165,3 +173,9 @@ def test_labels_of_another_manifest_are_refused(tmp_path) -> None:
     (tmp_path / "train.cluster").write_text("0\n0\n")
     with pytest.raises(UserError, match="do not belong together"):
         read_clusters(tmp_path / "train.cluster", manifest)
+
+
+@pytest.mark.parametrize("given", [{"clip_seconds": 0.0}, {"clip_seconds": float("nan")}, {"max_seconds": 1e-6}])
+def test_a_clip_has_a_sample(given: dict[str, float]) -> None:
+    with pytest.raises(UserError, match=f"{next(iter(given))}=.* must be 6.25e-05 or more"):
+        ClusterSettings(manifests=["a.tsv"], encoder="e", out="o", k=2, **given)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from speechssl.errors import UserError
 from speechssl.models.backbone import BackboneOutput
 from speechssl.objectives.self_distillation import SelfDistillation, SelfDistillationSettings
 
@@ -30,6 +31,14 @@ def written(through):
 
 def output_of(deepest: torch.Tensor, *taps: torch.Tensor) -> BackboneOutput:
     return BackboneOutput(deepest[:, None], list(taps), deepest)
+
+
+def test_weights_of_taps_that_a_backbone_has_not_are_refused(through):
+    backbone = through(3)
+    backbone.tap_dims = []
+    SelfDistillation(backbone, 3, SelfDistillationSettings())
+    with pytest.raises(UserError, match=r"distillation\.cosine_weight is set, but this backbone has no taps"):
+        SelfDistillation(backbone, 3, SelfDistillationSettings(cosine_weight=0.1))
 
 
 def test_case_by_hand(through):

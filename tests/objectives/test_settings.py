@@ -23,6 +23,11 @@ from speechssl.objectives.slicer import SlicerSettings
         (MixedBarlowTwinsSettings, {"mix_weight": -3.0}, r"objective\.mixed_barlow_twins\.mix_weight=-3\.0"),
         (SlicerSettings, {"entropy_weight": -1.0}, r"objective\.slicer\.entropy_weight=-1\.0"),
         (SelfDistillationSettings, {"tap_weight": -1.0}, r"distillation\.tap_weight=-1\.0 must be 0 or more"),
+        (
+            TemperatureSettings,
+            {"smallest": 0.01},
+            r"temperatures\.smallest=0\.01 must be 0\.015 or more",
+        ),
         (TemperatureSettings, {"lr": 0.0}, r"temperatures\.lr=0\.0 must be more than 0"),
         (
             HardNegativeSettings,

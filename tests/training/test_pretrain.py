@@ -230,6 +230,14 @@ def test_bad_input_is_one_line(corpus, tmp_path, capsys):
     assert "frame_rate" in fails(corpus.settings(steps, out, "data.label_rate=50"), capsys)
 
 
+@pytest.mark.parametrize("text", ["", "[a]", "a: [", "\x00"])
+def test_a_folder_with_something_else_is_left_alone(corpus, tmp_path, capsys, text):
+    (tmp_path / "config.yaml").write_text(text)
+    error = fails(corpus.settings("schedule.steps=2", f"out={tmp_path}"), capsys)
+    assert f"{tmp_path}/config.yaml has no settings of a run: give another out=" in error
+    assert (tmp_path / "config.yaml").read_text() == text
+
+
 def test_a_folder_in_use_is_left_alone(corpus, tmp_path, capsys):
     (tmp_path / "log").mkdir()
     with open(tmp_path / "log" / "lock", "w") as file:

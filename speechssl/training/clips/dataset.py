@@ -77,6 +77,10 @@ class ClipDataset:
         start = int(generator.integers(max(1, int(self.manifest.samples[index]) - self._read + 1)))
         waveform = self._cache.read_stretch(self.manifest, index, start, self._read)
         augmented = augment_waveform(waveform, self._augment, generator)
+        spare = len(augmented) - self.samples
+        if spare > 0:
+            # More was read for the highest speed, and this one is lower.
+            augmented = augmented[int(generator.integers(spare + 1)) :][: self.samples]
         return fit_clip(augmented, self.samples)
 
     def middle(self, index: int) -> Tensor:

@@ -27,7 +27,7 @@ from torch import nn
 from speechssl.data.manifest import read_manifest
 from speechssl.data.metadata import metadata_file
 from speechssl.data.tables import read_table
-from speechssl.errors import UserError
+from speechssl.errors import UserError, few
 from speechssl.files import checksum, read_json, write_json
 from speechssl.models.clip_config import ClipConfig
 from speechssl.models.clip_encoder import ClipEncoder
@@ -195,11 +195,14 @@ class Finetuning(ClipTraining):
         super().__init__(settings)
         train, valid = (self._keep_labelled(data) for data in (self.train, self.valid))
         self.classes = sorted(set(train))
+        if len(self.classes) < 2:
+            raise UserError(
+                f"all recordings of {self.train.manifest.file} with a {settings.column} have one, '{self.classes[0]}': "
+                "there is nothing to tell apart"
+            )
         strange = sorted(set(valid) - set(train))
         if strange:
-            raise UserError(
-                f"{self.valid.manifest.file} has a class that the training part lacks: {', '.join(strange)}"
-            )
+            raise UserError(f"{self.valid.manifest.file} has a class that the training part lacks: {few(strange)}")
         self.labels, self.valid_labels = (class_numbers(cells, self.classes) for cells in (train, valid))
         start = settings.init_from
         self._start = None if start is None else require_tunable(load_encoder(start), start)

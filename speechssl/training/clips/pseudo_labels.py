@@ -24,7 +24,7 @@ from speechssl.audio import SAMPLE_RATE
 from speechssl.data.manifest import AUDIO, Manifest, write_manifest
 from speechssl.data.metadata import METADATA, metadata_file, write_metadata
 from speechssl.data.tables import write_table
-from speechssl.errors import UserError
+from speechssl.errors import UserError, few
 from speechssl.files import read_json, write_text
 from speechssl.models.device import pick_device
 from speechssl.progress import progress
@@ -214,7 +214,7 @@ def _labels(cells: list[str], classes: list[str], manifest: Manifest, column: st
     strange = sorted(set(cells) - {"", *classes})
     if strange:
         raise UserError(
-            f"{metadata_file(manifest.file)} has a {column} that the classifier has not learned: {', '.join(strange)}; "
+            f"{metadata_file(manifest.file)} has a {column} that the classifier has not learned: {few(strange)}; "
             "fine-tune on all classes first"
         )
     count = len(cells) - cells.count("")

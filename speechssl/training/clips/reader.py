@@ -121,12 +121,13 @@ class ClipReader(UpdateReader[ClipBatch, tuple[int, Rows], _Plan]):
     def _updates(self, epoch: int) -> list[tuple[int, Rows]]:
         generator = np.random.default_rng((self._seed, epoch))
         order = generator.permutation(len(self._dataset))
+        count = self.updates_an_epoch
         if self._apart is None:
-            return list(enumerate(np.array_split(order, self.updates_an_epoch)))
+            return list(enumerate(np.array_split(order, count)))
         # Dealt out like cards, cluster after cluster: a cluster has no more members than there are updates.
         shuffled = generator.permutation(int(self._apart.max()) + 1)[self._apart[order]]
         dealt = order[np.argsort(shuffled, kind="stable")]
-        updates = [dealt[first :: self.updates_an_epoch] for first in range(self.updates_an_epoch)]
+        updates = [dealt[first::count] for first in range(count)]
         return list(enumerate(updates[place] for place in generator.permutation(len(updates))))
 
     def _batches_of(self, update: tuple[int, Rows]) -> int:

@@ -72,6 +72,7 @@ class ClipSettings(TrainSettings):
                 "change model.backbone, or leave it out"
             )
         require({"clips": self.clips, **named(self.data, "workers", "watch", "seconds", prefix="data.")}, above=0)
+        require({"data.cache_gb": self.data.cache_gb}, least=0)
         if round(self.data.seconds * SAMPLE_RATE) < 1:
             raise UserError(f"data.seconds={self.data.seconds} is less than a sample; clips have about a second")
 

@@ -121,6 +121,7 @@ def test_slicer_mixes_by_k_mix_and_others_do_not(sounds):
             "objective.slicer.kmix.enabled=False",
         ),
         (["augment.mixup_exp.enabled=false", "augment.mixup_exp.ratio=0.9"], "augment.mixup_exp.enabled=False"),
+        (["augment.mixup_exp.enabled=false", "augment.mixup_exp.memory=9"], "augment.mixup_exp.enabled=False"),
         (
             ["augment.random_resize_crop.enabled=false", "augment.random_resize_crop.smallest=0.9"],
             "augment.random_resize_crop.enabled=False",

@@ -14,6 +14,7 @@ import soundfile
 import torch
 
 from speechssl.audio import read_audio
+from speechssl.audio.augment_waveform import TimeStretchSettings, WaveformAugmentSettings
 from speechssl.audio.clip import fit_clip
 from speechssl.data.manifest import read_manifest, write_manifest
 from speechssl.errors import UserError
@@ -36,6 +37,15 @@ def ramps(tmp_path: Path) -> Path:
 
 def dataset(manifest: Path, seed: int = 1, **settings: object) -> ClipDataset:
     return ClipDataset(str(manifest), ClipDataSettings(seconds=1.0, **settings), seed, AudioCache(1.0))  # type: ignore[arg-type]
+
+
+def test_clips_that_are_not_stretched_are_of_all_places_where_others_are(ramps: Path) -> None:
+    """More is read for the others. This recording is hardly longer than a clip."""
+    settings = WaveformAugmentSettings(time_stretch=TimeStretchSettings(probability=0.1))
+    data = dataset(ramps, waveform=settings)
+    clips = [data.clip(4, epoch, 0) * 2**17 for epoch in range(60)]
+    starts = {float(clip[0]) for clip in clips if torch.equal(clip, torch.arange(16_000) + clip[0])}
+    assert len(starts) > 40 and min(starts) < 400 and max(starts) > 3_600
 
 
 def test_short_recordings_are_padded_on_both_sides(ramps: Path) -> None:

@@ -342,6 +342,7 @@ def test_a_class_that_the_classifier_has_not_learned_is_named(
         (["pseudo_labels.epochs=2"], "pseudo_labels: epochs is given and confidence is not"),
         (["sla.beta=0"], "sla.beta=0 is given and sla.transformations is not"),
         (["sla.transformations=[forwards]"], "setting not accepted: "),
+        (["data.cache_gb=inf"], "data.cache_gb=inf must be 0 or more and finite"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(
@@ -359,6 +360,14 @@ def test_no_recording_with_a_class_is_an_error(few: Path, tmp_path: Path, capsys
     table.write_text("".join("\t".join(row) + "\n" for row in [header, *([*row[:3], ""] for row in cells)]))
     assert main(["finetune", *data_of(blank), *SETTINGS, "schedule.epochs=1", f"out={tmp_path}/run"]) == 1
     assert f"none of the 36 recordings of {blank}/train.tsv has a kind" in capsys.readouterr().err
+
+
+def test_one_class_is_nothing_to_learn(few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = Path(shutil.copytree(few, tmp_path / "data"))
+    table = one / "metadata.tsv"
+    table.write_text(table.read_text().replace("\thigh\n", "\tlow\n").replace("\tnoise\n", "\tlow\n"))
+    assert main(["finetune", *data_of(one), *SETTINGS, "schedule.epochs=1", f"out={tmp_path}/run"]) == 1
+    assert f"{one}/train.tsv with a kind have one, 'low': there is nothing to tell apart" in capsys.readouterr().err
 
 
 def test_a_classifier_of_an_earlier_version_is_named(
