@@ -48,9 +48,6 @@ class Decar(ViewObjective):
     that was not in the bank at the last clustering has no cluster and adds nothing to the loss; it only enters the
     bank. The bank is clustered once it holds as many clips as there are prototypes.
 
-    In evaluation mode, where `clips` count other recordings, the cluster of a clip is the nearest prototype of its
-    first view.
-
     Args:
         backbone: the encoder.
         settings: see :class:`DecarSettings`.
@@ -88,16 +85,14 @@ class Decar(ViewObjective):
     def forward(self, backbone: Backbone, batch: ViewBatch) -> ObjectiveOutput:
         """Return the mean over the clips that have a cluster; metrics: `cluster_loss`, `cluster_accuracy`."""
         clustered, *predicting = batch.views
-        if self.training:
-            self._begin(batch.epoch)
+        self._begin(batch.epoch)
         # First the views that are trained: autocast keeps the weights that it casts, and those cast without gradients
         # would be used again here.
         projected = torch.cat([self._project(backbone, view) for view in predicting])
         with torch.no_grad():
             remembered = self._project(backbone, clustered)
-        expected = self.clusters[batch.clips] if self.training else self._nearest_prototypes(remembered)
-        if self.training:
-            self._remember(batch.clips, remembered)
+        expected = self.clusters[batch.clips]
+        self._remember(batch.clips, remembered)
         with full_precision(projected):
             scores = projected @ self.prototypes.T / self.temperature
             return self._compare(scores, expected.repeat(len(predicting)))
@@ -122,11 +117,6 @@ class Decar(ViewObjective):
         clips, projected = gathered(clips), gathered(projected)
         write_rows(self.bank, clips, projected)
         self.known[clips] |= projected.isfinite().all(1)
-
-    def _nearest_prototypes(self, projected: Tensor) -> Tensor:
-        """Return the cluster `(batch,)` of each projection; -1 before the first clustering."""
-        with full_precision(projected):
-            return torch.where(self.prototypes.any(), (projected @ self.prototypes.T).argmax(1), -1)
 
     @staticmethod
     def _compare(scores: Tensor, expected: Tensor) -> ObjectiveOutput:
