@@ -34,8 +34,7 @@ class Scale:
 
     def cells(self, summaries: Sequence[Summary | None], better: Better) -> list[Cell]:
         """Return a cell an encoder. Scores that read the same as the best are the best as well."""
-        means = [None if each is None else round(self.factor * each["mean"], self.decimals) for each in summaries]
-        best = best_rows(means, better)
+        best = best_rows([None if each is None else each["mean"] for each in summaries], better, self.value)
         return [Cell(self.text(each), number in best) for number, each in enumerate(summaries)]
 
 

@@ -21,6 +21,7 @@ from speechssl.report.tables import (
     Table,
     TableRow,
     best_rows,
+    known_text,
     mean_or_none,
     number_text,
     present,
@@ -29,8 +30,8 @@ from speechssl.report.tables import (
 
 READINGS = {"best": "best layer", "weighted": "weighted sum", "value": ""}
 """Score of a task, by its key in the results -> what it is called."""
-CHANCE = ("most_frequent_class", "chance")
-"""Keys of a task's description that say what is reached without listening."""
+CHANCE = "chance"
+"""Key of a task's description that says what is reached without listening."""
 
 ScoreJson = dict[str, Any]
 
@@ -70,8 +71,9 @@ def evaluation_section(found: Findings) -> Section:
         "evaluation",
         "Evaluation of frozen encoders",
         "Encoders are frozen, only linear probes are trained. Best layer: the layer that the dev part chose, scored on "
-        "the test part. Weighted sum: a softmax-weighted sum of all layers. Chance: always the most frequent class, or "
-        "any candidate. \u00b1 is the standard deviation over seeds (n \u2212 1); a value without it is of one seed. "
+        "the test part. Weighted sum: a softmax-weighted sum of all layers. Chance: any of the classes or candidates, "
+        "and of phones and units always the most frequent. \u00b1 is the standard deviation over seeds "
+        "(n \u2212 1); a value without it is of one seed. "
         "The best of each line is bold.",
     )
     known = {encoder: results.facts[encoder] for encoder in results.encoders() if encoder in results.facts}
@@ -120,7 +122,7 @@ def _probe_table(source: Path, results: Results) -> Table | None:
             best = best_rows([mean_or_none(seeds) for seeds in values], better)
             cells = [Cell(spread_text(seeds), number in best) for number, seeds in enumerate(values)]
             name = ", ".join(part for part in (_measure(task, description), title) if part)
-            rows.append(TableRow(name, [Cell(_chance(description)), *cells], better))
+            rows.append(TableRow(name, [Cell(known_text(description.get(CHANCE))), *cells], better))
     if not rows:
         return None
     columns = [Column("chance"), *(Column(shown_name(encoder)) for encoder in encoders)]
@@ -131,7 +133,7 @@ def _task_table(source: Path, results: Results) -> Table | None:
     """Return what each task is measured on."""
     rows = []
     for task, description in results.tasks.items():
-        facts = [(key, value) for key, value in description.items() if key not in ("metric", "better", *CHANCE)]
+        facts = [(key, value) for key, value in description.items() if key not in ("metric", "better", CHANCE)]
         text = "; ".join(f"{key.replace('_', ' ')}: {_said(value)}" for key, value in facts)
         rows.append(TableRow(task, [Cell(text)]))
     return Table("What is measured", str(source), "task", [Column("how", number=False)], rows) if rows else None
@@ -166,13 +168,6 @@ def _line(label: str, seeds: Sequence[Sequence[float]], colour: int, deepest: in
 def _better(description: dict[str, Any]) -> Better:
     better = description.get("better")
     return better if better in ("more", "less") else ""
-
-
-def _chance(description: dict[str, Any]) -> str:
-    for key in CHANCE:
-        if is_number(description.get(key)):
-            return number_text(float(description[key]))
-    return "\u2013"
 
 
 def _said(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
@@ -11,6 +12,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from speechssl.report.tables import Better, Column, Section, Table
 
 ARROWS: dict[Better, str] = {"more": " \u2191", "less": " \u2193", "": ""}
+
+_OUTER_UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
+"""An underscore that is not between two letters or digits: only there it has a meaning in Markdown."""
 
 
 class Missing(NamedTuple):
@@ -60,9 +64,9 @@ def render_markdown(title: str, lead: Sequence[str], sections: Sequence[Section]
 def plain(text: str) -> str:
     """Return `text` in one line in which Markdown and HTML have no meaning."""
     text = escape(" ".join(text.split()), quote=False)
-    for character in "\\`*[]|":
+    for character in "\\`*~[]|":
         text = text.replace(character, "\\" + character)
-    return text
+    return _OUTER_UNDERSCORE.sub(r"\\_", text)
 
 
 def _markdown_table(table: Table) -> list[str]:

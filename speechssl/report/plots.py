@@ -119,9 +119,11 @@ def panel_plot(panels: dict[str, dict[str, float]]) -> str:
             axes.set_visible(False)
         for axes, (title, panel) in zip(grid.flat, panels.items(), strict=False):
             axes.set_visible(True)
-            drawn = axes.barh([shortened(name, 14) for name in panel], list(panel.values()), color=COLOURS[0])
+            drawn = axes.barh(range(len(panel)), list(panel.values()), color=COLOURS[0])
             axes.bar_label(drawn, fmt="%.3g", padding=2, fontsize=8)
             axes.margins(x=0.25)
+            # Two names can be the same when shortened, so they are not what the bars stand at.
+            axes.set_yticks(range(len(panel)), [shortened(name, 14) for name in panel])
             axes.set_title(title, fontsize=9, loc="left")
             axes.invert_yaxis()
             axes.grid(visible=False)

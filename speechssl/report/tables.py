@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -157,13 +157,13 @@ def spread_text(values: Sequence[float]) -> str:
     return f"{mean} \u00b1\u00a0{text}"
 
 
-def best_rows(means: Sequence[float | None], better: Better) -> set[int]:
-    """Return the indices of the best means; those that read the same as the best count as well."""
+def best_rows(means: Sequence[float | None], better: Better, text: Callable[[float], str] = number_text) -> set[int]:
+    """Return the indices of the best means; those that read the same as the best, in `text`, count as well."""
     known = [mean for mean in means if mean is not None and math.isfinite(mean)]
     if not known or not better or len(known) < 2:
         return set()
-    best = number_text(max(known) if better == "more" else min(known))
-    return {index for index, mean in enumerate(means) if mean is not None and number_text(mean) == best}
+    best = text(max(known) if better == "more" else min(known))
+    return {index for index, mean in enumerate(means) if mean is not None and text(mean) == best}
 
 
 def present(tables: Iterable[Table | None]) -> list[Table]:

@@ -85,8 +85,8 @@ def score(level: float, layers: int) -> dict[str, Any]:
 def evaluation() -> dict[str, Any]:
     column = {"metric": "accuracy", "better": "more", "kind": "utterances", "classes": 5, "test": 300, "train": 900}
     tasks = {
-        "language": {**column, "parts": "by speaker", "most_frequent_class": 0.21},
-        "phones flite": {**column, "kind": "frames", "most_frequent_class": 0.08},
+        "language": {**column, "metric": "balanced accuracy", "parts": "by speaker", "chance": 0.2},
+        "phones flite": {**column, "kind": "frames", "chance": 0.08},
         "retrieval": {"metric": "top-1", "better": "more", "kind": "retrieval", "queries": 200, "chance": 0.02},
         "masked accuracy": {"metric": "masked accuracy", "better": "more"},
         "rankme": {"metric": "RankMe", "better": "", "kind": "frames"},

@@ -1,7 +1,9 @@
 import subprocess
 
+import pytest
 import torch
 
+from speechssl.report import environment
 from speechssl.report.environment import machine, revision, versions
 
 
@@ -55,7 +57,28 @@ def test_versions_are_those_imported():
     assert {"python", "fairseq2", "gensim", "s3prl"} <= set(found)
 
 
-def test_machine_says_cores_and_bf16():
+def test_a_checkout_of_another_user_is_read(tmp_path, monkeypatch):
+    """As where root works in a container, on a folder of the user outside."""
+    git(tmp_path, "init", "-q")
+    (tmp_path / "a").touch()
+    git(tmp_path, "add", "a")
+    git(tmp_path, "commit", "-q", "-m", "one")
+    commit = git(tmp_path, "rev-parse", "HEAD")
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    assert revision(tmp_path) == commit
+
+
+@pytest.mark.parametrize(
+    ("fields", "bf16"),
+    [
+        ({"flags": "fpu avx512f avx512_bf16"}, "yes"),
+        ({"Features": "fp asimd bf16"}, "yes"),
+        ({"flags": "fpu avx512f not_bf16"}, "no"),
+        ({}, "no"),
+    ],
+)
+def test_machine_says_cores_and_bf16(monkeypatch, fields, bf16):
+    monkeypatch.setattr(environment, "_cpuinfo", lambda: fields)
+    monkeypatch.setattr(environment, "available_cores", lambda: 3)
     found = machine()
-    assert int(found["cores"]) >= 1
-    assert found["bf16 on the processor"] in ("yes", "no")
+    assert (found["cores"], found["bf16 on the processor"]) == ("3", bf16)

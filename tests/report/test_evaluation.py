@@ -30,7 +30,7 @@ def section(tmp_path):
             score = Score(layers=layers, best=value, best_layer=0, weighted=value + 0.1, layer_weights=weights)
             results.add_score(rival, "language", score)
             results.add_score(rival, "rankme", Score(layers=[90.0, 80.0], value=80.0))
-    results.describe("language", {"metric": "accuracy", "better": "more", "most_frequent_class": 0.215})
+    results.describe("language", {"metric": "balanced accuracy", "better": "more", "chance": 0.215})
     results.describe("rankme", {"metric": "RankMe", "better": ""})
     results.leave_out("probe of column age", "too few speakers")
     results.write(tmp_path / "evaluate")
@@ -41,8 +41,12 @@ def test_probe_table(section):
     table = section.tables[0]
     assert [column.name for column in table.columns] == ["chance", "FBANK", "HuBERT", "HuBERTopic"]
     rows = {row.name: row for row in table.rows}
-    assert set(rows) == {"language, accuracy, best layer", "language, accuracy, weighted sum", "RankMe"}
-    best = rows["language, accuracy, best layer"]
+    assert set(rows) == {
+        "language, balanced accuracy, best layer",
+        "language, balanced accuracy, weighted sum",
+        "RankMe",
+    }
+    best = rows["language, balanced accuracy, best layer"]
     mean, spread = np.mean(LANGUAGE["hubertopic"]), np.std(LANGUAGE["hubertopic"], ddof=1)
     expected = ["0.215", "0.200", "0.330 ±\u00a00.042", f"{mean:.3f} ±\u00a0{spread:.3f}"]
     assert [cell.text for cell in best.cells] == expected

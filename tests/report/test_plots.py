@@ -86,3 +86,11 @@ def test_thinning_takes_means_of_neighbours():
 
 def test_what_is_not_finite_is_left_out():
     assert thinned([1, 2, 3], [1.0, float("nan"), 2.0]) == ([1, 3], [1.0, 2.0])
+
+
+def test_bars_whose_shortened_names_are_the_same_stand_apart():
+    panel = {"a-long-name-of-a-split-1": 0.2, "a-long-name-of-a-split-2": 0.3}
+    root = ElementTree.fromstring(svg(panel_plot({"PNMI": panel})))
+    bars = [path for path in root.iter(f"{SVG}path") if COLOURS[0].lower() in path.attrib.get("style", "").lower()]
+    tops = {points(path)[:, 1].min() for path in bars}
+    assert len(bars) == len(tops) == 2

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from speechssl.cli.app import main
+from speechssl.report.page import plain
 
 ATTACK = "<script>alert('x')</script>"
 
@@ -204,3 +205,16 @@ def test_broken_metrics_are_one_line(small, capsys):
 def test_out_must_be_a_page(small, capsys):
     assert main(["report", f"exp={small}", f"out={small}/report.pdf"]) == 1
     assert ".html" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("_silence_ and word_two", r"\_silence\_ and word_two"),
+        ("label_/2", r"label\_/2"),
+        ("a__b", r"a\_\_b"),
+        ("~5~ s", r"\~5\~ s"),
+    ],
+)
+def test_names_have_no_meaning_in_markdown(text, shown):
+    assert plain(text) == shown

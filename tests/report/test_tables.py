@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from speechssl.report.benchmarks import Scale
 from speechssl.report.tables import best_rows, number_text, spread_text
 
 
@@ -50,3 +51,14 @@ def test_best_is_what_reads_best():
 
 def test_nothing_is_best_alone():
     assert best_rows([0.4, None], "more") == set()
+
+
+def test_best_of_a_benchmark_is_what_reads_best_with_its_decimals():
+    summaries = [{"mean": mean, "spread": 0.0, "runs": 1} for mean in (0.9012, 0.9014, 0.90138)]
+    cells = Scale(100, 2).cells([*summaries, None], "more")
+    assert [(cell.text, cell.best) for cell in cells] == [
+        ("90.12", False),
+        ("90.14", True),
+        ("90.14", True),
+        ("\u2013", False),
+    ]
