@@ -21,6 +21,7 @@ from speechssl.errors import UserError, nearest
 from speechssl.files import (
     as_name,
     checksum,
+    move_folder,
     read_json,
     read_lines,
     require_file,
@@ -151,3 +152,13 @@ def test_the_nearest_name_is_offered_only_where_one_is_near(typed: str, hint: st
 
 def test_a_name_is_one_part_of_a_path():
     assert as_name("HuBERT Base/2, größer") == "HuBERT_Base_2_größer" and as_name("a-1.2_b") == "a-1.2_b"
+
+
+def test_a_folder_that_cannot_be_moved_is_an_error_where_there_is_none(tmp_path: Path) -> None:
+    made, target = tmp_path / "made", tmp_path / "target"
+    made.mkdir()
+    with pytest.raises(FileNotFoundError):
+        move_folder(made, tmp_path / "gone" / "target")
+    target.touch()
+    with pytest.raises(NotADirectoryError):
+        move_folder(made, target)

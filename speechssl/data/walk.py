@@ -73,8 +73,15 @@ class _Visited:
 
 def _walk(folder: str, prefix: str, visited: _Visited, outside: bool) -> Iterator[Found]:
     """Yield the recordings of a folder, which is `outside` where a link led to it or to one above it."""
-    with os.scandir(folder) as listing:
-        children = sorted(listing, key=lambda child: child.name)
+    try:
+        with os.scandir(folder) as listing:
+            children = sorted(listing, key=lambda child: child.name)
+    except PermissionError:
+        # Such as lost+found, where the root is a disk. A root that cannot be read is an error.
+        if not prefix:
+            raise
+        yield Found(prefix.removesuffix("/"), "a folder that cannot be read")
+        return
     for child in children:
         name = prefix + child.name
         suffix = os.path.splitext(child.name)[1].lower()

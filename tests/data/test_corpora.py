@@ -1,7 +1,9 @@
+import csv
 import hashlib
 import importlib
 import io
 import tarfile
+from pathlib import Path
 
 import pytest
 
@@ -72,6 +74,35 @@ def test_folder_takes_labels_with_commas(tmp_path, write_noise):
     elsewhere.write_text("path,kind\na.wav,dog,too many\n")
     with pytest.raises(UserError, match=r"line 2 has another number of cells than the first line; mend it"):
         entries("folder", tmp_path, metadata=str(elsewhere))
+
+
+def test_folder_refuses_a_csv_that_names_a_column_twice(tmp_path, write_noise):
+    write_noise(tmp_path / "a.wav")
+    (tmp_path / "metadata.csv").write_text("path,kind,kind\na.wav,dog,\n")
+    with pytest.raises(UserError, match=r"metadata\.csv names a column twice in its first line; mend it"):
+        entries("folder", tmp_path)
+
+
+def test_folder_passes_over_columns_without_a_name(tmp_path, write_noise):
+    """Such as the numbers of rows that pandas writes."""
+    write_noise(tmp_path / "a.wav")
+    (tmp_path / "metadata.csv").write_text(",path,kind,\n0,a.wav,dog,x\n")
+    assert entries("folder", tmp_path)["a.wav"].labels == {"kind": "dog"}
+
+
+def test_folder_says_that_a_first_line_is_none_of_a_csv(tmp_path):
+    """As Python 3.10 does of the NULs of UTF-16."""
+    (tmp_path / "metadata.csv").write_text("path," + "x" * (csv.field_size_limit() + 1))
+    with pytest.raises(UserError, match=r"metadata\.csv is not a table of cells"):
+        entries("folder", tmp_path)
+
+
+def test_folder_lists_lost_phone_times_in_the_order_of_their_table(tmp_path):
+    """A command that lists them in another order than before is never done."""
+    names = [f"{number}.wav" for number in range(20)]
+    rows = "".join(f"{name}\t0\t1\ta\n" for name in names)
+    (tmp_path / "alignments.tsv").write_text("path\tstart\tend\tphone\n" + rows)
+    assert list(entries("folder", tmp_path)) == names
 
 
 def test_asterisk_voices(tmp_path, write_noise):
@@ -153,6 +184,34 @@ def librispeech_tree(tmp_path, write_noise):
     transcripts = "103-1240-0000 CHAPTER ONE\n103-1240-0001 THAT HAD ITS SOURCE\n103-1240-0002 NO SUCH FILE\n"
     (root / "train-clean-100/103/1240/103-1240.trans.txt").write_text(transcripts)
     return root
+
+
+def test_librispeech_passes_over_files_where_chapters_are(librispeech_tree, monkeypatch):
+    (librispeech_tree / "dev-clean/84/notes.txt").touch()
+    # What the pattern `*/*/` finds before Python 3.11.
+    monkeypatch.setattr(
+        Path, "glob", lambda folder, _: iter(child for each in folder.iterdir() for child in each.iterdir())
+    )
+    found = entries("librispeech", librispeech_tree, parts=["dev-clean"])
+    assert list(found) == ["dev-clean/84/121123/84-121123-0000.flac"]
+
+
+@pytest.mark.parametrize(("name", "link"), [("../outside", ""), ("/outside", ""), ("link", "/etc")])
+def test_without_filters_an_archive_stays_in_its_folder_too(tmp_path, monkeypatch, name, link):
+    module = importlib.import_module("speechssl.data.corpora.librispeech")
+    monkeypatch.delattr(tarfile, "data_filter")
+    member = tarfile.TarInfo(name)
+    if link:
+        member.type, member.linkname = tarfile.SYMTYPE, link
+    for members, archive in (([], tmp_path / "good.tar"), ([member], tmp_path / "bad.tar")):
+        with tarfile.open(archive, "w") as tar:
+            for each in (tarfile.TarInfo("LibriSpeech/a.txt"), *members):
+                tar.addfile(each)
+    module._unpack(tmp_path / "good.tar", str(tmp_path / "folder"))
+    assert (tmp_path / "folder/LibriSpeech/a.txt").is_file()
+    with pytest.raises(UserError, match=rf"holds '{name}', which has no place in it"):
+        module._unpack(tmp_path / "bad.tar", str(tmp_path / "other"))
+    assert not (tmp_path / "other").exists()
 
 
 def test_librispeech_in_its_official_layout(librispeech_tree):

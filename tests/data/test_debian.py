@@ -59,6 +59,13 @@ def test_unpacked_once_and_nothing_else_left(tmp_path, apt, package):
     assert [path.name for path in folder.iterdir()] == ["some-sounds"]
 
 
+def test_a_package_that_another_command_has_unpacked_meanwhile_is_taken(tmp_path, apt, package):
+    theirs = tmp_path / "downloads/debian/some-sounds/usr"
+    apt(f"mkdir -p {theirs}\ncp {{folder}}/some-sounds_1_all.deb .")
+    folder = fetch_packages(["some-sounds"], tmp_path / "downloads")
+    assert [path.name for path in folder.iterdir()] == ["some-sounds"] and list(theirs.iterdir()) == []
+
+
 def test_root_updates_the_lists_once_where_they_are_empty(tmp_path, apt, package, monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     calls = apt(

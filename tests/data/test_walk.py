@@ -1,6 +1,8 @@
 import os
 
-from speechssl.data.walk import walk_audio
+import pytest
+
+from speechssl.data.walk import Found, walk_audio
 
 
 def touch(root, *names):
@@ -45,6 +47,27 @@ def test_recordings_that_are_not_read_are_given_with_a_reason(tmp_path):
         ("b.wav", False),
         ("pipe.wav", True),
     ]
+
+
+def test_a_folder_that_cannot_be_read_is_given_with_a_reason(tmp_path, monkeypatch):
+    touch(tmp_path, "a.wav", "b/c.wav", "lost+found/d.wav")
+    scandir = os.scandir
+
+    def guarded(path):
+        if os.path.basename(path) == forbidden:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    forbidden = "lost+found"
+    assert list(walk_audio(tmp_path)) == [
+        Found("a.wav"),
+        Found("b/c.wav"),
+        Found("lost+found", "a folder that cannot be read"),
+    ]
+    forbidden = tmp_path.name
+    with pytest.raises(PermissionError):
+        list(walk_audio(tmp_path))
 
 
 def test_each_recording_once_whatever_links_there_are(tmp_path):

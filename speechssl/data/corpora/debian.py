@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from speechssl.errors import UserError
+from speechssl.files import move_folder
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ def _fetch(package: str, folder: Path) -> None:
         unpacked = _run(["dpkg", "-x", archive.name, "unpacked"], work)
         if unpacked.returncode != 0:
             raise UserError(f"dpkg cannot unpack {archive.name}: {_last_line(unpacked)}; is the disk full?")
-        (work / "unpacked").replace(folder / package)
+        move_folder(work / "unpacked", folder / package)
 
 
 def _download(package: str, work: Path) -> None:

@@ -18,7 +18,9 @@ from speechssl.data.alignments import Segment, read_alignments, write_alignments
 from speechssl.data.corpora.corpus import Corpus, CorpusSettings, Entry
 from speechssl.data.corpora.debian import fetch_packages
 from speechssl.errors import UserError
+from speechssl.files import move_folder
 from speechssl.progress import progress
+from speechssl.threads import available_cores
 
 PACKAGES = ("flite", "libflite1")
 _SOUND_LIBRARIES = ("libasound2t64", "libasound2")  # what flite plays with, on new and old releases
@@ -87,11 +89,11 @@ def _synthesise(root: Path, downloads: str) -> None:
                 raise UserError(f"flite failed on '{SENTENCES[item[1]]}': {(result.stderr or 'no message').strip()}")
             return path, parse_durations(result.stdout)
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(available_cores()) as pool:
             utterances = list(_utterances())
             spoken = progress(pool.map(speak, utterances), "speaking", "sentence", total=len(utterances))
             write_alignments(work / "alignments.tsv", dict(spoken))
-        work.replace(root)
+        move_folder(work, root)
 
 
 def parse_durations(text: str) -> list[Segment]:

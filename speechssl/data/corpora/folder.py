@@ -16,12 +16,12 @@ from speechssl.data.manifest import leaves_root
 from speechssl.data.tables import as_cell, read_header, read_table
 from speechssl.data.walk import AUDIO_SUFFIXES, holds_audio, walk_audio
 from speechssl.errors import UserError
-from speechssl.files import require_file
+from speechssl.files import require_file, require_utf8
 
 logger = logging.getLogger(__name__)
 
-_NOT_LABELS = frozenset({"path", "split", "dur", "duration", "seconds", "samples"})
-"""Columns that are no labels: lengths are always measured anew."""
+_NOT_LABELS = frozenset({"", "path", "split", "dur", "duration", "seconds", "samples"})
+"""Columns that are no labels: lengths are always measured anew, and numbers of rows have no name."""
 
 _FOLDER = "folder"
 """Label where no table gives any: the folder that holds the recording, as LAPE takes it."""
@@ -76,7 +76,7 @@ def _has_commas(table: Path) -> bool:
 def _columns(table: Path) -> list[str]:
     if not _has_commas(table):
         return read_header(table)
-    with open(require_file(table), encoding="utf-8-sig", errors="replace", newline="") as file:
+    with open(require_file(table), encoding="utf-8-sig", errors="replace", newline="") as file, require_utf8(table):
         return next(csv.reader(file), [])
 
 
@@ -94,8 +94,10 @@ def _entries(root: Path, table: Path | None, labels: tuple[str, ...]) -> Iterato
         yield Entry(path, known, split, rejected, tuple(alignment))
     for path in rows:
         yield Entry(path, rejected=_why_not_found(path, table))
-    for path in alignments.keys() - rows.keys():
-        yield Entry(path, rejected=_why_not_found(path, aligned))
+    # In the order of the table: that of a set changes from one process to the next, and with it the list of rejected.
+    for path in alignments:
+        if path not in rows:
+            yield Entry(path, rejected=_why_not_found(path, aligned))
 
 
 def _rows(table: Path, labels: tuple[str, ...]) -> dict[str, str]:
@@ -127,6 +129,8 @@ def _split_name(name: str, table: Path, number: int) -> str:
 
 def _why_not_found(path: str, table: Path | None) -> str:
     name = table.name if table else ""
+    if posixpath.isabs(path):
+        return f"in {name}, but the path is absolute: give it relative to the folder"
     if leaves_root(path):
         return f"in {name}, but the path leaves the folder"
     if posixpath.splitext(path)[1].lower() not in AUDIO_SUFFIXES:

@@ -13,9 +13,10 @@ import torch
 
 from speechssl.data.corpora.corpus import Corpus, CorpusSettings, Entry, require_folder
 from speechssl.data.corpora.kaldi import read_kaldi_map
+from speechssl.data.manifest import leaves_root
 from speechssl.data.walk import AUDIO_SUFFIXES
 from speechssl.errors import UserError, nearest
-from speechssl.files import DISK_FULL, checksum, read_lines
+from speechssl.files import DISK_FULL, checksum, move_folder, read_lines
 from speechssl.progress import progress_stream
 
 URL = "https://www.openslr.org/resources/12"
@@ -62,6 +63,8 @@ def _entries(root: Path, parts: list[str]) -> Iterator[Entry]:
     for part in parts:
         split = {"train": "train", "dev": "valid"}.get(part.split("-")[0], part)
         for chapter in sorted((root / part).glob("*/*/")):
+            if not chapter.is_dir():  # before Python 3.11 the pattern finds files too
+                continue
             speaker = chapter.parent.name
             labels = {
                 "speaker": speaker,
@@ -117,10 +120,23 @@ def _download(part: str, root: Path) -> None:
                 raise
             raise UserError(f"{URL}/{archive.name} cannot be downloaded ({error}); try again later") from error
     with tempfile.TemporaryDirectory(dir=root, prefix=f".{part}.") as name:
-        with tarfile.open(archive) as tar:
-            tar.extractall(name, filter="data")
+        _unpack(archive, name)
         unpacked = Path(name) / "LibriSpeech"
         for text in unpacked.glob("*.TXT"):
             text.replace(root / text.name)
-        (unpacked / part).replace(root / part)
-    archive.unlink()
+        move_folder(unpacked / part, root / part)
+    archive.unlink(missing_ok=True)
+
+
+def _unpack(archive: Path, folder: str) -> None:
+    """Unpack an archive; nothing that would lie outside of the folder."""
+    with tarfile.open(archive) as tar:
+        if hasattr(tarfile, "data_filter"):
+            tar.extractall(folder, filter="data")
+            return
+        # Python before 3.10.12 and 3.11.4 has no filters.
+        members = tar.getmembers()
+        for member in members:
+            if leaves_root(member.name) or not (member.isfile() or member.isdir()):
+                raise UserError(f"{archive} holds '{member.name}', which has no place in it; delete it")
+        tar.extractall(folder, members)

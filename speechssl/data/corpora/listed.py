@@ -52,15 +52,18 @@ def read_csv(
         dialect: how it is written, as Python's `csv` takes it. Default: commas between the cells.
 
     Raises:
-        UserError: no such file, a column is missing, a row has another number of cells than the header, or the file
-            is not UTF-8.
+        UserError: no such file, a column is missing or there twice, a row has another number of cells than the header,
+            or the file is not UTF-8.
     """
     with open(require_file(path), encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file, **dialect)
         try:
-            missing = [column for column in required if column not in (rows.fieldnames or ())]
+            columns = [column for column in rows.fieldnames or () if column]
+            missing = [column for column in required if column not in columns]
             if missing:
                 raise UserError(f"{path} has no column '{missing[0]}' in its first line; {advice}")
+            if len(set(columns)) < len(columns):
+                raise UserError(f"{path} names a column twice in its first line; {advice}")
             for row in rows:
                 if None in row or None in row.values():
                     raise UserError(

@@ -16,7 +16,7 @@ from speechssl.data.corpora.corpus import Corpus, CorpusSettings, Entry, require
 from speechssl.data.splits import draw
 from speechssl.data.walk import walk_audio
 from speechssl.errors import UserError
-from speechssl.files import read_lines
+from speechssl.files import move_folder, read_lines
 
 TEN_WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 OTHER_WORDS = (
@@ -128,7 +128,7 @@ def _with_silence(folder: Path, downloads: Path) -> Path:
             (made / "words").symlink_to(target, target_is_directory=True)
             for noise in sorted((folder / _NOISE).glob("*.wav")):
                 _cut(noise, made / "silence")
-            made.rename(root)
+            move_folder(made, root)
     return root
 
 
