@@ -9,6 +9,7 @@
 # one where the default has no point. An option without a METAVAR is a switch. `--help` prints the header.
 
 options_script=$0
+declare -A option_defaults=() # of those that are given, since a value that is given takes the place of its default
 
 option_lines() { sed -n '2,/^[^#]/s/^#   \(--[a-z].*\)/\1/p' "$options_script"; }
 
@@ -67,9 +68,11 @@ while [ $# -gt 0 ]; do
     *\|*) case "|$option_metavar|" in *"|$option_value|"*) ;;
       *) option_fail "$option_name takes one of ${option_metavar//|/, }, not '$option_value'" ;; esac ;;
   esac
-  if [[ ${!option_variable} =~ ^[0-9]+$ ]] && ! [[ $option_value =~ ^[0-9]+$ ]]; then
+  : "${option_defaults[$option_variable]=${!option_variable}}"
+  option_default=${option_defaults[$option_variable]}
+  if [[ $option_default =~ ^[0-9]+$ ]] && ! [[ $option_value =~ ^[0-9]+$ ]]; then
     option_fail "$option_name takes a whole number, not '$option_value'"
-  elif [[ ${!option_variable} =~ ^[0-9.]+$ ]] && ! [[ $option_value =~ ^[0-9]*\.?[0-9]+$ ]]; then
+  elif [[ $option_default =~ ^[0-9.]+$ ]] && ! [[ $option_value =~ ^[0-9]*\.?[0-9]+$ ]]; then
     option_fail "$option_name takes a number, not '$option_value'"
   fi
   printf -v "$option_variable" %s "$option_value"

@@ -14,13 +14,16 @@ source "$(dirname "${BASH_SOURCE[0]}")/parse_options.sh" "$@"
 case $python in */*) python=$(realpath -s "$python") ;; esac # a path is relative to where the user is
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+# Whether the Python $1 runs, has the module $2, and is of a version that the stack takes.
+fits() { "$1" -c "import sys, $2; sys.exit(not (3, 10) <= sys.version_info < (3, 13))" 2>/dev/null; }
+
 find_python() {
   local candidate
   local candidates=(python3.11 python3.12 python3.10 python3)
   [ -z "$python" ] || candidates=("$python")
   for candidate in "${candidates[@]}"; do
     # A name on the PATH can be a shim without an interpreter behind it, or lack ensurepip: so it has to run.
-    if "$candidate" -c 'import sys, ensurepip; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' 2>/dev/null; then
+    if fits "$candidate" ensurepip; then
       command -v "$candidate"
       return
     fi
@@ -69,6 +72,17 @@ made_here() {
   grep -qF -e "VIRTUAL_ENV=$here" -e "VIRTUAL_ENV=\"$here" -e "VIRTUAL_ENV='$here" .venv/bin/activate 2>/dev/null
 }
 
+# fairseq2's C++ half has no other wheels.
+check_system() {
+  local libc
+  libc=$(getconf GNU_LIBC_VERSION 2>/dev/null) || libc="no glibc"
+  if [ "$(uname -sm)" != "Linux x86_64" ] || ! printf '%s\n' "glibc 2.28" "$libc" | sort -C -V; then
+    echo "setup: the stack runs on Linux on x86-64 with glibc 2.28 or newer, and this is $(uname -sm) with $libc" >&2
+    return 1
+  fi
+}
+
+check_system
 exec 9<tools/setup.sh
 flock 9 # two commands that both set up wait for one another
 wanted=$(cat tools/constraints.txt setup.py | sha256sum | cut -d' ' -f1)
@@ -77,7 +91,7 @@ if [ -z "$python" ] && [ "$(cat .venv/setup.stamp 2>/dev/null)" = "$wanted" ] &&
   echo "setup: .venv is up to date"
   exit 0
 fi
-if [ -n "$python" ] || ! made_here || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+if [ -n "$python" ] || ! made_here || ! fits .venv/bin/python pip; then
   found=$(find_python)
   "$found" -m venv --clear .venv
 fi

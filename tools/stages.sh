@@ -46,10 +46,11 @@ for name in audio_dir corpus_root data_dir timit metadata tasks config; do
   printf -v "$name" %s "$(realpath --relative-base="$root" "${!name}")"
 done
 
-# The words of the .conf file $1, a line of it each; comments and blanks at both ends are gone, and so are CRs.
+# The words of the .conf file, or file of tasks, $1, a line of it each; comments and blanks at both ends are gone, and so are CRs.
 conf_words() { sed -E 's/(^|[[:space:]]+)#.*//; s/[[:space:]]+$//; s/^[[:space:]]+//' "$1"; }
 
-# A line of --config that no command would read ends the recipe now.
+# A line of --config that begins with no command, or has no setting, ends the recipe now. One of a command that this recipe
+# does not call is passed over: one file may serve several recipes.
 check_config() {
   local name override number=0 line commands
   [ -r "$config" ] || stages_fail "--config $config cannot be read"
@@ -148,7 +149,7 @@ overrides() {
     END { for (i = 1; i <= n; i++) print last[order[i]] }'
 }
 
-# The overrides of command $1 in the .conf file $2.
+# The overrides of command $1 in the .conf file $2, or the settings of task $1 in the file of tasks $2.
 conf_lines() { conf_words "$2" | sed -nE "s/^$1[[:space:]]+//p"; }
 
 # pretrain_methods DATA UNITS TOPICS key=value ...: an encoder of each method and seed, in $exp/<method>-seed<S>.

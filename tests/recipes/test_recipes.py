@@ -154,7 +154,6 @@ def test_unfused_distils_every_seed_on_clusters_of_its_own(clusters: str, k: str
 @pytest.mark.parametrize("recipe", [UNFUSED, OBJECTIVES])
 def test_neighbours_are_watched_where_the_held_out_audio_has_classes(recipe: str, checkout: Any) -> None:
     for options, watched in (([], True), (["--audio-dir", "."], False)):
-        checkout.calls.clear()
         assert checkout.run(recipe, *options).returncode == 0
         pretrained = [call for call in checkout.calls if call[1] == "pretrain_clips"]
         assert pretrained and all(("watch_column=language" in call) == watched for call in pretrained)
@@ -219,6 +218,16 @@ def test_a_setting_of_no_command_in_the_file_of_tasks_is_named(checkout: Any, tm
     done = checkout.run(OBJECTIVES, "--tasks", str(tasks))
     assert (done.returncode, checkout.calls) == (2, [])
     assert f"--tasks {tasks}, one: 'tsk.name=one' begins with none of corpus, task and k" in done.stderr
+
+
+def test_a_file_of_tasks_is_read_as_a_configuration(checkout: Any, tmp_path: Path) -> None:
+    tasks = tmp_path / "tasks.txt"
+    tasks.write_bytes(b"  one\tcorpus=folder corpus.audio_dir=/data/c#sharp task.name=one # its own\r\n\r\n\t# none\n")
+    done = checkout.run(OBJECTIVES, "--tasks", str(tasks), "--stop-stage", "1")
+    assert done.returncode == 0, done.stderr
+    _, manifest, heard = checkout.calls
+    assert manifest[2:4] == ["corpus=folder", "corpus.audio_dir=/data/c#sharp"]
+    assert "task.name=one" in heard
 
 
 def test_superb_says_what_is_there_before_it_evaluates(checkout: Any) -> None:
@@ -481,3 +490,10 @@ def test_folders_of_other_alphabets_are_experiments_of_their_own(checkout: Any) 
 def test_an_option_takes_its_value_after_an_equals_sign_too(checkout: Any) -> None:
     checkout.run(MINI, "--method=hubertopic", "--seeds=3", "--stage=4", "--stop-stage=4")
     assert checkout.commands() == ["pretrain"] * 3
+
+
+def test_the_kind_of_an_option_stays_that_of_its_default(checkout: Any) -> None:
+    done = checkout.run(MINI, "--minutes", "5", "--minutes", "0.5", "--stage", "4", "--stop-stage", "4")
+    assert done.returncode == 0, done.stderr
+    done = checkout.run(MINI, "--seeds", "2", "--seeds", "0.5")
+    assert done.stderr.startswith("run.sh: --seeds takes a whole number, not '0.5'")

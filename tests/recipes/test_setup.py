@@ -55,6 +55,40 @@ def test_a_python_is_found_from_where_the_user_is_and_a_copied_environment_is_no
         assert "-m venv --clear .venv" in (tmp_path / "calls").read_text()
 
 
+def test_on_another_kind_of_machine_it_says_so_at_once(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "tools", tmp_path / "tools")
+    for name, said, shown in (
+        ("uname", "Linux aarch64", "this is Linux aarch64 with"),
+        ("getconf", "glibc 2.17", "x86_64 with glibc 2.17"),
+    ):
+        tool = tmp_path / name / name
+        tool.parent.mkdir()
+        tool.write_text(f"#!/bin/sh\necho {said}\n")
+        tool.chmod(0o755)
+        path = {"PATH": f"{tool.parent}:/usr/bin:/bin"}
+        script = ["bash", str(tmp_path / "tools" / "setup.sh")]
+        done = subprocess.run(script, env=path, capture_output=True, text=True, check=False)
+        assert done.returncode == 1 and done.stderr.count("\n") == 1
+        assert done.stderr.startswith("setup: the stack runs on Linux on x86-64") and shown in done.stderr
+
+
+def test_an_environment_with_a_python_that_the_stack_does_not_take_is_made_anew(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "tools", tmp_path / "tools")
+    shutil.copy(ROOT / "setup.py", tmp_path)
+    here = tmp_path / ".venv" / "bin"
+    here.mkdir(parents=True)
+    (here / "activate").write_text(f"VIRTUAL_ENV={tmp_path.resolve()}/.venv\n")
+    unsupported, supported = here / "python", tmp_path / "bin" / "python3.11"
+    supported.parent.mkdir()
+    unsupported.write_text('#!/bin/sh\ncase "$*" in *version_info*) exit 1 ;; esac\n')
+    supported.write_text(f'#!/bin/sh\necho "$@" >>"{tmp_path}/calls"\n')
+    for python in (unsupported, supported):
+        python.chmod(0o755)
+    path = {"PATH": f"{supported.parent}:/usr/bin:/bin"}
+    subprocess.run(["bash", str(tmp_path / "tools" / "setup.sh")], env=path, capture_output=True, check=False)
+    assert "-m venv --clear .venv" in (tmp_path / "calls").read_text()
+
+
 def imported(file: Path) -> set[str]:
     """Return the packages that a module imports, anywhere in it, beside Python's own."""
     modules: set[str] = set()

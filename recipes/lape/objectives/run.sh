@@ -43,10 +43,10 @@ source "$(dirname "${BASH_SOURCE[0]}")/../../../tools/stages.sh" "$@"
 tasks=${tasks:-$recipe/conf/tasks.txt}
 [[ ,$objectives, == *,$teacher,* ]] || stages_fail "--teacher $teacher is not one of --objectives $objectives"
 unlabelled=$exp/data/unlabelled
-names=$(sed 's/[[:space:]]*#.*//; /^$/d; s/[[:space:]].*//' "$tasks")
+names=$(conf_words "$tasks" | sed '/^$/d; s/[[:space:]].*//')
 
 # words TASK PATTERN: the settings in a task's line that match.
-words() { sed -n "s/[[:space:]]*#.*//; s/^$1[[:space:]]\{1,\}//p" "$tasks" | tr -s '[:space:]' '\n' | awk "/$2/"; }
+words() { conf_lines "$1" "$tasks" | tr -s '[:space:]' '\n' | awk "/$2/"; }
 
 for task in $names; do
   unknown=$(words "$task" . | awk '!/^(corpus[.=]|task[.=]|k=)/ { print; exit }')
