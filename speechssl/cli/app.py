@@ -16,6 +16,9 @@ from speechssl.files import DISK_FULL
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 """Not permitted, or on a disk that cannot be written."""
 
+_OTHER_PATH = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY)
+"""A file where a folder is needed, or the other way round, or something is there already."""
+
 _GO_ON = "run the same command again: what is finished stays, and training goes on from its newest checkpoint"
 
 _FEWER_CLIPS = "lower clips (with another out=, for it changes what is learned)"
@@ -101,8 +104,10 @@ def _system_message(error: BaseException | None, command: str) -> str | None:
                 f"the disk is full{where}; free some space and run the same command again: "
                 "finished files are kept and no half-written file is left"
             )
-        if isinstance(error, (NotADirectoryError, FileExistsError)) and error.filename:
+        if isinstance(error, OSError) and error.errno in _OTHER_PATH and error.filename:
             return f"{error.filename}: {error.strerror}; give a folder, or a path that is not taken"
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG and error.filename:
+            return f"{error.filename}: {error.strerror}; give a shorter one"
         if isinstance(error, OSError) and error.errno in _DENIED and error.filename:
             return f"{error.filename}: {error.strerror}; change its permissions, or give another file or folder"
         error = error.__cause__

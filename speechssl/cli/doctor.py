@@ -22,10 +22,11 @@ EXTRAS = {
 }
 """What each extra of setup.py adds."""
 DEBIAN_TOOLS = {
-    "apt-get": "fetches the mini recipe's default corpus (without it: --audio-dir)",
+    "apt-get": "fetches Debian packages: the mini recipe's default corpus (without it: --audio-dir), and flite",
     "dpkg": "unpacks Debian packages",
-    "flite": "speaks the synthetic phone corpus (without it, its Debian package is fetched)",
 }
+_WIDTH = len("bf16 on the processor")
+"""That of the longest subject."""
 
 
 @dataclass(frozen=True)
@@ -43,17 +44,35 @@ class Finding:
 
 
 def run(_settings: None) -> None:
-    """Print all findings; any problem is a `UserError`, so that the exit status tells."""
-    findings = [*_python(), *_base(), *_extras(), *_clashes(), *_engine(), *_audio_formats(), *_device(), *_tools()]
-    width = max(len(finding.subject) for finding in findings)
-    for finding in findings:
-        print(f"{finding.status:8} {finding.subject:{width}}  {finding.detail}")
+    """Print each finding when it is there; any problem is a `UserError`, so that the exit status tells."""
+    problems = []
+    for finding in _findings():
+        print(f"{finding.status:8} {finding.subject:{_WIDTH}}  {finding.detail}")
         if finding.advice:
-            print(f"{'':8} {'':{width}}  -> {finding.advice}")
-    problems = [finding.subject for finding in findings if finding.status == "problem"]
+            print(f"{'':8} {'':{_WIDTH}}  -> {finding.advice}")
+        if finding.status == "problem":
+            problems.append(finding.subject)
     if problems:
         raise UserError(f"{len(problems)} problem(s): {', '.join(problems)}; the lines with -> say what to do")
     print("doctor: nothing is broken")
+
+
+def _findings() -> Iterator[Finding]:
+    yield from _python()
+    base = list(_base())
+    yield from base
+    if _installed("speechssl"):
+        yield from _extras()
+        yield from _clashes()
+    else:
+        advice = "to have its extras and versions compared: bash tools/setup.sh"
+        yield Finding("missing", "speechssl", "not installed, only found in a folder", advice)
+    yield from _engine()
+    # These two need what the base packages have.
+    if all(finding.status == "ok" for finding in base):
+        yield from _audio_formats()
+        yield from _device()
+    yield from _tools()
 
 
 def _python() -> Iterator[Finding]:

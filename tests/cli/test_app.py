@@ -157,17 +157,26 @@ def test_a_forbidden_folder_is_one_line(stand_in: Any, capsys: pytest.CaptureFix
     assert error.count("\n") == 1 and "/corpora/out: Permission denied" in error
 
 
-@pytest.mark.parametrize("kind", [FileExistsError, NotADirectoryError])
-def test_a_file_where_a_folder_is_needed_is_one_line(
-    kind: type[OSError], stand_in: Any, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (errno.EEXIST, "File exists; give a folder"),
+        (errno.ENOTDIR, "Not a directory; give a folder"),
+        (errno.EISDIR, "Is a directory; give a folder, or a path that is not taken"),
+        (errno.ENOTEMPTY, "Directory not empty; give a folder, or a path that is not taken"),
+        (errno.ENAMETOOLONG, "File name too long; give a shorter one"),
+    ],
+)
+def test_a_path_that_cannot_be_is_one_line(
+    number: int, told: str, stand_in: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail() -> None:
-        raise kind(errno.EEXIST, os.strerror(errno.EEXIST), "/exp/notes.txt")
+        raise OSError(number, os.strerror(number), "/exp/notes.txt")
 
     stand_in(fail)
     assert app.main(["manifest"]) == 1
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "/exp/notes.txt: File exists; give a folder" in error
+    assert error.count("\n") == 1 and f"/exp/notes.txt: {told}" in error
 
 
 def test_other_system_errors_keep_their_traceback(stand_in: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
 from importlib.metadata import Distribution
 from typing import Any
@@ -93,3 +94,42 @@ def test_a_broken_engine_ends_with_a_failure_and_advice(
     captured = capsys.readouterr()
     assert "apt-get install libsndfile1" in captured.out
     assert "1 problem(s): fairseq2n" in captured.err
+
+
+def test_without_a_base_package_the_rest_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = importlib.import_module
+
+    def broken(name: str) -> Any:
+        if name == "soundfile":
+            raise OSError("no libsndfile")
+        return real(name)
+
+    monkeypatch.setattr(importlib, "import_module", broken)
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    assert app.main(["doctor"]) == 1
+    captured = capsys.readouterr()
+    assert "OSError: no libsndfile" in captured.out and "apt-get" in captured.out
+    assert "1 problem(s): soundfile" in captured.err
+
+
+def test_a_finding_is_printed_before_the_next_is_looked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def crash() -> Any:
+        raise RuntimeError("it broke")
+
+    monkeypatch.setattr(doctor, "_engine", crash)
+    with pytest.raises(RuntimeError, match="it broke"):
+        doctor.run(None)
+    assert "ok       python" in capsys.readouterr().out
+
+
+def test_a_checkout_that_is_not_installed_is_a_finding(
+    install: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    install(torch=("2.9.1", []), numpy=("2", []), soundfile=("1", []), safetensors=("1", []))
+    doctor.run(None)
+    shown = capsys.readouterr().out
+    assert "missing  speechssl" in shown and "not installed, only found in a folder" in shown

@@ -6,7 +6,8 @@
 # usage: bash recipes/mini/hubertopic/run.sh [options]
 #
 #   --audio-dir DIR  audio of your own: wav, flac, ogg, opus, mp3; any rate; mono or not
-#   --metadata FILE  labels of that audio: tab-separated, a column `path` and any others (default DIR/metadata.tsv)
+#   --metadata FILE  labels of that audio: a column `path` and any others, with tabs between them, or commas in a .csv
+#                    (default: metadata.tsv, manifest.tsv or metadata.csv in DIR)
 #   --method hubertopic|hubert|both  what to pretrain; hubert leaves the topics out (default both)
 #   --minutes M      training time of each encoder (default 4)
 #   --seeds N        encoders of each method, with seeds 1 to N (default 1)
