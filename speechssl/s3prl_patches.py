@@ -87,7 +87,8 @@ def guarded_s3prl() -> Iterator[None]:
       s3prl has not converted, and those with a pickled optimiser or scheduler.
     - s3prl evaluates no expression with a call in it. It evaluates settings of a checkpoint as Python.
     - what s3prl has not downloaded before, it does not download.
-    - s3prl prints and warns of nothing, and leaves Python's and torch's random numbers as they were: it seeds both.
+    - s3prl prints and warns of nothing, and leaves Python's and torch's random numbers as they were: it seeds both, on
+      GPUs too.
 
     Raises:
         UserError: s3prl would download weights, or evaluate such an expression.
@@ -97,8 +98,10 @@ def guarded_s3prl() -> Iterator[None]:
 
     logging.getLogger("s3prl").setLevel(logging.ERROR)
     state = random.getstate()
+    # To ask GPUs that nothing uses for their random numbers would take up memory on each.
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with (
-        torch.random.fork_rng(devices=[]),
+        torch.random.fork_rng(devices=gpus),
         torch.serialization.safe_globals([argparse.Namespace]),
         contextlib.redirect_stdout(io.StringIO()),
         warnings.catch_warnings(),

@@ -127,3 +127,14 @@ def test_s3prl_says_nothing_and_leaves_random_numbers_alone(capfd):
         hub.customized_upstream()  # prints
     assert torch.equal(torch.random.get_rng_state(), torch_state) and random.getstate() == python_state
     assert capfd.readouterr().out == ""
+
+
+def test_random_numbers_of_gpus_in_use_are_left_alone(monkeypatch):
+    states = [torch.tensor([1]), torch.tensor([2])]
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(states))
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: states[device])
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: states.__setitem__(device, state))
+    with guarded_s3prl():
+        states[:] = [torch.tensor([0])] * 2
+    assert [state.item() for state in states] == [1, 2]

@@ -75,9 +75,10 @@ made_here() {
 # fairseq2's C++ half has no other wheels.
 check_system() {
   local libc
-  libc=$(getconf GNU_LIBC_VERSION 2>/dev/null) || libc="no glibc"
+  libc=$(getconf GNU_LIBC_VERSION 2>/dev/null) || libc=
   if [ "$(uname -sm)" != "Linux x86_64" ] || ! printf '%s\n' "glibc 2.28" "$libc" | sort -C -V; then
-    echo "setup: the stack runs on Linux on x86-64 with glibc 2.28 or newer, and this is $(uname -sm) with $libc" >&2
+    echo "setup: the stack runs on Linux on x86-64 with glibc 2.28 or newer, and this is $(uname -sm)" \
+      "with ${libc:-another C library}" >&2
     return 1
   fi
 }

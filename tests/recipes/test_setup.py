@@ -57,13 +57,14 @@ def test_a_python_is_found_from_where_the_user_is_and_a_copied_environment_is_no
 
 def test_on_another_kind_of_machine_it_says_so_at_once(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "tools", tmp_path / "tools")
-    for name, said, shown in (
-        ("uname", "Linux aarch64", "this is Linux aarch64 with"),
-        ("getconf", "glibc 2.17", "x86_64 with glibc 2.17"),
+    for name, answer, shown in (
+        ("uname", "echo Linux aarch64", "this is Linux aarch64 with"),
+        ("getconf", "echo glibc 2.17", "x86_64 with glibc 2.17"),
+        ("getconf", "exit 1", "x86_64 with another C library"),
     ):
         tool = tmp_path / name / name
-        tool.parent.mkdir()
-        tool.write_text(f"#!/bin/sh\necho {said}\n")
+        tool.parent.mkdir(exist_ok=True)
+        tool.write_text(f"#!/bin/sh\n{answer}\n")
         tool.chmod(0o755)
         path = {"PATH": f"{tool.parent}:/usr/bin:/bin"}
         script = ["bash", str(tmp_path / "tools" / "setup.sh")]
