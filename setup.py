@@ -20,6 +20,7 @@ TRAIN = [
     "scipy",
     "sentencepiece",
     "tensorboard",
+    "threadpoolctl",
     "torchaudio",
     "torchvision",
     "tqdm",
