@@ -14,7 +14,7 @@ LARGEST_SEED = 2**32 - 1
 
 
 def named(settings: Any, *names: str, prefix: str = "") -> dict[str, Any]:
-    """Return some of the settings of a dataclass by the names that a user gives them, which begin with `prefix`."""
+    """Return some of the settings of a dataclass by name, behind a prefix."""
     return {f"{prefix}{name}": getattr(settings, name) for name in names}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -29,8 +30,10 @@ class Lock:
     def __init__(self, file: Path, how: int = fcntl.LOCK_EX) -> None:
         try:
             handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
-        except PermissionError:  # another user's, who shares the folder
-            handle = os.open(file, os.O_RDONLY)
+        except PermissionError:
+            if not file.exists():
+                raise
+            handle = os.open(file, os.O_RDONLY)  # another user's, who shares the folder
         self.release = weakref.finalize(self, os.close, handle)
         try:
             fcntl.flock(handle, how)
@@ -69,11 +72,14 @@ def alone(file: Path, busy: str) -> Iterator[None]:
 
     Raises:
         UserError: another process holds it.
+        PermissionError: nothing can be written into its folder, which is told before any work is done.
     """
     if os.environ.get("RANK", "0") != "0":
         yield
         return
     file.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(file.parent, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file.parent))
     try:
         lock = Lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -46,3 +46,24 @@ def test_the_lock_of_another_user_keeps_out_too(tmp_path: Path, monkeypatch: pyt
     with Lock(file):
         assert is_locked(file)
     assert not is_locked(file)
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_folder_that_nothing_can_be_written_into_is_told_at_once(tmp_path: Path, monkeypatch, there: bool) -> None:
+    """Also where another user's lock is there already."""
+    file = tmp_path / ".lock"
+    if there:
+        file.touch()
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    with pytest.raises(PermissionError, match=str(tmp_path)), alone(file, "busy"):
+        pass
+    assert file.exists() is there
+
+
+def test_a_lock_that_cannot_be_made_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path, flags: int, *more: int) -> int:
+        raise PermissionError(errno.EACCES, "not ours", str(path))
+
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(PermissionError, match="not ours"):
+        Lock(tmp_path / ".lock")

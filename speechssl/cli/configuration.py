@@ -9,7 +9,7 @@ import os
 import re
 import textwrap
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +53,13 @@ def load_settings(command: Command, overrides: list[str]) -> Any:
         ) from error
 
 
-def _expand_home(config: DictConfig) -> None:
-    """Put the home folder in the place of a `~` that begins a setting: the shell leaves it within quotes."""
-    for name, value in config.items():
+def _expand_home(config: DictConfig | ListConfig) -> None:
+    """Put the home folder in the place of a `~` that begins a setting: the shell leaves it in lists and quotes."""
+    items: Iterable[tuple[Any, Any]] = enumerate(config) if isinstance(config, ListConfig) else config.items()
+    for name, value in items:
         if isinstance(value, str) and value.startswith("~/"):
             config[name] = os.path.expanduser(value)
-        elif isinstance(value, DictConfig):
+        elif isinstance(value, DictConfig | ListConfig):
             _expand_home(value)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
@@ -39,7 +40,8 @@ def fingerprint_of(settings: Mapping[str, Any], corpus: Corpus) -> Fingerprint:
     count = 0
     for entry, status in _with_status(corpus):
         count += 1
-        if status is not None:
+        # A folder that cannot be read changes with what others do in it.
+        if status is not None and stat.S_ISREG(status.st_mode):
             digest.update(f"{status.st_size} {status.st_mtime_ns} ".encode())
             audio.update(f"{entry.path!r} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
         digest.update(repr(entry).encode("utf-8", "surrogateescape"))

@@ -57,9 +57,8 @@ class ManifestSettings:
 
     def __post_init__(self) -> None:
         require({"valid_fraction": self.valid_fraction}, least=0, most=0.5)
-        if self.valid_hours == 0:
-            raise UserError("valid_hours=0 must be more than 0; valid_fraction=0 holds out nothing")
-        require({"valid_hours": self.valid_hours}, above=0)
+        if not self.valid_hours > 0:
+            raise UserError(f"valid_hours={self.valid_hours} must be more than 0; valid_fraction=0 holds out nothing")
         require(named(self, "workers", "min_seconds"), least=0)
         require({"min_speakers": self.min_speakers}, least=2)
 

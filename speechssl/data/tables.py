@@ -49,7 +49,8 @@ def _check_header(path: str | Path, header: list[str], required: Sequence[str]) 
     missing = [column for column in required if column not in header]
     if missing:
         raise UserError(f"{path} has no column '{missing[0]}': its first line must name the columns, tab-separated")
-    if len(set(header)) < len(header):
+    names = [column for column in header if column]
+    if len(set(names)) < len(names):
         raise UserError(f"{path} names a column twice in its first line")
 
 

@@ -54,15 +54,20 @@ class _Visited:
     def is_inside(self, path: str) -> bool:
         return os.path.commonpath([self._root, path]) == self._root
 
-    def enter(self, folder: str) -> bool:
-        """Return whether a folder outside has not been walked, nor holds the root itself, and note it."""
-        seen = folder in self._folders or os.path.commonpath([self._root, folder]) == folder
+    def refusal(self, folder: str) -> str:
+        """Return why a folder outside is not walked; empty where it is."""
+        if os.path.commonpath([self._root, folder]) == folder:
+            return "a link to a folder that holds this one"
+        return "a folder that is listed under another name" if folder in self._folders else ""
+
+    def enter(self, folder: str) -> None:
+        """Note a folder outside that is walked."""
         self._folders.add(folder)
-        return not seen
 
     def link_to(self, file: str) -> bool:
         """Return whether a file outside has not been met, and note it."""
-        seen = file in self._linked_files or os.path.dirname(file) in self._folders
+        heard = os.path.splitext(file)[1].lower() in AUDIO_SUFFIXES
+        seen = file in self._linked_files or (heard and os.path.dirname(file) in self._folders)
         self._linked_files.add(file)
         return not seen
 
@@ -82,6 +87,8 @@ def _walk(folder: str, prefix: str, visited: _Visited, outside: bool) -> Iterato
             raise
         yield Found(prefix.removesuffix("/"), "a folder that cannot be read")
         return
+    if outside:
+        visited.enter(os.path.realpath(folder))
     for child in children:
         name = prefix + child.name
         suffix = os.path.splitext(child.name)[1].lower()
@@ -89,10 +96,12 @@ def _walk(folder: str, prefix: str, visited: _Visited, outside: bool) -> Iterato
         if child.is_dir():
             if target and visited.is_inside(target):
                 yield Found(name, "a link to a folder that is listed in its own place")
-            elif not (target or outside) or visited.enter(target or os.path.realpath(child.path)):
-                yield from _walk(child.path, name + "/", visited, bool(target) or outside)
+            elif not (target or outside):
+                yield from _walk(child.path, name + "/", visited, outside)
+            elif refusal := visited.refusal(target or os.path.realpath(child.path)):
+                yield Found(name, refusal)
             else:
-                yield Found(name, "a folder that is listed under another name")
+                yield from _walk(child.path, name + "/", visited, outside=True)
         elif suffix in UNREADABLE_SUFFIXES:
             yield Found(name, f"{suffix} files are not read; convert it, e.g. to flac")
         elif suffix in AUDIO_SUFFIXES:

@@ -140,7 +140,9 @@ def extract(
         for row, recording in enumerate(group):
             frames = int(output.lengths[row])
             if not bool(torch.isfinite(states[row, :, :frames].sum())):
-                raise UserError(f"{description}: hidden states are not finite on {recording.audio}; it is broken")
+                raise UserError(
+                    f"{description}: hidden states are not finite on {recording.audio}: the encoder is broken"
+                )
             if frames == 0:
                 cut = recording.samples > cache.max_samples
                 remedy = "it is cut there: raise max_seconds" if cut else "remove it from the manifest"

@@ -121,10 +121,11 @@ class Overview:
 
     def _said_of(self, tasks: Sequence[TaskResults]) -> list[str]:
         """Return the captions of several tasks; a row need not be one encoder in all of them."""
-        sources: dict[str, set[tuple[str, ...]]] = {}
+        known: dict[str, set[tuple[Any, ...]]] = {}
         for facts in (facts for results in tasks for facts in results["encoders"]):
-            sources.setdefault(facts["name"], set()).add(tuple(facts["sources"]))
-        several = [name for name, found in sources.items() if len(found) > 1]
+            encoders = (frozenset(facts["sources"]), facts["dim"], facts["parameters"])
+            known.setdefault(facts["name"], set()).add(encoders)
+        several = [name for name, found in known.items() if len(found) > 1]
         told = [f"Not the same encoders in all tasks: {', '.join(several)}."] if several else []
         return [*self.captions(tasks), *told]
 

@@ -88,7 +88,7 @@ def read_recordings(folder: str | Path) -> list[Recording]:
     return sorted(recordings, key=lambda recording: recording.place)
 
 
-def unwatched_audio(folder: str | Path) -> Iterator[Path]:
+def unwatched_recordings(folder: str | Path) -> Iterator[Path]:
     """Yield the audio files of a folder; none where `audio.json` changes with them."""
     if not (Path(folder) / AUDIO).is_file():
         yield from (recording.audio for recording in read_recordings(folder))

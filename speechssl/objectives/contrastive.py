@@ -76,9 +76,10 @@ class TemperatureSettings:
     """Share of the newest gradient in the running mean of a temperature's gradients."""
 
     def __post_init__(self) -> None:
-        require(named(self, "largest", "lr", prefix="temperatures."), above=0)
+        require({"temperatures.lr": self.lr}, above=0)
         # The sum of exp(1 / temperature) over a queue stays within float32.
-        require({"temperatures.smallest": self.smallest}, least=0.015, most=self.largest)
+        require(named(self, "largest", "smallest", prefix="temperatures."), least=0.015)
+        require({"temperatures.smallest": self.smallest}, most=self.largest)
         require(named(self, "newest", "newest_gradient", prefix="temperatures."), above=0, most=1)
 
 

@@ -291,6 +291,8 @@ def test_the_home_folder_is_known_within_quotes(monkeypatch: pytest.MonkeyPatch)
         importlib.import_module("speechssl.cli.manifest").COMMAND, ["corpus.audio_dir=~/a", "out=~/b"]
     )
     assert found.out == "/home/me/b" and found.corpus.audio_dir == "/home/me/a"
+    label = importlib.import_module("speechssl.cli.label").COMMAND
+    assert load_settings(label, ["manifests=[~/a.tsv,b]", "kmeans=k", "out=o"]).manifests == ["/home/me/a.tsv", "b"]
 
 
 @pytest.mark.parametrize(

@@ -100,3 +100,18 @@ def test_what_two_links_lead_to_is_listed_once(tmp_path):
     found = dict(walk_audio(root))
     assert [path for path, rejected in found.items() if not rejected] == ["a-d.wav", "b-more/b.wav", "c-all/c.wav"]
     assert {path for path, rejected in found.items() if rejected} == {"c-all/d.wav", "c-all/more", "d-c.wav"}
+
+
+def test_what_is_not_walked_hides_no_link(tmp_path):
+    """A folder that holds this one, one that cannot be read, and files that are not audio by their own names."""
+    root, store = tmp_path / "all" / "root", tmp_path / "store"
+    touch(tmp_path / "all", "x.wav")
+    touch(store, "blob")
+    root.mkdir()
+    (root / "a-all").symlink_to(tmp_path / "all")
+    (root / "b-store").symlink_to(store)
+    (root / "blob.wav").symlink_to(store / "blob")
+    (root / "x.wav").symlink_to(tmp_path / "all" / "x.wav")
+    found = dict(walk_audio(root))
+    assert [path for path, rejected in found.items() if not rejected] == ["blob.wav", "x.wav"]
+    assert found["a-all"] == "a link to a folder that holds this one"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from speechssl.evaluation.recordings import read_recordings, unwatched_audio
+from speechssl.evaluation.recordings import read_recordings, unwatched_recordings
 
 HEADER = "path\tsplit\tseconds\tspeaker\tdevice\n"
 
@@ -36,7 +36,7 @@ def test_recordings_are_looked_at_only_where_no_file_changes_with_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_folder(tmp_path, 2)
-    assert list(unwatched_audio(tmp_path)) == [Path("/audio/0.wav"), Path("/audio/1.wav")]
+    assert list(unwatched_recordings(tmp_path)) == [Path("/audio/0.wav"), Path("/audio/1.wav")]
     (tmp_path / "audio.json").write_text("{}")
     monkeypatch.setattr("speechssl.evaluation.recordings.read_recordings", lambda folder: pytest.fail("read twice"))
-    assert not list(unwatched_audio(tmp_path))
+    assert not list(unwatched_recordings(tmp_path))

@@ -69,7 +69,7 @@ def test_the_loss_of_three_views_is_the_mean_of_that_of_pairs(
     for epoch in (0, 1):  # so that memory bank and prototypes of DECAR are there
         objective(tiny, views(epoch=epoch))
     objective.eval()
-    batch = views()
+    batch = views(epoch=1)
     batch.views.append(torch.randn(8, 4, 3))
     found = objective(tiny, batch)
     two = [objective(tiny, ViewBatch([batch.views[i], batch.views[j]], batch.clips, 1)) for i, j in pairs]

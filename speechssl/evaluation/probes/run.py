@@ -23,7 +23,7 @@ from speechssl.evaluation.probes.retrieval import retrieval_task
 from speechssl.evaluation.probes.settings import MIN_SECONDS, EvaluateSettings
 from speechssl.evaluation.probes.splits import NotProbed, own_parts
 from speechssl.evaluation.probes.tasks import Task
-from speechssl.evaluation.recordings import Recording, columns_of, read_recordings, unwatched_audio
+from speechssl.evaluation.recordings import Recording, columns_of, read_recordings, unwatched_recordings
 from speechssl.evaluation.sampling import sample
 from speechssl.models.device import pick_device
 from speechssl.progress import progress
@@ -68,7 +68,7 @@ def evaluate_audio(settings: EvaluateSettings) -> Iterable[Path]:
     """Yield the recordings of all folders whose changes none of the inputs tells."""
     for folder in (settings.data_dir, settings.test_dir, *settings.phones_dirs):
         if folder:
-            yield from unwatched_audio(folder)
+            yield from unwatched_recordings(folder)
 
 
 def evaluate_outputs(settings: EvaluateSettings) -> Iterable[Path]:

@@ -78,6 +78,11 @@ class WordBeamSearch:
         return _load_decoder(self._file, lexicon, tokens.vocab_size, tokens.pad_idx, tokens.eos_idx)
 
 
+def release_decoder() -> None:
+    """Give back the memory of the last decoder."""
+    _load_decoder.cache_clear()
+
+
 @functools.lru_cache(maxsize=1)
 def _load_decoder(file: Path, lexicon: str, tokens: int, blank: int, end: int) -> Any:
     """Return a decoder, the same for all folds of a task that spell alike: it takes gigabytes."""
