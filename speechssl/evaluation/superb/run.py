@@ -19,7 +19,6 @@ from speechssl.evaluation.encoders.contestants import Contestant, contestants
 from speechssl.evaluation.superb.data import PARTS, TaskData
 from speechssl.evaluation.superb.groups import groups_of
 from speechssl.evaluation.superb.overview import OVERVIEW
-from speechssl.evaluation.superb.problems.language_model import release_decoder
 from speechssl.evaluation.superb.problems.problem import Problem
 from speechssl.evaluation.superb.problems.quality import pesq_files
 from speechssl.evaluation.superb.reading import columns_of, input_files, read_data, recording_columns, recordings
@@ -55,7 +54,6 @@ def run_superb(settings: SuperbSettings) -> None:
     folder = out / settings.task
     with writing_alone(folder):
         results = evaluate(settings, divisions)
-        release_decoder()
         results.write()
         OVERVIEW.add(out, folder, results.to_json())
         # Last: whatever goes wrong before, no head is trained again.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import math
+import weakref
 from pathlib import Path
 
 import pytest
@@ -97,8 +99,13 @@ def test_a_blank_parts_letters_and_only_known_words_are_said(arpa, tokenizer):
 
 
 def test_folds_that_spell_alike_share_a_decoder(arpa, tokenizer):
-    """A language model takes gigabytes."""
-    assert WordBeamSearch(arpa, tokenizer)._decoder is WordBeamSearch(arpa, tokenizer)._decoder
+    """A language model takes gigabytes, which are free again when the last of them is done."""
+    folds = [WordBeamSearch(arpa, tokenizer) for _ in range(2)]
+    assert folds[0]._decoder is folds[1]._decoder
+    decoder = weakref.ref(folds[0]._decoder)
+    folds.clear()
+    gc.collect()
+    assert decoder() is None
 
 
 def test_words_with_other_characters_are_counted(arpa, tokenizer):

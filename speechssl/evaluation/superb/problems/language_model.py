@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gzip
 import tempfile
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -75,17 +76,18 @@ class WordBeamSearch:
         """The decoder. A large language model takes minutes to load, so only when it is used."""
         lexicon = "".join(f"{word} {' '.join(map(str, tokens))}\n" for word, tokens in self._spellings.items())
         tokens = self._tokenizer
-        return _load_decoder(self._file, lexicon, tokens.vocab_size, tokens.pad_idx, tokens.eos_idx)
+        given = self._file, lexicon, tokens.vocab_size, tokens.pad_idx, tokens.eos_idx
+        decoder = _IN_USE.get(given)
+        if decoder is None:
+            decoder = _IN_USE[given] = _load_decoder(*given)
+        return decoder
 
 
-def release_decoder() -> None:
-    """Give back the memory of the last decoder."""
-    _load_decoder.cache_clear()
+_IN_USE: weakref.WeakValueDictionary[tuple[Any, ...], Any] = weakref.WeakValueDictionary()
+"""Decoders, as long as somebody holds them: folds that spell alike share one, which takes gigabytes."""
 
 
-@functools.lru_cache(maxsize=1)
 def _load_decoder(file: Path, lexicon: str, tokens: int, blank: int, end: int) -> Any:
-    """Return a decoder, the same for all folds of a task that spell alike: it takes gigabytes."""
     from torchaudio.models.decoder import ctc_decoder
 
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".lexicon") as written:
