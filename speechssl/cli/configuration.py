@@ -110,9 +110,16 @@ def _require_read(config: DictConfig, setting: str) -> None:
     other, wanted = found
     prefix = f"{folder}." if folder else ""
     raise UserError(
-        f"{setting} is given, and {prefix}{other}={plain_value(holder[other])} does not read it: leave it out, or give "
-        + " or ".join(f"{prefix}{other}={plain_value(value)}" for value in wanted)
+        f"{setting} is given, and {prefix}{other}={_as_given(holder[other])} does not read it: leave it out, or give "
+        + " or ".join(f"{prefix}{other}={_as_given(value)}" for value in wanted)
     )
+
+
+def _as_given(value: Any) -> str:
+    """Return a value as it is written on the command line."""
+    words = {None: "null", True: "true", False: "false"}
+    plain = plain_value(value)
+    return words[plain] if plain is None or isinstance(plain, bool) else str(plain)
 
 
 def _sets_text(command: Command, override: str) -> bool:

@@ -10,6 +10,7 @@ from omegaconf import MISSING
 from speechssl.audio import SAMPLE_RATE
 from speechssl.errors import UserError
 from speechssl.limits import named, require, require_list
+from speechssl.settings import read_with
 
 
 @dataclass
@@ -25,7 +26,9 @@ class ClusterSettings:
     k: int | None = None
     """Number of clusters: that of the target's classes, as published. null: of `candidates`, the number with the
     highest silhouette."""
-    candidates: list[int] = field(default_factory=lambda: [2, 3, 4, 6, 8, 10, 12, 16, 24, 32, 48, 64])
+    candidates: list[int] = field(
+        default_factory=lambda: [2, 3, 4, 6, 8, 10, 12, 16, 24, 32, 48, 64], metadata=read_with("k", None)
+    )
     """Numbers of clusters that are tried where `k` is null."""
     components: int = 128
     """Principal components that are kept, whitened (128 as published). Whitening makes the smallest of them as large as
@@ -38,7 +41,7 @@ class ClusterSettings:
     """Length that every recording is cut or padded to, in its middle (0.95 in UnFuSeD's code). null: recordings as they
     are, up to `max_seconds`; where an encoder pools a maximum over time, clusters may then follow the length
     (`quality.json` says how much)."""
-    max_seconds: float = 20.0
+    max_seconds: float = field(default=20.0, metadata=read_with("clip_seconds", None))
     """Of longer recordings, the middle."""
     device: str = "auto"
     """Where the encoder runs: `cpu`, `cuda`, or `auto`."""

@@ -359,6 +359,18 @@ def test_a_setting_that_another_one_leaves_unread_is_refused(given: list[str], m
         load_settings(command_named("pretrain"), [*needed, *given])
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["k=8", "candidates=[2,3]"], "candidates is given, and k=8 does not read it: leave it out, or give k=null"),
+        (["clip_seconds=0.95", "max_seconds=5"], "leave it out, or give clip_seconds=null"),
+    ],
+)
+def test_a_setting_that_a_number_leaves_unread_is_refused(given: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        load_settings(command_named("cluster"), ["manifests=[a]", "encoder=b", "out=c", *given])
+
+
 @pytest.mark.parametrize("kind", ["sgd", "muon"])
 def test_a_setting_that_is_read_may_be_given(kind: str) -> None:
     needed = ["data.train=a", "data.valid=b", "out=c", "column=d"]
