@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+RECIPES = sorted(path.parent.relative_to(ROOT / "recipes").as_posix() for path in (ROOT / "recipes").rglob("run.sh"))
+MINI = "mini/hubertopic"
+UNFUSED = "lape/unfused"
+OBJECTIVES = "lape/objectives"
 
 STAND_IN = f"""#!{sys.executable}
 import json, os, sys
@@ -68,3 +74,17 @@ class Checkout:
 @pytest.fixture
 def checkout(tmp_path: Path) -> Checkout:
     return Checkout(tmp_path / "project")
+
+
+def script(recipe: str) -> str:
+    return (ROOT / "recipes" / recipe / "run.sh").read_text()
+
+
+def command_named(name: str) -> Any:
+    return importlib.import_module(f"speechssl.cli.{name}").COMMAND
+
+
+def words_of(calls: list[list[str]], command: str) -> list[str]:
+    """Return the words of the only call of a command."""
+    (call,) = [call for call in calls if call[1] == command]
+    return call[2:]
