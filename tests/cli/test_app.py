@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from speechssl import __version__
 from speechssl.cli import app, configuration
 from speechssl.cli.command import Command
 from speechssl.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass
@@ -52,6 +55,15 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert app.main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == __version__
+
+
+def test_each_change_of_scores_raises_the_version() -> None:
+    changed = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").split("### Scores that changed")[1]
+    assert re.findall(r"^#### (\S+?),? ", changed, re.M)[0] == __version__
+    shown = subprocess.run(
+        [sys.executable, "setup.py", "--quiet", "--version"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.strip() == __version__
 
 
 def test_an_unknown_command_offers_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

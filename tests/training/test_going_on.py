@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from speechssl import __version__
 from speechssl.cli.app import main
-from speechssl.training import device
+from speechssl.training import device, run_folder
 from speechssl.training.pretrain import MaskedPretraining
 from tests.training.conftest import Corpus
 
@@ -48,6 +49,16 @@ def test_the_number_format_is_that_of_the_beginning(
     (tmp_path / "old" / "run.json").write_text(json.dumps(begun))
     assert main([*arguments, f"out={tmp_path}/old"]) == 0
     assert "float32 on cpu, going on from update" in caplog.text, "an older run.json does not hold it"
+
+
+def test_another_version_that_goes_on_is_told_and_noted(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    arguments = interrupted(corpus, tmp_path / "run", monkeypatch)
+    monkeypatch.setattr(run_folder, "__version__", "99")
+    assert main(arguments) == 0
+    assert f"the run goes on with speechssl 99, after {__version__}" in caplog.text
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["speechssl"] == [__version__, "99"]
 
 
 @pytest.mark.parametrize(
