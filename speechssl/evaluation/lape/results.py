@@ -42,8 +42,8 @@ BENCHMARK = "lape"
 CONFUSION = "confusion.json"
 CHOSEN = {
     Protocol.sound: "learning rate and epoch chosen on validation, the test part read once after that",
-    Protocol.paper: "MAXIMUM of the test accuracy over the epochs: the test part itself chose the epoch (statistics are "
-    "of the training part and the frozen encoder is in evaluation mode; in the released code they are not)",
+    Protocol.paper: "MAXIMUM of the test accuracy over the epochs: the test part itself chose the epoch (statistics "
+    "are of the training part and the frozen encoder is in evaluation mode; in the released code they are not)",
 }
 """Protocol: how the reported epoch was chosen."""
 
