@@ -72,6 +72,7 @@ def _findings() -> Iterator[Finding]:
     if all(finding.status == "ok" for finding in base):
         yield from _audio_formats()
         yield from _device()
+        yield from _gpus()
     yield from _tools()
 
 
@@ -193,6 +194,30 @@ def _device() -> Iterator[Finding]:
 
     for subject, detail in machine().items():
         yield Finding("ok", subject, detail)
+
+
+def _gpus() -> Iterator[Finding]:
+    """A torch build may see a GPU that it has no kernels for, and a GPU may compute what the processor does not."""
+    import torch
+
+    from speechssl.models.agreement import TOLERATED, largest_difference
+    from speechssl.models.device import pick_device
+
+    for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        subject = f"work of GPU {number}"
+        try:
+            difference = largest_difference(pick_device(f"cuda:{number}"))
+        except torch.OutOfMemoryError:
+            yield Finding("missing", subject, "not tried: its memory is full", "nvidia-smi says by what")
+        except (RuntimeError, UserError) as error:
+            advice = "give device=cpu (in training run.device=cpu), or install a torch build that knows this GPU"
+            yield Finding("problem", subject, _one_line(error), advice)
+        else:
+            told = f"a small HuBERT gives the processor's numbers to {difference:.0e}"
+            if difference <= TOLERATED:
+                yield Finding("ok", subject, told)
+            else:
+                yield Finding("problem", subject, told, "give device=cpu (in training run.device=cpu), or mend the GPU")
 
 
 def _tools() -> Iterator[Finding]:

@@ -9,8 +9,10 @@ from importlib.metadata import Distribution
 from typing import Any
 
 import pytest
+import torch
 
 from speechssl.cli import app, doctor
+from speechssl.models import agreement, device
 
 
 class Package(Distribution):
@@ -133,3 +135,57 @@ def test_a_checkout_that_is_not_installed_is_a_finding(
     doctor.run(None)
     shown = capsys.readouterr().out
     assert "missing  speechssl" in shown and "not installed, only found in a folder" in shown
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(device, "pick_device", lambda name: torch.device("cpu"))
+
+
+def test_a_gpu_that_gives_the_processors_numbers_is_sound(gpu: None) -> None:
+    (found,) = doctor._gpus()
+    assert found.status == "ok" and found.detail.endswith("numbers to 0e+00")
+
+
+def test_a_gpu_that_computes_something_else_is_a_problem(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = iter([1.0, 1.01])
+    gelu = torch.nn.functional.gelu
+    outputs = agreement._outputs
+
+    def rounded(*given: Any) -> Any:
+        factor = next(calls)
+        monkeypatch.setattr(torch.nn.functional, "gelu", lambda x, **how: gelu(x, **how) * factor)
+        return outputs(*given)
+
+    monkeypatch.setattr(agreement, "_outputs", rounded)
+    (found,) = doctor._gpus()
+    assert found.status == "problem" and "device=cpu" in found.advice
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "told"),
+    [
+        (
+            RuntimeError("CUDA error: no kernel image is available\nfor execution"),
+            "problem",
+            "no kernel image is available",
+        ),
+        (torch.OutOfMemoryError("CUDA out of memory"), "missing", "its memory is full"),
+    ],
+)
+def test_a_gpu_that_cannot_work_is_told(
+    error: Exception, status: str, told: str, gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: torch.device) -> float:
+        raise error
+
+    monkeypatch.setattr(agreement, "largest_difference", fail)
+    (found,) = doctor._gpus()
+    assert found.status == status and told in found.detail and found.advice
+
+
+def test_the_other_device_gives_the_processors_numbers(other_device: Callable[..., Any]) -> None:
+    with other_device():
+        assert agreement.largest_difference(torch.device("lazy:0")) < 1e-5
