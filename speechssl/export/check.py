@@ -10,6 +10,7 @@ from torch import Tensor
 from speechssl.audio.decode import SAMPLE_RATE, AudioError, read_audio
 from speechssl.data.manifest import read_manifest
 from speechssl.errors import UserError
+from speechssl.export import s3prl
 from speechssl.models.clip_encoder import ClipEncoder
 from speechssl.models.hubert import HubertEncoder
 
@@ -37,6 +38,12 @@ def why_not(encoder: HubertEncoder | ClipEncoder, source: str, target: str) -> s
             "encoders= of evaluate, or in s3prl by speechssl.evaluation.encoders.s3prl_upstream.register()"
         )
     if encoder.config.front_end == "waveform" and not encoder.config.cls_frame:
+        stride = round(encoder.sample_rate / encoder.frame_rate)
+        if target == s3prl.NAME and stride != s3prl.STRIDE:
+            return (
+                f"s3prl takes {s3prl.STRIDE} samples for a frame of every HuBERT, and this one has {stride}: use "
+                f"{source} there by speechssl.evaluation.encoders.s3prl_upstream.register(), as the upstream speechssl"
+            )
         return None
     cause = "has a CLS frame" if encoder.config.cls_frame else "has front_end=fbank"
     return (

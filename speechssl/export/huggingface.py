@@ -1,8 +1,9 @@
-"""Export as a Hugging Face `HubertModel` folder, also for s3prl's `-u hf_hubert_custom -k folder`."""
+"""Export as a Hugging Face `HubertModel` folder, also for s3prl's `-u hf_hubert_custom` (320 samples a frame)."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,11 +36,18 @@ def write(encoder: HubertEncoder, heads: dict[str, Tensor] | None, folder: Path)
             "feature_size": 1,
             "padding_side": "right",
             "padding_value": 0.0,
-            # transformers' rule: models with group norm were trained without attention masks.
-            "return_attention_mask": encoder.config.conv_norm == "layer",
+            # transformers gives models with group norm none: they were trained without. Ours were trained with masks.
+            "return_attention_mask": True,
             "sampling_rate": encoder.sample_rate,
         },
     )
+
+
+def toolkit() -> tuple[Any, Any]:
+    """Return transformers' model and feature extractor; a `ModuleNotFoundError` names what is not installed."""
+    from transformers import HubertModel, Wav2Vec2FeatureExtractor
+
+    return HubertModel, Wav2Vec2FeatureExtractor
 
 
 def hidden_states(folder: Path, waveforms: list[Tensor]) -> list[list[Tensor]]:
@@ -48,10 +56,9 @@ def hidden_states(folder: Path, waveforms: list[Tensor]) -> list[list[Tensor]]:
     The waveforms are normalised as our encoder does. transformers' own feature extractor adds 1e-7 to the variance
     where fairseq adds 1e-5, so that very quiet audio comes out louder there.
     """
-    from transformers import HubertModel, Wav2Vec2FeatureExtractor
-
-    model = HubertModel.from_pretrained(folder).eval()
-    do_normalize = Wav2Vec2FeatureExtractor.from_pretrained(folder).do_normalize
+    hubert_model, feature_extractor = toolkit()
+    model = hubert_model.from_pretrained(folder).eval()
+    do_normalize = feature_extractor.from_pretrained(folder).do_normalize
     exported = []
     for waveform in waveforms:
         inputs = normalize(waveform[None, :, None], None)[..., 0] if do_normalize else waveform[None]

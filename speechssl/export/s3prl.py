@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,8 +12,12 @@ from torch import Tensor
 from speechssl.files import whole_file
 from speechssl.models.fairseq import config_to_fairseq
 from speechssl.models.hubert import HubertEncoder
+from speechssl.s3prl_patches import guarded_s3prl
 
 NAME = "s3prl"
+
+STRIDE = 320
+"""Samples of a frame that s3prl's HuBERT experts answer with, whatever the convolutions are."""
 
 
 def files(folder: Path) -> list[Path]:
@@ -38,14 +44,20 @@ def write(encoder: HubertEncoder, heads: dict[str, Tensor] | None, folder: Path)
         torch.save(checkpoint, temporary)
 
 
-def hidden_states(folder: Path, waveforms: list[Tensor]) -> list[list[Tensor]]:
-    """Return what s3prl's own `hubert_local` gives for each of `waveforms` `(samples,)`: `(1, frames, dim)` a layer."""
-    from speechssl.s3prl_patches import guarded_s3prl
-
-    (path,) = files(folder)
+def toolkit() -> Callable[..., Any]:
+    """Return s3prl's own `hubert_local`; a `ModuleNotFoundError` names a package that is not installed."""
     with guarded_s3prl():
         from s3prl.upstream.hubert.hubconf import hubert_local
 
+    loader: Callable[..., Any] = hubert_local
+    return loader
+
+
+def hidden_states(folder: Path, waveforms: list[Tensor]) -> list[list[Tensor]]:
+    """Return what s3prl's own `hubert_local` gives for each of `waveforms` `(samples,)`: `(1, frames, dim)` a layer."""
+    (path,) = files(folder)
+    hubert_local = toolkit()
+    with guarded_s3prl():
         upstream = hubert_local(ckpt=str(path)).eval()
     with torch.no_grad():
         return [list(upstream([waveform])["hidden_states"]) for waveform in waveforms]

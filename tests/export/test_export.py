@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -106,8 +108,7 @@ def test_a_wrong_export_is_found_and_removed(run_folder, tmp_path, monkeypatch, 
         with torch.no_grad():
             encoder.encoder.layers[1].fc2.bias[0] -= 0.001
 
-    wrong = run.Target(write_wrongly, real.hidden_states, real.files, real.extra)
-    monkeypatch.setitem(run.TARGETS, target, wrong)
+    monkeypatch.setitem(run.TARGETS, target, dataclasses.replace(real, write=write_wrongly))
     with pytest.raises(UserError, match="other hidden states"):
         run_export(ExportSettings(encoder=str(run_folder("base")), out=str(tmp_path / "out"), target=target))
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
@@ -153,7 +154,97 @@ def test_nothing_of_another_encoder_is_left(run_folder, tmp_path):
     run_export(ExportSettings(encoder=str(second), out=str(out)))
     assert not [path for name in ("s3prl", "huggingface") for path in (out / name).rglob("*") if path.is_file()]
     run_export(ExportSettings(encoder=str(first), out=str(out), target="s3prl"))
-    assert set(json.loads((out / "check.json").read_text())) == {"s3prl"}
+    notes = json.loads((out / "check.json").read_text())
+    assert notes["s3prl"]["weights"] != notes["speechssl"]["weights"]
+
+
+@pytest.mark.parametrize("size", ["base", "tiny"])
+def test_a_file_that_no_export_made_stays(run_folder, tmp_path, size):
+    other = tmp_path / "models/huggingface/config.json"
+    other.parent.mkdir(parents=True)
+    other.write_text("{}")
+    settings = ExportSettings(encoder=str(run_folder(size)), out=str(tmp_path / "models"))
+    if size == "tiny":  # transformers cannot hold it
+        run_export(settings)
+    else:
+        with pytest.raises(UserError, match=r"huggingface/config\.json is not of an export, as"):
+            run_export(settings)
+        assert [path for path in (tmp_path / "models").rglob("*") if path.is_file()] == [other]
+    assert other.read_text() == "{}"
+
+
+@pytest.mark.parametrize("target", ["speechssl", "s3prl", "huggingface"])
+def test_an_export_that_is_cut_short_does_not_look_checked(run_folder, tmp_path, monkeypatch, target):
+    out = tmp_path / "out"
+    folder = run_folder("base")
+    run_export(ExportSettings(encoder=str(folder), out=str(out)))
+    real, seen = run.TARGETS[target], []
+
+    def write_half(encoder, heads, folder):
+        seen.append((json.loads((out / "check.json").read_text())[target], list((out / target).iterdir())))
+        real.files(folder)[0].write_text("half")
+        raise OSError("no room")
+
+    monkeypatch.setitem(run.TARGETS, target, dataclasses.replace(real, write=write_half))
+    with pytest.raises(OSError, match="no room"):
+        run_export(ExportSettings(encoder=str(folder), out=str(out), target=target))
+    [(note, files)] = seen
+    assert note["unfinished"] and not files
+    assert target not in json.loads((out / "check.json").read_text()) and not list((out / target).iterdir())
+
+
+def test_a_killed_export_is_made_again(run_folder, tmp_path):
+    settings = ExportSettings(encoder=str(run_folder("base")), out=str(tmp_path / "out"), target="s3prl")
+    (tmp_path / "out/s3prl").mkdir(parents=True)
+    (tmp_path / "out/s3prl/model.pt").write_text("half")
+    (tmp_path / "out/check.json").write_text('{"s3prl": {"unfinished": true}}')
+    run_export(settings)
+    assert load_encoder(tmp_path / "out/s3prl/model.pt").config == load_encoder(settings.encoder).config
+
+
+def test_a_library_that_is_not_installed_is_left_out_and_tried_again(run_folder, tmp_path, monkeypatch):
+    folder, out = run_folder("base"), tmp_path / "out"
+    settings = ExportSettings(encoder=str(folder), out=str(out))
+    with monkeypatch.context() as patch:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "transformers"]:
+            patch.delitem(sys.modules, name)
+        patch.setitem(sys.modules, "transformers", None)
+        with pytest.raises(UserError, match=r"'transformers' is not installed.*pip install -e '\.\[export\]'"):
+            run_export(dataclasses.replace(settings, target="huggingface"))
+        assert not out.exists()
+        run_export(settings)
+    notes = json.loads((out / "check.json").read_text())
+    assert "largest_difference" in notes["s3prl"] and "is not installed" in notes["huggingface"]["left_out"]
+    assert not (out / "huggingface").exists()
+    # What is missing there makes the command run again.
+    assert out / "huggingface/model.safetensors" in export_outputs(settings)
+
+
+def test_strides_that_s3prl_does_not_know(run_folder, tmp_path):
+    folder = run_folder("base", conv_layers=[[24, 10, 5], *([24, 3, 2] for _ in range(4)), [24, 2, 2]])
+    with pytest.raises(UserError, match=r"takes 320 samples .* this one has 160: .* the upstream speechssl"):
+        run_export(ExportSettings(encoder=str(folder), out=str(tmp_path / "out"), target="s3prl"))
+    run_export(ExportSettings(encoder=str(folder), out=str(tmp_path / "out"), target="huggingface"))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", ["base", "large"])
+def test_transformers_is_told_what_is_padding(run_folder, tmp_path, size):
+    """With layer norm in the front end each recording of a padded batch is as alone."""
+    from transformers import AutoFeatureExtractor, HubertModel
+
+    out = tmp_path / "out"
+    run_export(ExportSettings(encoder=str(run_folder(size)), out=str(out), target="huggingface"))
+    extractor = AutoFeatureExtractor.from_pretrained(out / "huggingface")
+    model = HubertModel.from_pretrained(out / "huggingface")
+    recordings = [0.1 * np.random.default_rng(0).normal(size=length).astype("float32") for length in (16_000, 9_500)]
+    inputs = extractor(recordings, sampling_rate=16_000, padding=True, return_tensors="pt")
+    assert inputs["attention_mask"].sum(dim=1).tolist() == [16_000, 9_500]
+    if size == "large":
+        together = model(**inputs).last_hidden_state[1]
+        alone = model(extractor(recordings[1], sampling_rate=16_000, return_tensors="pt").input_values)
+        expected = alone.last_hidden_state[0]
+        torch.testing.assert_close(together[: len(expected)], expected, rtol=0, atol=1e-4)
 
 
 def test_the_encoder_itself_is_never_written_over(run_folder, tmp_path):
@@ -162,6 +253,14 @@ def test_the_encoder_itself_is_never_written_over(run_folder, tmp_path):
     with pytest.raises(UserError, match="holds the encoder itself"):
         run_export(ExportSettings(encoder=str(tmp_path / "speechssl"), out=str(tmp_path)))
     assert {path.name: path.read_bytes() for path in (tmp_path / "speechssl").iterdir()} == before
+    run_export(ExportSettings(encoder=str(tmp_path / "speechssl"), out=str(tmp_path), target="s3prl"))
+    checkpoint = tmp_path / "s3prl/model.pt"
+    before = checkpoint.read_bytes()
+    (tmp_path / "link.pt").symlink_to(checkpoint)
+    for source in (checkpoint, tmp_path / "link.pt"):
+        with pytest.raises(UserError, match="its s3prl/ holds the encoder itself"):
+            run_export(ExportSettings(encoder=str(source), out=str(tmp_path)))
+    assert checkpoint.read_bytes() == before
 
 
 def test_audio_of_the_check(recording, tmp_path):
