@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from speechssl.errors import UserError
+from speechssl.models.encoder import Encoder
 from speechssl.models.hubert_config import HubertConfig
 
 _FIELDS = {
@@ -34,6 +35,8 @@ _FIELDS = {
 
 _NORMS = {"group": "default", "layer": "layer_norm"}
 _HEADS = ("final_proj.", "label_embs_concat", "target_glu.")
+_OTHERS = ("w2v_encoder.", "quantizer.")
+"""Parameters of fine-tuned models, and of wav2vec 2.0."""
 
 
 class _Dictionary:
@@ -55,6 +58,8 @@ def read_fairseq_checkpoint(path: Path) -> tuple[HubertConfig, dict[str, Tensor]
         task, model, state = checkpoint.get("task_cfg"), checkpoint.get("model_cfg"), checkpoint["model_weight"]
     elif "model" in checkpoint and isinstance(checkpoint.get("cfg"), dict):
         task, model, state = checkpoint["cfg"].get("task"), checkpoint["cfg"].get("model"), checkpoint["model"]
+        if task is None and model is None:  # WavLM's has settings of its own
+            raise UserError(f"{path} is not a pretrained HuBERT; {_ELSEWHERE}")
     else:
         raise UserError(
             f"{path} has neither s3prl's keys (task_cfg, model_cfg, model_weight) nor fairseq's (cfg, model): "
@@ -62,6 +67,11 @@ def read_fairseq_checkpoint(path: Path) -> tuple[HubertConfig, dict[str, Tensor]
         )
     if not isinstance(task, dict) or not isinstance(model, dict):
         raise UserError(f"{path}: the configurations of task and model must be plain dictionaries; {_CONVERT}")
+    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise UserError(f"{path}: its weights are not tensors by name; get it again")
+    other = next((name for name in state if name.startswith(_OTHERS)), None)
+    if other:
+        raise UserError(f"{path} holds a parameter '{other}', so it is not a pretrained HuBERT; {_ELSEWHERE}")
     weights = {name: tensor for name, tensor in state.items() if not name.startswith(_HEADS)}
     return config_from_fairseq(model, task, str(path)), weights
 
@@ -71,6 +81,9 @@ def config_from_fairseq(model: dict[str, Any], task: dict[str, Any], where: str)
     for name, expected in {"activation_fn": "gelu", "layer_type": "transformer"}.items():
         if str(model.get(name, expected)) != expected:
             raise UserError(f"{where}: {name} is {model[name]!r}; only {expected!r} can be loaded")
+    rate = task.get("sample_rate", Encoder.sample_rate)
+    if rate != Encoder.sample_rate:
+        raise UserError(f"{where} hears {rate} Hz; only encoders of {Encoder.sample_rate} Hz can be loaded")
     norms = {theirs: ours for ours, theirs in _NORMS.items()}
     mode = str(model.get("extractor_mode", "default"))
     if mode not in norms:
@@ -78,7 +91,7 @@ def config_from_fairseq(model: dict[str, Any], task: dict[str, Any], where: str)
     values = {ours: model[theirs] for ours, theirs in _FIELDS.items() if theirs in model}
     if values.get("final_dim") == 0:
         # fairseq's way of saying: as wide as the hidden states.
-        values["final_dim"] = values["dim"]
+        values["final_dim"] = values.get("dim", HubertConfig.dim)
     if "conv_feature_layers" in model:
         values["conv_layers"] = parse_conv_layers(model["conv_feature_layers"], where)
     return HubertConfig(conv_norm=norms[mode], normalize=bool(task.get("normalize", False)), **values)
@@ -90,13 +103,13 @@ def config_to_fairseq(config: HubertConfig) -> tuple[dict[str, Any], dict[str, A
     stride = 1
     for _, _, step in config.conv_layers:
         stride *= step
-    rate = 16_000 / stride
+    rate = Encoder.sample_rate / stride
     model |= {
         "label_rate": rate,
         "extractor_mode": _NORMS[config.conv_norm],
         "conv_feature_layers": str([tuple(layer) for layer in config.conv_layers]),
     }
-    return model, {"label_rate": rate, "sample_rate": 16_000, "normalize": config.normalize}
+    return model, {"label_rate": rate, "sample_rate": Encoder.sample_rate, "normalize": config.normalize}
 
 
 def parse_conv_layers(text: str, where: str) -> list[list[int]]:
@@ -121,6 +134,8 @@ _CONVERT = (
     "where fairseq and s3prl are installed, load_and_convert_fairseq_ckpt(source, target) of "
     "s3prl.upstream.hubert.convert writes a file that can be loaded here"
 )
+
+_ELSEWHERE = "speechssl evaluate takes other models as s3prl:NAME?ckpt=FILE, where s3prl has an upstream of that kind"
 
 
 def _no_checkpoint(path: Path) -> str:

@@ -120,6 +120,8 @@ def to_huggingface_config(config: HubertConfig) -> dict[str, Any]:
 
 def from_huggingface_config(values: dict[str, Any], normalize: bool, where: str) -> HubertConfig:
     """Return our settings for the content of a `config.json`; what HuBERT cannot express is a `UserError`."""
+    if (kind := values.get("model_type", _FIXED["model_type"])) != _FIXED["model_type"]:
+        raise UserError(f"{where} is of the type '{kind}', not a HuBERT; speechssl evaluate takes it as hf:FOLDER")
     for name, expected in _FIXED.items():
         if values.get(name, expected) != expected:
             raise UserError(f"{where}: {name} is {values[name]!r}; only {expected!r} can be loaded")
@@ -131,5 +133,7 @@ def from_huggingface_config(values: dict[str, Any], normalize: bool, where: str)
     return HubertConfig(
         conv_layers=[list(layer) for layer in layers],
         normalize=normalize,
+        # Hugging Face has no place for it. Those with layer norm (Large, X-Large) were published with 1.
+        feature_grad_mult=1.0 if values["feat_extract_norm"] == "layer" else HubertConfig.feature_grad_mult,
         **{ours: values[theirs] for ours, theirs in _FIELDS.items()},
     )

@@ -6,7 +6,10 @@ weights are read with safetensors, or with torch's `weights_only`.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,8 @@ from speechssl.models.hubert_config import HubertConfig
 from speechssl.models.huggingface import from_huggingface_config, from_huggingface_state
 from speechssl.models.save import CLIP, FORMAT, FORMAT_VERSION, HUBERT
 
+logger = logging.getLogger(__name__)
+
 
 def load_encoder(path: str | Path) -> Encoder:
     """Load an encoder, in evaluation mode, on the CPU.
@@ -45,7 +50,8 @@ def load_encoder(path: str | Path) -> Encoder:
     """
     path = Path(path)
     if path.is_file():
-        config, state = read_fairseq_checkpoint(path)
+        with _described_by(path):
+            config, state = read_fairseq_checkpoint(path)
         return _fill(_without_storage(config), state, str(path))
     folder = _own_folder(path)
     if folder is not None:
@@ -89,15 +95,32 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path} is not a whole safetensors file ({error}); get or make it again") from error
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file of names and values; a missing or broken one, or one of something else, is a `UserError`."""
+    values = read_json(path)
+    if not isinstance(values, dict):
+        raise UserError(f"{path} is not the description of an encoder; get or make the folder again")
+    return values
+
+
+@contextlib.contextmanager
+def _described_by(where: str | Path) -> Iterator[None]:
+    """Raise a `UserError` that names `where` if its values are not of the types that settings have."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{where} is not the description of an encoder ({error}); get or make it again") from error
+
+
 def _own_folder(path: Path) -> Path | None:
     """Return the folder with `encoder.json`, of an encoder folder or a run folder; None where there is none."""
     return next((folder for folder in (path, path / "encoder") if (folder / "encoder.json").is_file()), None)
 
 
 def _load_own(folder: Path) -> Encoder:
-    description = read_json(folder / "encoder.json")
+    description = read_object(folder / "encoder.json")
     where = str(folder / "encoder.json")
-    if not isinstance(description, dict) or not isinstance(description.get("config"), dict):
+    if not isinstance(description.get("config"), dict):
         raise UserError(f"{where} is not the description of an encoder; get or make the folder again")
     if description.get("format") != FORMAT:
         raise UserError(f"{where} is not an encoder of speechssl (format {description.get('format')!r})")
@@ -106,7 +129,10 @@ def _load_own(folder: Path) -> Encoder:
             f"{where} has format version {description.get('version')}, this version of speechssl reads "
             f"{FORMAT_VERSION}: install the speechssl that wrote it ({description.get('speechssl', 'unknown')})"
         )
-    encoder = _without_storage(_own_config(description, where))
+    if (rate := description.get("sample_rate", Encoder.sample_rate)) != Encoder.sample_rate:
+        raise UserError(f"{where} is of an encoder of {rate} Hz; only those of {Encoder.sample_rate} Hz can be loaded")
+    with _described_by(where):
+        encoder = _without_storage(_own_config(description, where))
     return _fill(encoder, read_tensors(folder / "encoder.safetensors"), str(folder / "encoder.safetensors"))
 
 
@@ -146,17 +172,20 @@ def _check_names(settings: type, values: dict[str, Any], where: str) -> None:
 def _load_huggingface(folder: Path) -> Encoder:
     if not (folder / "model.safetensors").is_file():
         raise UserError(f"{folder} has no model.safetensors: save the model with safe_serialization=True")
-    values = read_json(folder / "config.json")
+    values = read_object(folder / "config.json")
     # Without a preprocessor_config.json transformers would normalise by default; HuBERT Base must not.
-    preprocessor = read_json(require_file(folder / "preprocessor_config.json"))
+    preprocessor = read_object(folder / "preprocessor_config.json")
     normalize = preprocessor.get("do_normalize", True)
     if (rate := preprocessor.get("sampling_rate", Encoder.sample_rate)) != Encoder.sample_rate:
         raise UserError(f"{folder} hears {rate} Hz; only encoders of {Encoder.sample_rate} Hz can be loaded")
-    config = from_huggingface_config(values, normalize, str(folder / "config.json"))
-    encoder = _without_storage(config)
+    with _described_by(folder / "config.json"):
+        config = from_huggingface_config(values, normalize, str(folder / "config.json"))
+        encoder = _without_storage(config)
     state = from_huggingface_state(list(encoder.state_dict()), read_tensors(folder / "model.safetensors"))
-    if "mask_emb" not in state and not values.get("mask_time_prob", 1) and not values.get("mask_feature_prob", 0):
-        state["mask_emb"] = torch.zeros(config.dim)  # transformers leaves it out of models that never mask
+    if "mask_emb" not in state:
+        # transformers leaves it out of models that never mask, and some published ones never had it.
+        state["mask_emb"] = torch.zeros(config.dim)
+        logger.info("%s has no embedding of masked frames: zeros take its place", folder)
     return _fill(encoder, state, str(folder / "model.safetensors"))
 
 

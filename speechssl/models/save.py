@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -38,22 +39,38 @@ def save_encoder(
             that the first label set's head reads), `logit_temperature`.
     """
     folder = Path(folder)
-    description = folder / "encoder.json"
-    # Written last and removed first: a folder that holds it is complete.
-    description.unlink(missing_ok=True)
+    file, heads, info = (folder / name for name in ("encoder.json", "heads.safetensors", "heads.json"))
+    description = _describe(encoder)
+    # A folder that holds encoder.json can be loaded at any time. The same description stays while weights are replaced.
+    stays = _read(file) == description
+    if not stays:
+        for path in (file, heads, info):
+            path.unlink(missing_ok=True)
     save_tensors(folder / "encoder.safetensors", encoder.state_dict())
-    for name in ("heads.safetensors", "heads.json"):
-        (folder / name).unlink(missing_ok=True)
     if heads_state is not None:
-        save_tensors(folder / "heads.safetensors", heads_state)
+        save_tensors(heads, heads_state)
+    else:
+        heads.unlink(missing_ok=True)
+    # It tells the update that all the others are of.
     if heads_info is not None:
-        write_json(folder / "heads.json", heads_info)
-    write_json(description, _describe(encoder))
+        write_json(info, heads_info)
+    else:
+        info.unlink(missing_ok=True)
+    if not stays:
+        write_json(file, description)
+
+
+def _read(description: Path) -> Any:
+    """Return what an `encoder.json` holds; nothing of one that is missing or broken."""
+    try:
+        return json.loads(description.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def _describe(encoder: HubertEncoder | ClipEncoder) -> dict[str, Any]:
     """Return the content of `encoder.json`. Folders written before there were two kinds name none: HuBERT."""
-    description = {
+    return {
         "format": FORMAT,
         "version": FORMAT_VERSION,
         "kind": CLIP if isinstance(encoder, ClipEncoder) else HUBERT,
@@ -62,9 +79,6 @@ def _describe(encoder: HubertEncoder | ClipEncoder) -> dict[str, Any]:
         "frame_rate": encoder.frame_rate,
         "config": dataclasses.asdict(encoder.config),
     }
-    if isinstance(encoder, HubertEncoder):
-        description["normalize"] = encoder.config.normalize
-    return description
 
 
 def save_tensors(path: Path, state: dict[str, Tensor]) -> None:

@@ -136,7 +136,7 @@ class RunFolder:
         """Return whether `encoder/` holds the weights after update `step`."""
         folder = self.path / "encoder"
         heads = folder / "heads.json"
-        # encoder.json is written last: without it the folder is not complete.
+        # Without encoder.json the folder is not complete; heads.json is written after all weights.
         return (folder / "encoder.json").is_file() and heads.is_file() and read_json(heads).get("step") == step
 
     def _begun(self) -> dict[str, Any]:

@@ -15,14 +15,14 @@ from torch import Tensor
 from speechssl.audio import SAMPLE_RATE
 from speechssl.errors import UserError
 from speechssl.evaluation.encoders.foreign import ForeignEncoder
-from speechssl.files import read_json, require_file
 from speechssl.models.encoder import Encoder
-from speechssl.models.load import load_encoder
+from speechssl.models.load import load_encoder, read_object
 
 PREFIX = "hf:"
 
 _HUBERT = "hubert"
 """`model_type` of the models that `load_encoder` reads."""
+_MASK_EMBEDDING = "masked_spec_embed"
 _VARIANCE_FLOOR = 1e-7
 """As in transformers' feature extractor."""
 
@@ -70,10 +70,10 @@ def load_huggingface(source: str) -> Encoder:
         UserError: there is no such folder, it is incomplete, or its model is not of this kind.
     """
     folder = _folder(source)
-    config = read_json(folder / "config.json")
+    config = read_object(folder / "config.json")
     if config.get("model_type") == _HUBERT:
         return load_encoder(folder)
-    preprocessor = read_json(require_file(folder / "preprocessor_config.json"))
+    preprocessor = read_object(folder / "preprocessor_config.json")
     if preprocessor.get("sampling_rate", SAMPLE_RATE) != SAMPLE_RATE:
         raise UserError(f"{source} wants {preprocessor['sampling_rate']} Hz; only models of {SAMPLE_RATE} Hz fit here")
     if "conv_stride" not in config:
@@ -118,6 +118,10 @@ def _load_model(folder: Path, source: str) -> Any:
         message = " ".join(str(error).split())[:300]
         raise UserError(f"{source} cannot be loaded by transformers: {message}") from error
     missing = sorted(report["missing_keys"])
+    if _MASK_EMBEDDING in missing:
+        # wav2vec2-base-960h, for one, has none. Nothing is masked here; random numbers would make it another each time.
+        missing.remove(_MASK_EMBEDDING)
+        torch.nn.init.zeros_(model.masked_spec_embed)
     if missing:
         raise UserError(f"{source} lacks {len(missing)} parameters, the first is {missing[0]}; get the model again")
     return model.eval()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from speechssl.audio.log_mel import LogMelSettings
@@ -237,6 +238,25 @@ def test_checkpoints_that_cannot_be_trusted_are_not_read(tmp_path: Path, wav2vec
     (tmp_path / "part/preprocessor_config.json").write_text("{}")
     with pytest.raises(UserError, match=r"lacks 1 parameters, the first is encoder\.layers\.1\.attention\.k_proj"):
         load_source(f"hf:{tmp_path / 'part'}")
+
+
+def test_a_model_without_an_embedding_of_masked_frames_is_as_good(tmp_path: Path, wav2vec2: Path) -> None:
+    """wav2vec2-base-960h has none."""
+    shutil.copytree(wav2vec2, tmp_path, dirs_exist_ok=True)
+    state = load_file(wav2vec2 / "model.safetensors")
+    del state["masked_spec_embed"]
+    save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    found, whole = encode(f"hf:{tmp_path}", noise(), LENGTHS), encode(f"hf:{wav2vec2}", noise(), LENGTHS)
+    torch.testing.assert_close(found.hidden_states, whole.hidden_states)
+    assert identity(f"hf:{tmp_path}") == identity(f"hf:{tmp_path}")
+
+
+@pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json"])
+def test_a_list_is_no_description_of_a_model(tmp_path: Path, wav2vec2: Path, file: str) -> None:
+    shutil.copytree(wav2vec2, tmp_path, dirs_exist_ok=True)
+    (tmp_path / file).write_text("[]")
+    with pytest.raises(UserError, match=f"{file} is not the description of an encoder"):
+        load_source(f"hf:{tmp_path}")
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, wav2vec2: Path) -> None:
