@@ -21,8 +21,8 @@ _RAW_FORMATS: dict[str, dict[str, Any]] = {
 }
 """What soundfile must be told of files without a header."""
 
-_COUNT_BY_DECODING = {".mp3", ".gsm"}
-"""Endings whose header gives no length, or one that need not be what decoding returns."""
+_COUNT_BY_DECODING = {"MP3", "RAW"}
+"""Formats whose header gives no length, or one that need not be what decoding returns."""
 
 _UNKNOWN_LENGTH = 1 << 48
 """libsndfile gives a huge frame count for streams that do not say how long they are."""
@@ -82,14 +82,14 @@ def audio_length(path: str | Path, sample_rate: int = SAMPLE_RATE) -> int:
     """
     try:
         with open_audio(path) as file:
-            return resampled_length(frames_of(path, file), file.samplerate, sample_rate)
+            return resampled_length(frames_of(file), file.samplerate, sample_rate)
     except (soundfile.SoundFileError, OSError) as error:
         raise AudioError(failure_reason(path, error)) from error
 
 
-def frames_of(path: str | Path, file: soundfile.SoundFile) -> int:
+def frames_of(file: soundfile.SoundFile) -> int:
     """Return how many frames decoding gives, from the header alone where it can be trusted."""
-    if Path(path).suffix.lower() in _COUNT_BY_DECODING or file.frames > _UNKNOWN_LENGTH:
+    if file.format in _COUNT_BY_DECODING or file.frames > _UNKNOWN_LENGTH:
         return _count(file)
     return int(file.frames)
 

@@ -63,6 +63,11 @@ def log_mel_fbank(waveforms: Tensor, num_mels: int = 80, low_hz: float = 20.0, h
         return energies.clamp(min=_FLOOR).log()
 
 
+def empty_bands(num_mels: int, low_hz: float, high_hz: float) -> int:
+    """Return how many mel bands are so narrow that no line of the spectrum lies in them."""
+    return int((_mel_matrix(num_mels, low_hz, high_hz, torch.device("cpu")).amax(dim=0) == 0).sum())
+
+
 @functools.lru_cache(maxsize=8)
 def _povey_window(device: torch.device) -> Tensor:
     """Return the Hann window to the power 0.85."""

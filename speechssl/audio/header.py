@@ -43,7 +43,7 @@ def read_header(path: str | Path) -> AudioHeader:
     """
     try:
         with open_audio(path) as file:
-            frames = frames_of(path, file)
+            frames = frames_of(file)
             missing = missing_end(path, file, frames)
             header = AudioHeader(resampled_length(frames, file.samplerate), file.samplerate, file.channels)
     except (soundfile.SoundFileError, OSError) as error:

@@ -72,7 +72,7 @@ def is_silent(path: str | Path, start: float, end: float) -> bool:
     try:
         with open_audio(path) as file:
             first, last = round(start * file.samplerate), round(end * file.samplerate)
-            if file.seekable() and Path(path).suffix.lower() != ".mp3":  # whose place is a guess
+            if file.seekable() and file.format != "MP3":  # whose place is a guess
                 place = file.seek(min(first, file.frames))
             while place < last and len(block := file.read(file.samplerate, dtype="float32")):
                 stretch = block[max(first - place, 0) : last - place]

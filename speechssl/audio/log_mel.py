@@ -48,6 +48,8 @@ class LogMelSettings:
 
     def __post_init__(self) -> None:
         require({"log_mel.n_fft": self.n_fft}, least=2)
+        if self.n_fft % 2:
+            raise UserError(f"log_mel.n_fft={self.n_fft} must be even: windows are centred")
         require(named(self, "hop", "num_mels", prefix="log_mel."), least=1)
         if not 0 <= self.low_hz < self.high_hz <= SAMPLE_RATE / 2:
             raise UserError(

@@ -95,7 +95,10 @@ class WaveformFrontEnd(nn.Module):
         return lengths
 
     def forward(self, waveforms: Tensor, lengths: list[int] | None) -> Tensor:
-        """Return features `(batch, frames, channels)` of `waveforms` `(batch, samples)`, zero after their `lengths`."""
+        """Return features `(batch, frames, channels)` of `waveforms` `(batch, samples)`.
+
+        After an utterance's `lengths` they are anything, but finite.
+        """
         if self.normalize:
             waveforms = normalize(waveforms[..., None], lengths)[..., 0]
         x = waveforms[:, None].to(next(self.parameters()).dtype)

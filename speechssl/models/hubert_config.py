@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from speechssl.audio.fbank import empty_bands
 from speechssl.errors import UserError, nearest
 from speechssl.limits import named, require
 from speechssl.settings import read_with, unread
@@ -110,6 +111,12 @@ class HubertConfig:
             0 <= self.fbank_low_hz < self.fbank_high_hz <= 8000,
             f"fbank_low_hz {self.fbank_low_hz} and fbank_high_hz {self.fbank_high_hz} must satisfy "
             "0 <= low < high <= 8000 (half of the sample rate)",
+        )
+        empty = empty_bands(self.fbank_num_mels, self.fbank_low_hz, self.fbank_high_hz)
+        _require(
+            not empty,
+            f"{empty} of fbank_num_mels={self.fbank_num_mels} bands from fbank_low_hz {self.fbank_low_hz:g} to "
+            f"fbank_high_hz {self.fbank_high_hz:g} hold no line of the spectrum; lower fbank_num_mels",
         )
         if self.fbank_subsampling == "conv":
             _require(

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchaudio.compliance import kaldi
 
-from speechssl.audio.fbank import fbank_frames, log_mel_fbank
+from speechssl.audio.fbank import empty_bands, fbank_frames, log_mel_fbank
 
 
 def waveforms(samples, batch=3):
@@ -25,6 +25,13 @@ def test_equals_kaldi(num_mels, low_hz, high_hz):
         ours_power, power = features.exp(), theirs.exp()
         loudest = power.amax(dim=1, keepdim=True)
         torch.testing.assert_close(ours_power / loudest, power / loudest, atol=1e-7, rtol=1e-4)
+
+
+def test_bands_without_a_line_give_the_floor():
+    """128 bands up to 4 kHz are 10 Hz wide at the low end; lines are 31.25 Hz apart."""
+    features = log_mel_fbank(waveforms(12345), 128, 20.0, 4000.0)
+    assert empty_bands(128, 20.0, 4000.0) == (features == features.min()).all(dim=(0, 1)).sum() == 4
+    assert empty_bands(80, 20.0, 4000.0) == 0
 
 
 def test_digital_silence_is_finite_and_kaldi_s():

@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from speechssl.audio import AudioError, read_audio
+from speechssl.audio.decode import audio_length
 from speechssl.audio.header import AudioHeader, read_header
 
 
@@ -57,6 +58,15 @@ def test_the_length_of_an_mp3_is_found_behind_a_tag(tmp_path: Path):
     path.write_bytes(tag + content[: len(content) // 2])
     with pytest.raises(AudioError, match="cut off"):
         read_header(path)
+
+
+def test_an_mp3_is_one_by_its_content(tmp_path: Path):
+    content = write(tmp_path / "a.mp3").read_bytes()
+    path = tmp_path / "a.wav"
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(AudioError, match="cut off"):
+        read_header(path)
+    assert audio_length(path) == len(read_audio(path))
 
 
 def test_no_file_and_no_audio(tmp_path: Path):

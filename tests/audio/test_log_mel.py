@@ -95,6 +95,7 @@ def test_frame_rate():
         ({"low_hz": 7800.0}, "low_hz=7800"),
         ({"high_hz": 8001.0}, "high_hz=8001"),
         ({"hop": 0}, "hop"),
+        ({"n_fft": 401}, "n_fft=401 must be even"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(changed, message):

@@ -189,6 +189,7 @@ def test_wrong_mask_is_refused(narrow, speechlike):
         ({"dropout": 1.5}, "dropout"),
         ({"front_end": "fbank", "fbank_high_hz": 9000.0}, "fbank_high_hz"),
         ({"front_end": "fbank", "fbank_subsampling": "conv", "fbank_stack": 3}, "fbank_stack"),
+        ({"front_end": "fbank", "fbank_num_mels": 128, "fbank_high_hz": 4000.0}, "4 of fbank_num_mels=128 bands"),
     ],
 )
 def test_contradictions_are_named(changes, name):

@@ -14,6 +14,11 @@ FBANK_RATE = SAMPLE_RATE / HOP
 """Frames of 80 bands a second, before any are stacked."""
 
 
+def can_stack(frame_rate: float) -> bool:
+    """Return whether filterbanks can have so many frames a second."""
+    return round(FBANK_RATE / frame_rate) * frame_rate == FBANK_RATE
+
+
 class FilterbankEncoder(Encoder):
     """Log-mel filterbanks as an encoder without layers.
 
@@ -28,11 +33,11 @@ class FilterbankEncoder(Encoder):
 
     def __init__(self, frame_rate: float = 50.0, num_mels: int = 80) -> None:
         super().__init__()
-        self.stack = round(FBANK_RATE / frame_rate)
-        if self.stack < 1 or self.stack * frame_rate != FBANK_RATE:
+        if not can_stack(frame_rate):
             raise UserError(
-                f"filterbanks of 100 frames a second cannot be stacked to {frame_rate:g}: set baselines=[random]"
+                f"filterbanks of 100 frames a second cannot be stacked to {frame_rate:g}: take fbank out of baselines"
             )
+        self.stack = round(FBANK_RATE / frame_rate)
         self.num_mels = num_mels
         self.frame_rate = frame_rate
         self.num_layers = 0

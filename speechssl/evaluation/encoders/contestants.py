@@ -12,8 +12,8 @@ import torch
 
 from speechssl.errors import UserError, nearest
 from speechssl.evaluation.encoders import huggingface
-from speechssl.evaluation.encoders.baselines import FilterbankEncoder
-from speechssl.evaluation.encoders.sources import is_own, load_source, source_files
+from speechssl.evaluation.encoders.baselines import FilterbankEncoder, can_stack
+from speechssl.evaluation.encoders.sources import is_own, load_source, source_files, source_place
 from speechssl.files import as_name
 from speechssl.models.clip_encoder import ClipEncoder
 from speechssl.models.encoder import Encoder
@@ -67,7 +67,7 @@ def random_encoder(trained: Encoder, seed: int) -> Encoder:
     torch's own random state is left as it was.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed sets those of GPUs, too
         if isinstance(trained, HubertEncoder):
             return HubertEncoder(trained.config).eval()
         assert isinstance(trained, ClipEncoder)
@@ -106,6 +106,8 @@ def contestants(encoders: Any, baselines: Sequence[str], fbank_rate: float | Non
         fbank_rate = trained[first].frame_rate if first else Contestant.frame_rate
     seeds = max((len(row) for row in rows.values()), default=1)
     found: list[Contestant] = []
+    if len(set(baselines)) < len(baselines):
+        raise UserError(f"baselines={list(baselines)} names one twice, which would be scored twice; take one out")
     for name in baselines:
         if name not in (FBANK, RANDOM):
             raise UserError(f"baselines has no '{name}'{nearest(name, (FBANK, RANDOM))} (known: {FBANK}, {RANDOM})")
@@ -119,7 +121,7 @@ def contestants(encoders: Any, baselines: Sequence[str], fbank_rate: float | Non
         elif not trained[first].own:
             raise UserError(
                 f"the baseline random takes the configuration of the first encoder, and {first} has none of ours: name "
-                "an encoder of speechssl first, or set baselines=[fbank]"
+                f"an encoder of speechssl first, or set baselines=[{FBANK if can_stack(fbank_rate) else ''}]"
             )
         else:
             found += [Contestant(name, f"{RANDOM} seed {seed}", first, seed) for seed in range(1, seeds + 1)]
@@ -190,7 +192,7 @@ def _sources(name: str, value: Any) -> list[str]:
     if not sources or not all(isinstance(source, str) and source for source in sources):
         raise UserError(f"encoders.{name} must be a folder, s3prl:NAME or hf:FOLDER, or a list of them, one a seed")
     sources = [_at_home(source) for source in sources]
-    if len(set(sources)) < len(sources):
+    if len({source_place(source) for source in sources}) < len(sources):
         raise UserError(f"encoders.{name} names an encoder twice, which would count as two seeds; take one out")
     return sources
 

@@ -46,6 +46,16 @@ def source_files(source: str) -> Iterator[Path]:
         yield from encoder_files(source)
 
 
+def source_place(source: str) -> str | frozenset[Path]:
+    """Return what all names of one encoder have in common: its files.
+
+    An upstream of s3prl has its name alone: with other options it is another encoder of the same files.
+    """
+    if source.startswith(s3prl_encoder.PREFIX):
+        return source
+    return frozenset(file.resolve() for file in source_files(source)) or source
+
+
 def encoder_identity(encoder: Encoder, source: str) -> str:
     """Return a checksum that other weights, another configuration and another source of foreign ones change.
 

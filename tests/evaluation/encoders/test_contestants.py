@@ -17,7 +17,7 @@ from torch import Tensor
 from speechssl.audio.log_mel import LogMelSettings
 from speechssl.cli.app import main
 from speechssl.errors import UserError
-from speechssl.evaluation.encoders.contestants import contestants
+from speechssl.evaluation.encoders.contestants import contestants, random_encoder
 from speechssl.evaluation.encoders.s3prl_encoder import S3prlEncoder
 from speechssl.evaluation.encoders.sources import encoder_identity, load_source, source_files
 from speechssl.evaluation.lape.run import lape_inputs
@@ -351,6 +351,42 @@ def test_an_encoder_is_one_seed_of_a_row_once(tmp_path: Path) -> None:
     save_encoder(tmp_path / "own", hubert())
     with pytest.raises(UserError, match=r"encoders\.twice names an encoder twice"):
         contestants({"twice": [str(tmp_path / "own")] * 2}, [])
+    save_encoder(tmp_path / "run/encoder", hubert())
+    huggingface.write(hubert(), None, tmp_path / "hf")
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    run, hf = str(tmp_path / "run"), str(tmp_path / "hf")
+    for other in (f"{run}/", f"{run}/encoder", str(tmp_path / "link"), f"{tmp_path}/own/../run"):
+        with pytest.raises(UserError, match=r"encoders\.twice names an encoder twice"):
+            contestants({"twice": [run, other]}, [])
+    with pytest.raises(UserError, match=r"encoders\.twice names an encoder twice"):
+        contestants({"twice": [hf, f"hf:{hf}"]}, [])
+    assert len(contestants({"twice": [run, str(tmp_path / "own"), hf]}, [])) == 3
+    assert len(contestants({"twice": ["s3prl:fbank", "s3prl:fbank_no_cmvn"]}, [])) == 2
+
+
+@pytest.mark.parametrize("name", ["fbank", "random"])
+def test_a_baseline_is_scored_once(tmp_path: Path, name: str) -> None:
+    save_encoder(tmp_path / "own", hubert())
+    with pytest.raises(UserError, match=r"baselines=.* names one twice"):
+        contestants({"own": str(tmp_path / "own")}, [name, name])
+
+
+def test_a_baseline_that_is_not_possible_offers_none_that_is_not_either() -> None:
+    for rate, possible in ((100.0, r"baselines=\[fbank\]"), (40.0, r"baselines=\[\]")):
+        with pytest.raises(UserError, match=f"or set {possible}"):
+            contestants({"other": "s3prl:fbank"}, ["random"], fbank_rate=rate)
+    with pytest.raises(UserError, match="cannot be stacked to 40: take fbank out of baselines"):
+        contestants({"other": "s3prl:fbank"}, ["fbank"], fbank_rate=40.0)[0].build()
+
+
+def test_random_weights_leave_all_random_numbers_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those of GPUs."""
+    trained, reseeded = hubert(), []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", reseeded.append)
+    before = torch.random.get_rng_state()
+    first, again, other = (random_encoder(trained, seed).state_dict()["mask_emb"] for seed in (1, 1, 2))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert not reseeded and torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_a_path_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
