@@ -42,10 +42,15 @@ def read_with(name: str, *values: Any) -> dict[str, Any]:
     return {_READ_WITH: (name, values)}
 
 
+def read_where_set(name: str) -> dict[str, Any]:
+    """Return the `metadata` of a field that is read where the field `name` beside it is not null, 0, false or empty."""
+    return {_READ_WITH: (name, ())}
+
+
 def unread(holder: type, values: Mapping[str, Any], name: str) -> tuple[str, tuple[Any, ...]] | None:
     """Return the setting that leaves another one unread, and the values with which it would be read; None if it is.
 
-    Where that setting is unread itself, it is the one that leaves it so.
+    Where that setting is unread itself, it is the one that leaves it so. No values stand for any but null, 0 and so on.
 
     Args:
         holder: a dataclass of settings.
@@ -56,7 +61,8 @@ def unread(holder: type, values: Mapping[str, Any], name: str) -> tuple[str, tup
     if _READ_WITH not in metadata.get(name, {}):
         return None
     other, wanted = metadata[name][_READ_WITH]
-    return unread(holder, values, other) or (None if values[other] in wanted else (other, wanted))
+    reads = values[other] in wanted if wanted else bool(values[other])
+    return unread(holder, values, other) or (None if reads else (other, wanted))
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

@@ -6,7 +6,7 @@ import copy
 from dataclasses import dataclass, field
 from enum import Enum
 
-from speechssl.settings import changed_fields, differences, plain
+from speechssl.settings import changed_fields, differences, plain, read_where_set, unread
 
 
 class Kind(Enum):
@@ -56,3 +56,18 @@ def test_what_an_earlier_version_did_not_know_had_its_default() -> None:
 
 def test_what_this_version_no_longer_knows_has_changed() -> None:
     assert list(differences(Outer("a"), {**plain(Outer("a")), "gone": 1})) == [("gone", 1, None)]
+
+
+@dataclass
+class Weighted:
+    weight: float = 0.0
+    folder: str | None = None
+    width: int = field(default=4, metadata=read_where_set("weight"))
+    depth: int = field(default=2, metadata=read_where_set("folder"))
+
+
+def test_a_setting_may_be_read_where_another_one_is_set() -> None:
+    assert unread(Weighted, vars(Weighted()), "width") == ("weight", ())
+    assert unread(Weighted, vars(Weighted(0.5)), "width") is None
+    assert unread(Weighted, vars(Weighted(0.5)), "depth") == ("folder", ())
+    assert unread(Weighted, vars(Weighted(folder="a")), "depth") is None

@@ -66,7 +66,8 @@ def _expand_home(config: DictConfig | ListConfig) -> None:
 def compose_config(whole: Command, overrides: list[str]) -> DictConfig:
     """Return the composed configuration; an unknown name is a `UserError` that offers the nearest known one.
 
-    A setting that is given and not read, because of another one, is a `UserError`; those of a preset are passed over.
+    A setting that is given and empty, or not read because of another one, is a `UserError`; those of a preset are
+    passed over.
 
     Of a command with variants, it is that of the variant which `overrides` choose.
     """
@@ -84,35 +85,47 @@ def compose_config(whole: Command, overrides: list[str]) -> DictConfig:
             raise _unknown_key(command, overrides, error, whole) from error
     for key, _, value in (text.partition("=") for text in texts):
         config[key] = value
+        _require_filled(key, value)
     for override in overrides:
         given = OverridesParser.create().parse_override(override)
-        for setting in _settings_in(config, given.key_or_group, given.value()):
+        for setting, value in _settings_in(config, given.key_or_group, given.value()):
+            _require_filled(setting, value)
             _require_read(config, setting)
     return config
 
 
-def _settings_in(config: DictConfig, name: str, value: Any) -> Iterator[str]:
-    """Yield the settings that an override gives: of a dictionary of settings, each in it."""
+def _settings_in(config: DictConfig, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the settings that an override gives, with their values: of a dictionary of settings, each in it."""
     if not isinstance(value, dict) or not dataclasses.is_dataclass(OmegaConf.get_type(OmegaConf.select(config, name))):
-        yield name
+        yield name, value
         return
     for key, inner in value.items():
         yield from _settings_in(config, f"{name}.{key}", inner)
 
 
+def _require_filled(setting: str, value: Any) -> None:
+    """Raise a `UserError` for an empty text, as of a variable of the shell that is not set: it would say nothing."""
+    if isinstance(value, str) and not value.strip():
+        raise UserError(f"{setting} is empty: give a value, or leave it out")
+
+
 def _require_read(config: DictConfig, setting: str) -> None:
-    """Raise a `UserError` where a setting that was given is not read, because of one beside it."""
-    folder, _, name = setting.rpartition(".")
-    holder = OmegaConf.select(config, folder) if folder else config
-    settings = OmegaConf.get_type(holder)
-    if not dataclasses.is_dataclass(settings) or not (found := unread(settings, holder, name)):
-        return
-    other, wanted = found
-    prefix = f"{folder}." if folder else ""
-    raise UserError(
-        f"{setting} is given, and {prefix}{other}={_as_given(holder[other])} does not read it: leave it out, or give "
-        + " or ".join(f"{prefix}{other}={_as_given(value)}" for value in wanted)
-    )
+    """Raise a `UserError` where a setting that was given, or what it is in, is not read because of one beside it."""
+    names = setting.split(".")
+    for depth, name in enumerate(names):
+        folder = ".".join(names[:depth])
+        holder = OmegaConf.select(config, folder) if folder else config
+        settings = OmegaConf.get_type(holder)
+        if not dataclasses.is_dataclass(settings):
+            return
+        if found := unread(settings, holder, name):
+            other, wanted = found
+            full = f"{folder}.{other}" if folder else other
+            instead = " or ".join(f"{full}={_as_given(value)}" for value in wanted) or f"{full} another value"
+            raise UserError(
+                f"{setting} is given, and {full}={_as_given(holder[other])} does not read it: "
+                f"leave it out, or give {instead}"
+            )
 
 
 def _as_given(value: Any) -> str:
@@ -149,6 +162,8 @@ def _readable(command: Command, override: str) -> str:
     key, equals, value = override.partition("=")
     if not equals and not key.startswith("~"):
         raise UserError(f"'{override}' is not a setting: settings are given as key=value")
+    if re.match(r"[+~]*hydra(\W|$)", key):
+        raise UserError(f"{key} is a setting of hydra itself, which speechssl does not read: leave it out")
     parsed = _parsed(override)
     if parsed is not None:
         is_text = _type_of(command.settings, key.lstrip("+")) is str

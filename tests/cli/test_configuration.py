@@ -212,6 +212,8 @@ def test_a_text_may_have_the_name_of_a_group_of_another_command(command: Command
     assert group_options(compose_config(text, []), "body") == []
     with pytest.raises(UserError, match="missing setting body: give it as body=VALUE"):
         load_settings(both, ["way=text"])
+    with pytest.raises(UserError, match="body is empty"):
+        load_settings(both, ["way=text", "body="])
     with pytest.raises(UserError, match="unknown setting 'bdoy' of `speechssl sample`; did you mean 'body'"):
         load_settings(both, ["way=text", "body=wide", "bdoy=x"])
 
@@ -232,6 +234,11 @@ def test_overrides_become_a_typed_object(command: Command) -> None:
         ("body.width=1.5", "setting not accepted: Value '1.5' of type 'float' could not be converted to Integer"),
         ("paths=a/b", "paths takes a list: paths=[a/b]"),
         ("rate=2", "rate=2.0 must be at most 1"),
+        ("body.name=", "body.name is empty: give a value, or leave it out"),
+        ("body={name: ''}", "body.name is empty"),
+        ("out=' '", "out is empty"),
+        ("hydra.run.dir=y", "hydra.run.dir is a setting of hydra itself, which speechssl does not read: leave it out"),
+        ("+hydra/launcher=y", "+hydra/launcher is a setting of hydra itself"),
     ],
 )
 def test_a_wrong_override_is_one_line_that_names_it(command: Command, override: str, message: str) -> None:

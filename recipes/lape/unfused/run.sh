@@ -47,7 +47,7 @@ unlabelled=$heard
 [ -z "$audio_dir" ] || unlabelled=$exp/data/unlabelled
 
 if stage 1 manifest "${corpus_root:-$corpus} $audio_dir" "$exp/data"; then
-  command_run manifest "corpus=$corpus" "corpus.audio_dir=$corpus_root" "out=$target"
+  command_run manifest "corpus=$corpus" ${corpus_root:+"corpus.audio_dir=$corpus_root"} "out=$target"
   command_run training_part "task=$task" "data_dir=$target" "out=$heard"
   [ -z "$audio_dir" ] || command_run manifest corpus=folder "corpus.audio_dir=$audio_dir" "out=$unlabelled"
 fi

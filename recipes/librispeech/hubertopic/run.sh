@@ -45,7 +45,7 @@ probes=()
 [ -z "$timit" ] || probes+=("phones_dirs=[$exp/data/timit]")
 
 if stage 1 manifest "${corpus_root:-openslr.org/12} $timit" "$exp/data"; then
-  command_run manifest corpus=librispeech "corpus.audio_dir=$corpus_root" "out=$data"
+  command_run manifest corpus=librispeech ${corpus_root:+"corpus.audio_dir=$corpus_root"} "out=$data"
   [ -z "$timit" ] || command_run manifest corpus=timit "corpus.audio_dir=$timit" "out=$exp/data/timit"
 fi
 

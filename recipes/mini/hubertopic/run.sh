@@ -38,7 +38,7 @@ topics=$exp/topics
 band=()
 if [ -n "$audio_dir" ]; then
   data=$exp/data/folder
-  corpus=(corpus=folder "corpus.audio_dir=$audio_dir" "corpus.metadata=$metadata")
+  corpus=(corpus=folder "corpus.audio_dir=$audio_dir" ${metadata:+"corpus.metadata=$metadata"})
   probes=()
 else
   # Evaluation also hears voices that no training hears, and a synthesiser that tells the time of each phone.

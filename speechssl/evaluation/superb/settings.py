@@ -141,9 +141,6 @@ class SuperbSettings:
         missing = [name for name, there in given.items() if not there]
         if missing and not self.check:
             raise UserError(f"missing setting {', '.join(missing)}: give it as {missing[0]}=VALUE")
-        for name in ("data_dir", "corpus_dir"):
-            if getattr(self, name) == "":
-                raise UserError(f"{name} is empty: give a folder, or leave it out")
         if (self.data_dir is None) == (self.corpus_dir is None):
             raise UserError("give either data_dir (with train.csv, valid.csv and test.csv) or corpus_dir (official)")
         if self.lexicon is not None and (self.data_dir is not None or self.task not in ("pr", ALL)):
