@@ -39,6 +39,8 @@ class Contestant:
     """Of filterbanks: frames a second."""
     tunable: bool = True
     """Whether it can be fine-tuned: encoders of ours can."""
+    num_layers: int = 0
+    """Of a trained encoder: hidden states besides the first."""
 
     @property
     def path(self) -> str | None:
@@ -126,7 +128,10 @@ def contestants(encoders: Any, baselines: Sequence[str], fbank_rate: float | Non
         else:
             found += [Contestant(name, f"{RANDOM} seed {seed}", first, seed) for seed in range(1, seeds + 1)]
     for name, row in rows.items():
-        found += [Contestant(name, source, tunable=trained[source].own) for source in row]
+        found += [
+            Contestant(name, source, tunable=trained[source].own, num_layers=trained[source].num_layers)
+            for source in row
+        ]
     if not found:
         raise UserError("nothing to evaluate: name an encoder, e.g. encoders='{hubert: exp/hubert-seed1}'")
     return found
@@ -166,6 +171,7 @@ class _Facts(NamedTuple):
 
     frame_rate: float
     own: bool
+    num_layers: int
 
 
 def _look_at(rows: Mapping[str, list[str]]) -> dict[str, _Facts]:
@@ -178,7 +184,7 @@ def _look_at(rows: Mapping[str, list[str]]) -> dict[str, _Facts]:
 def _facts(source: str, state: tuple[tuple[str, int, int], ...]) -> _Facts:
     """Load an encoder; not again while its files are as they were: one command asks for each task, twice."""
     encoder = load_source(source)
-    return _Facts(encoder.frame_rate, is_own(encoder))
+    return _Facts(encoder.frame_rate, is_own(encoder), encoder.num_layers)
 
 
 def _state(source: str) -> tuple[tuple[str, int, int], ...]:

@@ -25,8 +25,9 @@ from speechssl.evaluation.probes.splits import (
     plan_test,
 )
 from speechssl.evaluation.probes.tasks import Metric, Score, accuracy, commonest, macro_recall
-from speechssl.evaluation.recordings import Recording
+from speechssl.evaluation.recordings import Recording, columns_of
 from speechssl.models.encoder import Encoder
+from speechssl.settings import changed_fields
 
 _QUARTERS = 4
 _DISCRETE = 10
@@ -54,6 +55,11 @@ class ColumnTask:
         }
         if note:
             self.description["note"] = note
+
+    @property
+    def in_folds(self) -> bool:
+        """Whether several parts are tested in turn."""
+        return len(self._plan.folds) > 1
 
     def requests(self) -> Iterable[Request]:
         """Pooled hidden states of all parts."""
@@ -129,11 +135,15 @@ def column_tasks(
         settings: of the command.
 
     Raises:
-        UserError: a column that was asked for does not exist.
+        UserError: a column that was asked for does not exist, or folds that nothing is divided into.
     """
     _require_columns("probe.columns", settings.probe.columns or [], known, settings)
-    if settings.probe.quarters != ProbeSettings().quarters:  # the default need not be there
+    # Defaults need not be there.
+    if settings.probe.quarters != ProbeSettings().quarters:
         _require_columns("probe.quarters", settings.probe.quarters, known, settings)
+    retrieval = settings.retrieval
+    for name in (name for name in changed_fields(retrieval) if name in ("column", "within")):
+        _require_columns(f"retrieval.{name}", [getattr(retrieval, name)], known, settings)
     tasks, left_out = [], []
     if not known:
         left_out.append({"what": "probes of metadata columns", "reason": f"{settings.data_dir} has no labels"})
@@ -144,7 +154,20 @@ def column_tasks(
             tasks.append(_task(column, data, test, settings))
         except NotProbed as reason:
             left_out.append({"what": f"probe of column {column}", "reason": str(reason)})
+    if settings.probe.folds != ProbeSettings.folds and not any(task.in_folds for task in tasks):
+        raise UserError(f"probe.folds={settings.probe.folds} is not read: no column is tested in folds; leave it out")
     return tasks, left_out
+
+
+def require_speakers(folders: Iterable[list[Recording]], settings: EvaluateSettings) -> None:
+    """Raise a `UserError` where a column of speakers that was given is in none of the folders that are read."""
+    column = settings.probe.speaker_column
+    known = {name for recordings in folders for name in columns_of(recordings)}
+    if column != ProbeSettings.speaker_column and column not in known:
+        raise UserError(
+            f"no metadata.tsv has a column '{column}'{nearest(column, known)} (known: "
+            f"{', '.join(sorted(known)) or 'none'}); mend probe.speaker_column"
+        )
 
 
 def _require_columns(setting: str, columns: Sequence[str], known: Sequence[str], settings: EvaluateSettings) -> None:

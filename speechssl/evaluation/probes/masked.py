@@ -16,7 +16,6 @@ from speechssl.data.masking import label_positions, span_mask
 from speechssl.errors import UserError
 from speechssl.evaluation.extract import WaveformCache, batches, padded
 from speechssl.evaluation.probes.settings import EvaluateSettings
-from speechssl.evaluation.probes.splits import NotProbed
 from speechssl.evaluation.probes.tasks import Score
 from speechssl.evaluation.recordings import Recording
 from speechssl.evaluation.sampling import generator_for
@@ -60,30 +59,32 @@ class MaskedAccuracy:
             "chance": _most_frequent(self._labels),
         }
 
-    @torch.no_grad()
-    def score(self, path: str, encoder: Encoder, cache: WaveformCache) -> Score:
-        """Return the accuracy of a trained encoder.
-
-        Raises:
-            NotProbed: `path` holds no heads, or they were trained on other units.
-        """
+    def unfit(self, path: str) -> str:
+        """Return why a trained encoder has no score, nothing where it has one."""
         heads = load_heads(path)
         if heads is None:
-            raise NotProbed("it has no pretraining heads")
-        predictor = _predictor(*heads)
-        info = self._labels.info
+            return f"{path} has no pretraining heads"
+        units, info = len(heads[0]["label_embs_concat"]), self._labels.info
         # Of labels without a sidecar only the largest is known.
-        if len(predictor.embeddings) < info.k or (len(predictor.embeddings) > info.k and not info.bare):
-            raise NotProbed(
-                f"{path} predicts {len(predictor.embeddings)} units and {self._labels.path} has "
-                f"{info.k}; give labels_dir of the units that it was trained on"
+        if units < info.k or (units > info.k and not info.bare):
+            return (
+                f"{path} predicts {units} units and {self._labels.path} has {info.k}; give labels_dir of the units "
+                "that it was trained on"
             )
         made, given = heads[1].get("kmeans_sha256", [""])[0], info.kmeans_sha256
         if made and given and made != given:
-            raise NotProbed(
+            return (
                 f"{path} predicts units of another k-means than {self._labels.path} has; give labels_dir of the units "
                 "that it was trained on"
             )
+        return ""
+
+    @torch.no_grad()
+    def score(self, path: str, encoder: Encoder, cache: WaveformCache) -> Score:
+        """Return the accuracy of a trained encoder, which must not be :meth:`unfit`."""
+        heads = load_heads(path)
+        assert heads is not None
+        predictor = _predictor(*heads)
         layer = heads[1].get("layer", encoder.num_layers)
         device = next(encoder.parameters()).device
         predictor.to(device)

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from speechssl.errors import UserError
+from speechssl.errors import UserError, nearest
 from speechssl.evaluation.extract import Hidden, Request
 from speechssl.evaluation.linear import Parts, probe
 from speechssl.evaluation.probes.columns import class_indices, summarise
-from speechssl.evaluation.probes.settings import EvaluateSettings
+from speechssl.evaluation.probes.settings import EvaluateSettings, ProbeSettings
 from speechssl.evaluation.probes.splits import NotProbed, own_parts
 from speechssl.evaluation.probes.tasks import Score, accuracy, most_frequent_share
 from speechssl.evaluation.recordings import Recording
@@ -105,6 +105,19 @@ def phone_task(folder: str, recordings: list[Recording], settings: EvaluateSetti
             "metadata.tsv), or the splits train, valid and test, or train and test and two speakers"
         )
     return PhoneTask(f"phones {Path(folder).name}", folder, parts, settings)
+
+
+def require_phones(folders: Iterable[Sequence[Recording]], settings: EvaluateSettings) -> None:
+    """Raise a `UserError` where a phone to leave out, other than by default, is in no alignment."""
+    if settings.probe.left_out_phones == ProbeSettings().left_out_phones:
+        return
+    known = {segment.phone for recordings in folders for recording in recordings for segment in recording.phones}
+    for phone in settings.probe.left_out_phones:
+        if phone not in known:
+            raise UserError(
+                f"phones_dirs have no phone '{phone}'{nearest(phone, known)} "
+                f"(known: {', '.join(sorted(known)) or 'none'}); mend probe.left_out_phones"
+            )
 
 
 def _by_speaker(

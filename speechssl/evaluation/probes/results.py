@@ -22,7 +22,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from speechssl.errors import UserError
 from speechssl.evaluation.encoders.contestants import Contestant
 from speechssl.evaluation.markdown import markdown_table
 from speechssl.evaluation.probes.settings import EvaluateSettings
@@ -65,11 +64,6 @@ class Results:
                 "sources": [],
             },
         )
-        if row["num_layers"] != encoder.num_layers:
-            raise UserError(
-                f"the encoders of {rival.name} have different depths ({row['num_layers']} layers, {rival.source} "
-                f"{encoder.num_layers}): give each kind a name of its own"
-            )
         row["sources"].append(rival.source)
 
     def add_score(self, rival: Contestant, task: str, score: Score) -> None:

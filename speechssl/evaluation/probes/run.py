@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Iterable
@@ -14,9 +15,9 @@ from speechssl.errors import UserError
 from speechssl.evaluation.benchmark import require_own_folder
 from speechssl.evaluation.encoders.contestants import Contestant, contestants
 from speechssl.evaluation.extract import Request, WaveformCache, extract
-from speechssl.evaluation.probes.columns import column_tasks
+from speechssl.evaluation.probes.columns import column_tasks, require_speakers
 from speechssl.evaluation.probes.masked import MaskedAccuracy
-from speechssl.evaluation.probes.phones import phone_task
+from speechssl.evaluation.probes.phones import phone_task, require_phones
 from speechssl.evaluation.probes.rankme import RankTask
 from speechssl.evaluation.probes.results import Results
 from speechssl.evaluation.probes.retrieval import retrieval_task
@@ -38,12 +39,17 @@ def run_evaluate(settings: EvaluateSettings) -> None:
     results = Results(settings)
     data = _read(settings.data_dir, results)
     test = _read(settings.test_dir, results) if settings.test_dir else None
+    _require_same_depth(rivals)
+    if test is not None:
+        _require_unheard(data, test, settings)
     tasks, masked = _plan(settings, data, test, results)
+    fitting = [] if masked is None else _that_fit(masked, rivals, results)
     requests = merge(request for task in tasks for request in task.requests())
     cache = WaveformCache(settings.max_seconds)
     device = pick_device(settings.device)
     for rival in rivals:
-        _evaluate(rival, tasks, masked, requests, cache, device, settings, results)
+        own = masked if rival.path in fitting else None
+        _evaluate(rival, tasks, own, requests, cache, device, settings, results)
     for task in tasks:
         results.describe(task.name, task.description)
     if masked is not None:
@@ -107,12 +113,46 @@ def _evaluate(
     results.add_encoder(rival, encoder)
     for task in progress(tasks, f"probing {rival.source}", "task"):
         results.add_score(rival, task.name, task.score(hidden, encoder))
-    if masked is not None and rival.path is not None:
-        try:
-            results.add_score(rival, masked.name, masked.score(rival.path, encoder, cache))
-        except NotProbed as reason:
-            results.leave_out(f"masked accuracy of {rival.source}", str(reason))
+    if masked is not None:
+        results.add_score(rival, masked.name, masked.score(rival.source, encoder, cache))
     logger.info("%s (%s): %.1f s", rival.name, rival.source, time.monotonic() - started)
+
+
+def _require_same_depth(rivals: Iterable[Contestant]) -> None:
+    """Raise a `UserError` where encoders of one row have not the same layers, whose scores are averaged."""
+    first: dict[str, Contestant] = {}
+    for rival in rivals:
+        depth = first.setdefault(rival.name, rival).num_layers
+        if rival.num_layers != depth:
+            raise UserError(
+                f"the encoders of {rival.name} have different depths ({depth} layers, {rival.source} "
+                f"{rival.num_layers}): give each kind a name of its own"
+            )
+
+
+def _require_unheard(data: Iterable[Recording], test: Iterable[Recording], settings: EvaluateSettings) -> None:
+    """Raise a `UserError` where recordings that are tested would be learnt from."""
+    resolved = functools.cache(Path.resolve)  # of few roots; of millions of files it would take long
+    learnt = {resolved(recording.root) / recording.name for recording in data}
+    both = [recording.audio for recording in test if resolved(recording.root) / recording.name in learnt]
+    if both:
+        raise UserError(
+            f"{len(both)} recordings of test_dir={settings.test_dir} are in data_dir, which is learnt from, too; the "
+            f"first is {both[0]}: give others, or leave test_dir out"
+        )
+
+
+def _that_fit(masked: MaskedAccuracy, rivals: Iterable[Contestant], results: Results) -> list[str]:
+    """Return the trained encoders that predict the units of `labels_dir`; the others are listed with the reason."""
+    unfit = {rival.path: masked.unfit(rival.path) for rival in rivals if rival.path is not None}
+    for path, reason in unfit.items():
+        if reason:
+            results.leave_out(f"masked accuracy of {path}", reason)
+    fitting = [path for path, reason in unfit.items() if not reason]
+    if not fitting:
+        reason = next(iter(unfit.values()), "encoders names none")
+        raise UserError(f"no encoder predicts the units of labels_dir: {reason}; or leave labels_dir out")
+    return fitting
 
 
 def _plan(
@@ -125,9 +165,12 @@ def _plan(
     for item in left_out:
         results.leave_out(item["what"], item["reason"])
     tasks: list[Task] = [*columns]
-    for folder in settings.phones_dirs:
+    spoken = {folder: _read(folder, results) for folder in settings.phones_dirs}
+    require_phones(spoken.values(), settings)
+    require_speakers([data, test or [], *spoken.values()], settings)
+    for folder, recordings in spoken.items():
         try:
-            tasks.append(phone_task(folder, _read(folder, results), settings))
+            tasks.append(phone_task(folder, recordings, settings))
         except NotProbed as reason:
             results.leave_out(f"phones of {folder}", str(reason))
     try:

@@ -10,6 +10,7 @@ from omegaconf import MISSING
 from speechssl.data.masking import MaskSettings
 from speechssl.errors import UserError
 from speechssl.limits import named, require, require_list
+from speechssl.settings import changed_fields, read_where_set
 
 MIN_SECONDS = 0.1
 """Shorter recordings are left out of the probes: they may be too short for a frame."""
@@ -85,7 +86,7 @@ class EvaluateSettings:
     """Folders with `alignments.tsv` for the phone probe; one that has a split `test` is tested on that."""
     labels_dir: str | None = None
     """Folder with `valid.km` for masked accuracy on the split `valid` of `data_dir`; null: left out."""
-    label_rate: float = 0.0
+    label_rate: float = field(default=0.0, metadata=read_where_set("labels_dir"))
     """Labels a second, for label files without a sidecar (fairseq's). 0: read the sidecar."""
     seed: int = 1
     """Of every sample, fold and random encoder."""
@@ -101,7 +102,7 @@ class EvaluateSettings:
     """Linear probes."""
     retrieval: RetrievalSettings = field(default_factory=RetrievalSettings)
     """Same-sentence retrieval."""
-    mask: MaskSettings = field(default_factory=MaskSettings)
+    mask: MaskSettings = field(default_factory=MaskSettings, metadata=read_where_set("labels_dir"))
     """Mask of the masked accuracy."""
 
     def __post_init__(self) -> None:
@@ -114,5 +115,18 @@ class EvaluateSettings:
         require(named(self.probe, "folds", "min_class_count", prefix="probe."), least=2)
         require({"retrieval.candidates": self.retrieval.candidates}, least=2)
         require_list("probe.regularisation", self.probe.regularisation, above=0)
-        if self.probe.speaker_column in self.probe.quarters:
+        changed = changed_fields(self.probe)
+        of_phones = [name for name in ("train_frames", "test_frames", "left_out_phones") if name in changed]
+        if of_phones and not self.phones_dirs:
+            raise UserError(f"probe.{of_phones[0]} is of the phone probe: give phones_dirs too, or leave it out")
+        self._check_columns("quarters" in changed)
+
+    def _check_columns(self, quarters_given: bool) -> None:
+        columns, quarters = self.probe.columns, self.probe.quarters
+        if columns is not None and len(set(columns)) < len(columns):
+            raise UserError(f"probe.columns={columns} names a column twice")
+        if self.probe.speaker_column in quarters:
             raise UserError(f"probe.quarters has {self.probe.speaker_column}, whose numbers are names: leave it out")
+        other = next((name for name in quarters if columns is not None and name not in columns), None)
+        if quarters_given and other is not None:
+            raise UserError(f"probe.quarters has {other}, which is not among probe.columns={columns}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from speechssl.audio import read_audio
+from speechssl.cli.app import main
 from speechssl.data.labels import LabelInfo, read_labels, write_labels
 from speechssl.data.manifest import read_manifest
 from speechssl.data.masking import MaskSettings, span_mask
@@ -18,7 +20,6 @@ from speechssl.errors import UserError
 from speechssl.evaluation.extract import WaveformCache
 from speechssl.evaluation.probes.masked import MaskedAccuracy
 from speechssl.evaluation.probes.settings import EvaluateSettings
-from speechssl.evaluation.probes.splits import NotProbed
 from speechssl.evaluation.recordings import read_recordings
 from speechssl.evaluation.sampling import generator_for
 from speechssl.models.hubert import HubertEncoder
@@ -117,8 +118,8 @@ def test_batch_size_changes_nothing(corpus: Path, units: Path, encoder: HubertEn
 
 def test_an_encoder_without_heads_has_no_score(corpus: Path, units: Path, encoder: HubertEncoder) -> None:
     task = MaskedAccuracy(read_recordings(corpus), settings(corpus, units))
-    with pytest.raises(NotProbed, match="it has no pretraining heads"):
-        task.score(str(units / "bare"), encoder, WaveformCache(20))
+    assert task.unfit(str(units / "bare")) == f"{units}/bare has no pretraining heads"
+    assert task.unfit(str(units / "encoder")) == ""
 
 
 def test_heads_of_other_units_have_no_score(corpus: Path, units: Path, encoder: HubertEncoder) -> None:
@@ -126,8 +127,7 @@ def test_heads_of_other_units_have_no_score(corpus: Path, units: Path, encoder: 
     heads["label_embs_concat"] = torch.randn(UNITS + 1, 8)
     save_encoder(units / "encoder", encoder, heads, {"logit_temperature": 0.1})
     task = MaskedAccuracy(read_recordings(corpus), settings(corpus, units))
-    with pytest.raises(NotProbed, match=r"predicts 8 units and .*valid.km has 7"):
-        task.score(str(units / "encoder"), encoder, WaveformCache(20))
+    assert re.search(r"predicts 8 units and .*valid.km has 7", task.unfit(str(units / "encoder")))
 
 
 def test_heads_of_another_kmeans_have_no_score(corpus: Path, units: Path, encoder: HubertEncoder) -> None:
@@ -137,8 +137,25 @@ def test_heads_of_another_kmeans_have_no_score(corpus: Path, units: Path, encode
     heads = load_file(units / "encoder" / "heads.safetensors")
     save_encoder(units / "encoder", encoder, heads, {"logit_temperature": 0.1, "kmeans_sha256": ["two"]})
     task = MaskedAccuracy(read_recordings(corpus), settings(corpus, units))
-    with pytest.raises(NotProbed, match="another k-means"):
-        task.score(str(units / "encoder"), encoder, WaveformCache(20))
+    assert "another k-means" in task.unfit(str(units / "encoder"))
+
+
+def test_units_that_no_encoder_predicts_are_an_error_before_anything_is_encoded(
+    corpus: Path,
+    units: Path,
+    encoder: HubertEncoder,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("speechssl.evaluation.probes.run.extract", None)
+    given = ["evaluate", f"data_dir={corpus}", f"out_dir={units}/out", f"labels_dir={units}", "baselines=[fbank]"]
+    for encoders, reason in (
+        (f"encoders={units}/bare", "bare has no pretraining heads"),
+        ("encoders={}", "names none"),
+    ):
+        assert main([*given, encoders]) == 1
+        error = capsys.readouterr().err
+        assert "no encoder predicts the units of labels_dir: " in error and reason in error
 
 
 def test_a_split_that_the_metadata_do_not_name_is_an_error(corpus: Path, units: Path) -> None:

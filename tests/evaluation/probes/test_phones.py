@@ -19,7 +19,8 @@ def recording(name: str, speaker: str, split: str = "train") -> Recording:
 
 
 def settings(frames: int = 20000) -> EvaluateSettings:
-    return EvaluateSettings(data_dir="d", out_dir="o", probe=ProbeSettings(train_frames=frames, test_frames=frames))
+    probe = ProbeSettings(train_frames=frames, test_frames=frames)
+    return EvaluateSettings(data_dir="d", out_dir="o", phones_dirs=["data"], probe=probe)
 
 
 def speakers(recordings: list[Recording]) -> dict[str, set[str]]:

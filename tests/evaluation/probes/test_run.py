@@ -21,6 +21,7 @@ from speechssl.models.hubert_config import HubertConfig
 from speechssl.models.save import save_encoder
 from tests.evaluation.conftest import write_corpus
 
+FBANK = ["encoders={}", "baselines=[fbank]"]
 FAST = ["probe.min_class_count=3", "probe.iterations=30", "probe.weighted_sum_steps=30", "rank_frames=200"]
 
 
@@ -125,21 +126,45 @@ def test_a_test_folder_is_tested_on_and_the_table_is_printed(
         (["encoders={}", "baselines=[fbank]", "batch_seconds=nan"], "batch_seconds=nan must be more than 0"),
         (["encoders={}", "baselines=[fbank]", "max_seconds=inf"], "max_seconds=inf must be 0.1 or more and finite"),
         (["encoders={}", "baselines=[fbank]", "max_seconds=0.01"], "max_seconds=0.01 must be 0.1 or more"),
-        (["encoders={}", "baselines=[fbank]", "label_rate=nan"], "label_rate=nan must be 0 or more"),
+        ([*FBANK, "labels_dir=gone", "label_rate=nan"], "label_rate=nan must be 0 or more"),
         (
             ["encoders={}", "baselines=[fbank]", "probe.regularisation=[nan]"],
             "probe.regularisation=[nan] must list different numbers, each more than 0",
         ),
         (["encoders={}", "baselines=[fbank]", "labels_dir=gone"], "gone/valid.km does not exist"),
         ([], "missing setting encoders"),
+        ([*FBANK, "test_dir=DATA"], "36 recordings of test_dir=DATA are in data_dir, which is learnt from, too"),
+        ([*FBANK, "test_dir="], "test_dir is empty: give a value, or leave it out"),
+        (
+            [*FBANK, "mask=fast"],
+            "mask is given, and labels_dir=null does not read it: leave it out, or give labels_dir",
+        ),
+        ([*FBANK, "mask.length=5"], "mask.length is given, and labels_dir=null does not read it"),
+        ([*FBANK, "label_rate=50"], "label_rate is given, and labels_dir=null does not read it"),
+        ([*FBANK, "probe.test_frames=5"], "probe.test_frames is of the phone probe: give phones_dirs too"),
+        ([*FBANK, "probe.left_out_phones=[]"], "probe.left_out_phones is of the phone probe"),
+        (
+            [*FBANK, "phones_dirs=[DATA]", "probe.left_out_phones=[sill]"],
+            "no phone 'sill'; did you mean 'sil'? (known: aa, iy, sil); mend probe.left_out_phones",
+        ),
+        ([*FBANK, "probe.speaker_column=speeker"], "column 'speeker'; did you mean 'speaker'?"),
+        ([*FBANK, "retrieval.column=prompts"], "no column 'prompts'; did you mean 'prompt'?"),
+        ([*FBANK, "retrieval.within=devices"], "no column 'devices'; did you mean 'device'?"),
+        ([*FBANK, "probe.columns=[speaker,speaker]"], "probe.columns=['speaker', 'speaker'] names a column twice"),
+        (
+            [*FBANK, "probe.columns=[speaker]", "probe.quarters=[prompt]"],
+            "probe.quarters has prompt, which is not among probe.columns=['speaker']",
+        ),
+        ([*FBANK, "probe.columns=[]", "probe.folds=3"], "probe.folds=3 is not read: no column is tested in folds"),
     ],
 )
 def test_mistakes_are_one_clear_line(
     settings: list[str], message: str, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["evaluate", f"data_dir={corpus}", f"out_dir={tmp_path}", *settings]) == 1
+    given = [setting.replace("DATA", str(corpus)) for setting in settings]
+    assert main(["evaluate", f"data_dir={corpus}", f"out_dir={tmp_path}", *given]) == 1
     error = capsys.readouterr().err
-    assert message in error and error.count("\n") == 1
+    assert message.replace("DATA", str(corpus)) in error and error.count("\n") == 1
     assert not (tmp_path / "results.json").exists()
 
 
@@ -176,11 +201,16 @@ def test_few_tested_recordings_are_all_used() -> None:
 
 
 def test_encoders_of_one_name_have_one_depth(
-    tmp_path: Path, corpus: Path, encoders: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    corpus: Path,
+    encoders: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config = HubertConfig(front_end="fbank", num_layers=1, dim=16, ffn_dim=32, num_heads=2, conv_pos=8)
     save_encoder(tmp_path / "flat", HubertEncoder(config))
     both = f"encoders={{hubert: [{encoders}/seed1, {tmp_path}/flat]}}"
+    monkeypatch.setattr("speechssl.evaluation.probes.run.extract", None)
     assert main(["evaluate", f"data_dir={corpus}", f"out_dir={tmp_path}/out", both, "baselines=[]", *FAST]) == 1
     assert "the encoders of hubert have different depths (2 layers, " in capsys.readouterr().err
 
