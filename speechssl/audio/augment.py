@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from speechssl.limits import named, require
 from speechssl.processes import gathered, write_rows
-from speechssl.settings import read_with
+from speechssl.settings import read_where_set, read_with
 from speechssl.transfer import moved
 
 Partners = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -77,11 +77,11 @@ class SpecAugmentSettings:
     """Whether it is on."""
     mel_masks: int = field(default=2, metadata=read_with("enabled", True))
     """Masked bands in a clip; they may overlap."""
-    mel_share: float = field(default=0.25, metadata=read_with("enabled", True))
+    mel_share: float = field(default=0.25, metadata=read_where_set("mel_masks"))
     """Width that a band stays below, as a share of the mels."""
     time_masks: int = field(default=2, metadata=read_with("enabled", True))
     """Masked spans of time in a clip; they may overlap."""
-    time_share: float = field(default=0.2, metadata=read_with("enabled", True))
+    time_share: float = field(default=0.2, metadata=read_where_set("time_masks"))
     """Length that a span stays below, as a share of the frames."""
 
     def __post_init__(self) -> None:

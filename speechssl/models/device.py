@@ -9,8 +9,8 @@ import torch
 from speechssl.errors import UserError
 
 
-def pick_device(name: str) -> torch.device:
-    """Return the device of that name; `auto` is a GPU where there is one.
+def pick_device(name: str, setting: str = "device") -> torch.device:
+    """Return the device of that name, which `setting` gives; `auto` is a GPU where there is one.
 
     A GPU without a number is this process's, as torchrun counts them. It becomes torch's own choice. Its convolutions
     and LSTMs compute float32 as float32 from then on, as its products do: by default cuDNN rounds to TF32, 10 bits.
@@ -18,7 +18,7 @@ def pick_device(name: str) -> torch.device:
     Raises:
         UserError: it cannot be used here.
     """
-    wrong = UserError(f"device={name} cannot be used here; give cpu, cuda or auto")
+    wrong = UserError(f"{setting}={name} cannot be used here; give cpu, cuda or auto")
     try:
         device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
         if device.type == "cuda":

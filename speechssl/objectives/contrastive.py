@@ -36,14 +36,15 @@ class HardNegativeSettings:
     start_epoch: int = 10
     """First epoch with mixtures: before the encoder has learnt something, hard negatives mean nothing (10 of 100)."""
 
-    def __post_init__(self) -> None:
-        require(named(self, "mixed", "mixed_with_query", prefix="hard_negatives."), least=0)
-        require({"hard_negatives.hardest": self.hardest}, least=1)
+    def check(self, name: str) -> None:
+        """Raise a `UserError` for settings that cannot be, of which `name` is the whole name."""
+        require(named(self, "mixed", "mixed_with_query", prefix=f"{name}."), least=0)
+        require({f"{name}.hardest": self.hardest}, least=1)
         unread = changed_fields(self)
         if unread and not self.mixes:
             raise UserError(
-                f"hard_negatives.{unread[0]} of the objective is given, but nothing is mixed: give its "
-                "hard_negatives.mixed or hard_negatives.mixed_with_query too, or leave it out"
+                f"{name}.{unread[0]} is given, but nothing is mixed: give {name}.mixed or {name}.mixed_with_query too, "
+                "or leave it out"
             )
 
     @property
@@ -75,12 +76,13 @@ class TemperatureSettings:
     newest_gradient: float = field(default=0.5, metadata=read_with("individual", True))
     """Share of the newest gradient in the running mean of a temperature's gradients."""
 
-    def __post_init__(self) -> None:
-        require({"temperatures.lr": self.lr}, above=0)
+    def check(self, name: str) -> None:
+        """Raise a `UserError` for settings that cannot be, of which `name` is the whole name."""
+        require(named(self, "lr", "rho", prefix=f"{name}."), above=0)
         # The sum of exp(1 / temperature) over a queue stays within float32.
-        require(named(self, "largest", "smallest", prefix="temperatures."), least=0.015)
-        require({"temperatures.smallest": self.smallest}, most=self.largest)
-        require(named(self, "newest", "newest_gradient", prefix="temperatures."), above=0, most=1)
+        require(named(self, "largest", "smallest", prefix=f"{name}."), least=0.015)
+        require({f"{name}.smallest": self.smallest}, most=self.largest)
+        require(named(self, "newest", "newest_gradient", prefix=f"{name}."), above=0, most=1)
 
 
 class Contrasted(NamedTuple):

@@ -32,14 +32,15 @@ class LabelAugmentationSettings:
     """Weight of the cross-entropy of the head that predicts, beside what it learns from the aggregate (0 or 1 as
     published)."""
 
-    def __post_init__(self) -> None:
+    def check(self, name: str) -> None:
+        """Raise a `UserError` for settings that cannot be, of which `name` is the whole name."""
         if len(set(self.transformations)) < len(self.transformations):
-            raise UserError(f"sla.transformations={[kind.value for kind in self.transformations]}: name each once")
-        require({"sla.beta": self.beta}, least=0)
+            raise UserError(f"{name}.transformations={[kind.value for kind in self.transformations]}: name each once")
+        require({f"{name}.beta": self.beta}, least=0)
         if not self.transformations and self.beta != LabelAugmentationSettings.beta:
             raise UserError(
-                f"sla.beta={self.beta:g} is given and sla.transformations is not, so it is not read: "
-                "set sla.transformations=[backwards,slower,faster], or leave sla.beta out"
+                f"{name}.beta={self.beta:g} is given and {name}.transformations is not, so it is not read: "
+                f"set {name}.transformations=[backwards,slower,faster], or leave {name}.beta out"
             )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from speechssl.objectives.barlow_twins import barlow_loss, standardize
 from speechssl.objectives.heads import full_precision, projection
 from speechssl.objectives.objective import ObjectiveOutput
 from speechssl.objectives.views import ViewBatch, ViewObjective
+from speechssl.settings import read_where_set
 from speechssl.transfer import moved
 
 
@@ -25,9 +26,9 @@ class MixedBarlowTwinsSettings:
     """Width of the three layers of the projector."""
     off_diagonal: float = 0.0051
     """Weight of the correlations between different features (0.0051 as published)."""
-    mix_weight: float = 4.0
+    mix_weight: float = field(default=4.0, metadata=read_where_set("off_diagonal"))
     """Weight of the mixtures' loss, times `off_diagonal`, as published; there it is between 1 and 5 (4 on CIFAR-10)."""
-    beta: float = 1.0
+    beta: float = field(default=1.0, metadata=read_where_set("mix_weight"))
     """Shares of the first view are drawn from Beta(beta, beta), once a batch (1 as published: uniform)."""
 
     def __post_init__(self) -> None:

@@ -55,6 +55,8 @@ class MoCoSettings:
         require(named(self, *positive, prefix="objective.moco."), above=0)
         require(named(self, "hidden", "barlow_weight", "barlow_off_diagonal", prefix="objective.moco."), least=0)
         require({"objective.moco.momentum": self.momentum}, least=0, most=1)
+        self.hard_negatives.check("objective.moco.hard_negatives")
+        self.temperatures.check("objective.moco.temperatures")
 
 
 class MoCo(ViewObjective):

@@ -34,6 +34,11 @@ class SelfDistillationSettings:
 
     def __post_init__(self) -> None:
         require(named(self, "tap_weight", "divergence_weight", "cosine_weight", prefix="distillation."), least=0)
+        if self.detach_deepest and not self.divergence_weight and not self.cosine_weight:
+            raise UserError(
+                "distillation.detach_deepest=true is not read where distillation.divergence_weight and cosine_weight "
+                "are 0: leave it out"
+            )
 
 
 class SelfDistillation(nn.Module):

@@ -34,6 +34,8 @@ class SimClrSettings:
 
     def __post_init__(self) -> None:
         require(named(self, "projection", "hidden", "temperature", prefix="objective.simclr."), above=0)
+        self.hard_negatives.check("objective.simclr.hard_negatives")
+        self.temperatures.check("objective.simclr.temperatures")
 
 
 class SimClr(ViewObjective):

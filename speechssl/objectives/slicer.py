@@ -61,6 +61,8 @@ class SlicerSettings:
         require(named(self, *sizes, "temperature", "cluster_temperature", prefix="objective.slicer."), above=0)
         require({"objective.slicer.entropy_weight": self.entropy_weight}, least=0)
         require({"objective.slicer.momentum": self.momentum}, least=0, most=1)
+        self.hard_negatives.check("objective.slicer.hard_negatives")
+        self.temperatures.check("objective.slicer.temperatures")
 
 
 class Slicer(ViewObjective):

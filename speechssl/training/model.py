@@ -81,7 +81,7 @@ def build_model(settings: PretrainSettings, labels: list[int], topics: int | Non
         objectives["topic"] = TopicPrediction(
             encoder.dim,
             topics,
-            layer=layer_index(objective.topic_layer, encoder.num_layers),
+            layer=layer_index(objective.topic_layer, encoder.num_layers, "objective.topic_layer"),
             pool=objective.topic_pool.value,
             targets=objective.topic_targets.value,
             weight=objective.topic_weight,
@@ -142,10 +142,11 @@ def _other_units(head: Any, state: dict[str, Tensor], description: dict[str, Any
     return "its units are of another k-means" if theirs and kmeans_sha256 and theirs != kmeans_sha256 else ""
 
 
-def layer_index(layer: int, num_layers: int) -> int:
-    """Return a non-negative index into the `num_layers + 1` hidden states."""
+def layer_index(layer: int, num_layers: int, setting: str = "objective.layers") -> int:
+    """Return a non-negative index into the `num_layers + 1` hidden states; `setting` names the layer."""
     if not -num_layers - 1 <= layer <= num_layers:
         raise UserError(
-            f"layer {layer} is not among the {num_layers + 1} hidden states of this encoder (0 to {num_layers})"
+            f"{setting}: layer {layer} is not among the {num_layers + 1} hidden states of this encoder "
+            f"(0 to {num_layers})"
         )
     return layer % (num_layers + 1)

@@ -37,7 +37,7 @@ def run_training(
         # The first process speaks for all; warnings name what is wrong in one of them.
         logging.getLogger("speechssl").setLevel(logging.WARNING)
     # Before anything is written: a run without its device or data leaves no folder behind.
-    device = pick_device(settings.run.device)
+    device = pick_device(settings.run.device, "run.device")
     trainable = open_trainable(settings)
     folder.open_log()
     with folder.locked():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 
 from omegaconf import MISSING
 
@@ -11,7 +12,7 @@ from speechssl.data.masking import MaskSettings
 from speechssl.errors import UserError
 from speechssl.limits import named, require
 from speechssl.models.hubert import HubertConfig
-from speechssl.settings import read_with
+from speechssl.settings import changed_fields, read_with
 
 
 class Fit(Enum):
@@ -189,7 +190,13 @@ class ScheduleSettings:
         parts = {"schedule.warmup": self.warmup}
         if self.kind is ScheduleKind.infinite:
             parts |= {"schedule.cooldown": self.cooldown, "schedule.anneal": self.anneal}
-            require(named(self, "constant", "final", prefix="schedule."), above=0)
+            require({"schedule.constant": self.constant}, above=0, most=1)
+            require({"schedule.final": self.final}, above=0, most=self.constant)
+            if self.anneal == 0 and "final" in changed_fields(self):
+                raise UserError(
+                    f"schedule.final={self.final:g} is the end of the anneal, and schedule.anneal=0 has none: "
+                    "leave one of them out"
+                )
         require(parts, least=0, most=1)
         if sum(parts.values()) > 1:
             raise UserError(f"{', '.join(parts)} are shares of the run: together at most 1")
@@ -258,6 +265,11 @@ class TrainSettings:
                 "use run.parallel=ddp, or optim.kind=adamw"
             )
 
+    def check_manifests(self, train: str, valid: str) -> None:
+        """Raise a `UserError` where what is trained on is to judge the training."""
+        if MISSING not in (train, valid) and Path(train).resolve() == Path(valid).resolve():
+            raise UserError(f"data.valid={valid} is data.train too: give held-out recordings")
+
     def may_change(self) -> tuple[str, ...]:
         """Return the settings that do not change what is learned."""
         return ("out", *(f"run.{name}" for name in _RUN_MAY_CHANGE))
@@ -287,8 +299,12 @@ class PretrainSettings(TrainSettings):
         require(named(self.batch, "seconds", "total_seconds", "bucket_updates", prefix="batch."), above=0)
         require({"objective.temperature": self.objective.temperature}, above=0)
         require(named(self.data, "label_rate", "cache_gb", prefix="data."), least=0)
+        self.check_manifests(self.data.train, self.data.valid)
         if not self.data.labels:
             raise UserError("data.labels must name at least one folder of labels, e.g. data.labels=[exp/mini/units]")
+        folders = [] if self.data.labels == MISSING else [Path(folder).resolve() for folder in self.data.labels]
+        if len(set(folders)) < len(folders):
+            raise UserError(f"data.labels={self.data.labels} names a folder twice, whose labels would count twice")
         if not self.objective.layers:
             raise UserError("objective.layers must name at least one hidden state, e.g. [-1]")
         weights = ("unmasked_weight", "feature_penalty", "topic_weight")
@@ -304,6 +320,8 @@ class PretrainSettings(TrainSettings):
             )
         if self.objective.topic_pool is Pool.cls and not self.model.cls_frame:
             raise UserError("objective.topic_pool=cls needs a CLS frame: set model.cls_frame=true")
+        if self.model.cls_frame and self.objective.topic_pool is not Pool.cls:
+            raise UserError("model.cls_frame=true is for objective.topic_pool=cls: give that too, or leave it out")
         self._require_read()
 
     def _require_read(self) -> None:

@@ -167,9 +167,12 @@ def test_validation_has_one_temperature_and_moves_none(views):
 
 
 def test_settings_that_cannot_be_are_refused():
-    with pytest.raises(UserError, match="hard_negatives"):
-        HardNegativeSettings(mixed=-1)
-    with pytest.raises(UserError, match="temperatures"):
-        TemperatureSettings(smallest=0.5, largest=0.1)
-    with pytest.raises(UserError, match="temperatures"):
-        TemperatureSettings(newest=0)
+    with pytest.raises(UserError, match=r"^a\.mixed=-1 must be 0 or more"):
+        HardNegativeSettings(mixed=-1).check("a")
+    with pytest.raises(UserError, match=r"^a\.smallest=0\.5 must be at most 0\.1"):
+        TemperatureSettings(smallest=0.5, largest=0.1).check("a")
+    with pytest.raises(UserError, match=r"^a\.newest=0 must be more than 0"):
+        TemperatureSettings(newest=0).check("a")
+    for rho in (0.0, float("inf")):
+        with pytest.raises(UserError, match=rf"^a\.rho={rho} must be more than 0"):
+            TemperatureSettings(individual=True, rho=rho).check("a")

@@ -88,4 +88,4 @@ def test_settings_that_cannot_be_are_refused() -> None:
         ({"beta": 0.0}, "sla.transformations is not, so it is not read"),
     ):
         with pytest.raises(UserError, match=message):
-            LabelAugmentationSettings(**given)
+            LabelAugmentationSettings(**given).check("sla")

@@ -10,6 +10,7 @@ from speechssl.objectives.contrastive import HardNegativeSettings, TemperatureSe
 from speechssl.objectives.mixed_barlow_twins import MixedBarlowTwinsSettings
 from speechssl.objectives.moco import MoCoSettings
 from speechssl.objectives.self_distillation import SelfDistillationSettings
+from speechssl.objectives.simclr import SimClrSettings
 from speechssl.objectives.slicer import SlicerSettings
 
 
@@ -24,20 +25,29 @@ from speechssl.objectives.slicer import SlicerSettings
         (SlicerSettings, {"entropy_weight": -1.0}, r"objective\.slicer\.entropy_weight=-1\.0"),
         (SelfDistillationSettings, {"tap_weight": -1.0}, r"distillation\.tap_weight=-1\.0 must be 0 or more"),
         (
-            TemperatureSettings,
-            {"smallest": 0.01},
-            r"temperatures\.smallest=0\.01 must be 0\.015 or more",
-        ),
-        (TemperatureSettings, {"lr": 0.0}, r"temperatures\.lr=0\.0 must be more than 0"),
-        (
-            HardNegativeSettings,
-            {"hardest": 7},
-            r"hard_negatives\.hardest of the objective is given, but nothing is mixed",
+            SelfDistillationSettings,
+            {"detach_deepest": True, "divergence_weight": 0.0, "cosine_weight": 0.0},
+            r"distillation\.detach_deepest=true is not read",
         ),
         (
-            HardNegativeSettings,
-            {"start_epoch": 7},
-            r"hard_negatives\.start_epoch of the objective is given, but nothing is mixed",
+            MoCoSettings,
+            {"temperatures": TemperatureSettings(smallest=0.01)},
+            r"^objective\.moco\.temperatures\.smallest=0\.01 must be 0\.015 or more",
+        ),
+        (
+            SimClrSettings,
+            {"temperatures": TemperatureSettings(lr=0.0)},
+            r"^objective\.simclr\.temperatures\.lr=0\.0 must be more than 0",
+        ),
+        (
+            SlicerSettings,
+            {"hard_negatives": HardNegativeSettings(hardest=7)},
+            r"^objective\.slicer\.hard_negatives\.hardest is given, but nothing is mixed",
+        ),
+        (
+            SlicerSettings,
+            {"hard_negatives": HardNegativeSettings(start_epoch=7)},
+            r"^objective\.slicer\.hard_negatives\.start_epoch is given, but nothing is mixed",
         ),
     ],
 )
@@ -49,4 +59,4 @@ def test_settings_that_cannot_be_are_refused(settings, changed, message):
 def test_edges_are_taken():
     MoCoSettings(hidden=0, barlow_weight=0.0)
     SelfDistillationSettings(tap_weight=0.0)
-    HardNegativeSettings(mixed_with_query=1, hardest=7, start_epoch=0)
+    HardNegativeSettings(mixed_with_query=1, hardest=7, start_epoch=0).check("a")

@@ -221,11 +221,13 @@ def test_bad_input_is_one_line(corpus, tmp_path, capsys):
         assert f"objective.{name}=-1.0 must be 0 or more" in negative
     assert "model.cls_frame=true" in fails(corpus.settings(steps, out, "objective.topic_pool=cls"), capsys)
     assert "lower data.max_seconds" in fails(corpus.settings(steps, out, "batch.seconds=0.2"), capsys)
-    assert "layer 7 is not among the 3" in fails(corpus.settings(steps, out, "objective.layers=[7]"), capsys)
+    assert "objective.layers: layer 7 is not among the 3" in fails(
+        corpus.settings(steps, out, "objective.layers=[7]"), capsys
+    )
     assert "data.min_seconds=9.0 or longer" in fails(corpus.settings(steps, out, "data.min_seconds=9"), capsys)
     nowhere = f"out={tmp_path}/nowhere"
     assert "does not exist" in fails(corpus.settings(steps, nowhere, f"data.train={tmp_path}/none.tsv"), capsys)
-    assert "device=tpu cannot be used here" in fails(corpus.settings(steps, nowhere, "run.device=tpu"), capsys)
+    assert "run.device=tpu cannot be used here" in fails(corpus.settings(steps, nowhere, "run.device=tpu"), capsys)
     assert not (tmp_path / "nowhere").exists()
     assert "frame_rate" in fails(corpus.settings(steps, out, "data.label_rate=50"), capsys)
 

@@ -111,6 +111,8 @@ class LapeFinetuneSettings:
 
     def __post_init__(self) -> None:
         require({"finetune.checkpoint_every": self.checkpoint_every}, least=1)
+        self.sla.check("finetune.sla")
+        self.pseudo_labels.check("finetune.pseudo_labels")
 
 
 @dataclass

@@ -69,7 +69,7 @@ def finetune(settings: FinetuneSettings, joined: Joined | None = None) -> None:
     RunFolder(_last_step(settings, learnt)).check_same_settings()
     with contextlib.ExitStack() as stack:
         stack.enter_context(_each_line_once())
-        joined = joined or stack.enter_context(joined_gang(pick_device(settings.run.device)))
+        joined = joined or stack.enter_context(joined_gang(pick_device(settings.run.device, "run.device")))
         _learn_pseudo_labels(settings, settings.pseudo_labels.confidence, joined, learnt)
         run_training(_last_step(settings, learnt), Finetuning, joined)
 

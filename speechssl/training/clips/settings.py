@@ -64,6 +64,7 @@ class ClipSettings(TrainSettings):
         super().__post_init__()
         if self.run.parallel is Parallel.fsdp:
             raise UserError("encoders of clips are not sharded, they are small: use run.parallel=ddp")
+        self.check_manifests(self.data.train, self.data.valid)
         # Only where a model is made: an encoder folder may hold any value of what its backbone does not read.
         unread = [name for name in changed_fields(self.model) if not self.model.reads(name)]
         if unread:
@@ -147,16 +148,16 @@ class PredictionPretrainingSettings:
     epochs: float = 5.0
     """Passes over the pseudo-labels that are kept, and the real labels beside them."""
 
-    def __post_init__(self) -> None:
-        require(named(self, "neighbours", "epochs", prefix="pseudo_labels: "), above=0)
-        require({"pseudo_labels: confidence": self.confidence}, least=0, below=1)
-        if self.confidence is None:
-            changed = changed_fields(self)
-            if changed:
-                raise UserError(
-                    f"pseudo_labels: {changed[0]} is given and confidence is not, so it is not read: "
-                    "give confidence=0.9 there too, or leave it out"
-                )
+    def check(self, name: str) -> None:
+        """Raise a `UserError` for settings that cannot be, of which `name` is the whole name."""
+        require(named(self, "neighbours", "epochs", prefix=f"{name}."), above=0)
+        require({f"{name}.confidence": self.confidence}, least=0, below=1)
+        changed = changed_fields(self)
+        if self.confidence is None and changed:
+            raise UserError(
+                f"{name}.{changed[0]} is given and {name}.confidence is not, so it is not read: "
+                f"give {name}.confidence=0.9 too, or leave it out"
+            )
 
 
 @dataclass
@@ -178,6 +179,8 @@ class FinetuneSettings(ClipSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.sla.check("sla")
+        self.pseudo_labels.check("pseudo_labels")
         if "watch" in changed_fields(self.data):
             raise UserError("data.watch is set, but finetune looks at all held-out clips: leave it out")
         changed = changed_fields(self.model)

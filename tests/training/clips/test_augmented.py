@@ -114,19 +114,44 @@ def test_slicer_mixes_by_k_mix_and_others_do_not(sounds):
 @pytest.mark.parametrize(
     ("given", "switch"),
     [
-        (["objective=moco", "objective.moco.barlow_weight=0.1"], "objective.moco.barlow_taps=False"),
-        (["objective=moco", "objective.moco.temperatures.rho=0.1"], "objective.moco.temperatures.individual=False"),
+        (["objective=moco", "objective.moco.barlow_weight=0.1"], "objective.moco.barlow_taps=false"),
+        (["objective=moco", "objective.moco.temperatures.rho=0.1"], "objective.moco.temperatures.individual=false"),
         (
             ["objective=slicer", "objective.slicer.kmix.enabled=false", "objective.slicer.kmix.clusters=3"],
-            "objective.slicer.kmix.enabled=False",
+            "objective.slicer.kmix.enabled=false",
         ),
-        (["augment.mixup_exp.enabled=false", "augment.mixup_exp.ratio=0.9"], "augment.mixup_exp.enabled=False"),
-        (["augment.mixup_exp.enabled=false", "augment.mixup_exp.memory=9"], "augment.mixup_exp.enabled=False"),
+        (["augment.mixup_exp.enabled=false", "augment.mixup_exp.ratio=0.9"], "augment.mixup_exp.enabled=false"),
+        (["augment.mixup_exp.enabled=false", "augment.mixup_exp.memory=9"], "augment.mixup_exp.enabled=false"),
         (
             ["augment.random_resize_crop.enabled=false", "augment.random_resize_crop.smallest=0.9"],
-            "augment.random_resize_crop.enabled=False",
+            "augment.random_resize_crop.enabled=false",
         ),
-        (["augment.spec_augment.mel_masks=9"], "augment.spec_augment.enabled=False"),
+        (["augment.spec_augment.mel_masks=9"], "augment.spec_augment.enabled=false"),
+        (["augment.spec_augment.mel_share=0.1"], "augment.spec_augment.enabled=false"),
+        (
+            [
+                "augment.spec_augment.enabled=true",
+                "augment.spec_augment.time_masks=0",
+                "augment.spec_augment.time_share=1",
+            ],
+            "augment.spec_augment.time_masks=0",
+        ),
+        (
+            [
+                "objective=mixed_barlow_twins",
+                "objective.mixed_barlow_twins.mix_weight=0",
+                "objective.mixed_barlow_twins.beta=2",
+            ],
+            "objective.mixed_barlow_twins.mix_weight=0.0",
+        ),
+        (
+            [
+                "objective=mixed_barlow_twins",
+                "objective.mixed_barlow_twins.off_diagonal=0",
+                "objective.mixed_barlow_twins.mix_weight=2",
+            ],
+            "objective.mixed_barlow_twins.off_diagonal=0.0",
+        ),
     ],
 )
 def test_settings_of_what_is_off_are_refused(data, tmp_path, capsys, given, switch):
