@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from speechssl.errors import UserError
+from speechssl.evaluation.encoders.contestants import Contestant
 from speechssl.evaluation.extract import WaveformCache, batches, padded
 from speechssl.evaluation.recordings import Recording
 from speechssl.evaluation.vectors import VectorFile
@@ -68,9 +69,8 @@ class Encoding:
         """Return `encoder.pool` of every recording: `(recordings, dim)`, float32, on the CPU.
 
         Raises:
-            UserError: a recording is too short for a frame of the encoder, or a vector is not finite.
+            UserError: a vector is not finite.
         """
-        self._frames(1)
         return torch.cat(self._encode([1] * len(self.recordings), self.encoder.pool))
 
     def frame_states(self) -> list[Tensor]:
@@ -80,20 +80,9 @@ class Encoding:
         are joined.
 
         Raises:
-            UserError: a recording has fewer than two frames, or a state is not finite.
+            UserError: a state is not finite.
         """
-        return self._encode(self._frames(MIN_EVENT_FRAMES), _last_states)
-
-    def _frames(self, least: int) -> list[int]:
-        """Return the frames of each recording, or raise a `UserError` where one has too few."""
-        frames = self.encoder.frame_lengths(torch.tensor([recording.samples for recording in self.recordings]))
-        short = (frames < least).nonzero().flatten().tolist()
-        if short:
-            raise UserError(
-                f"{self.description}: {len(short)} recordings are too short for {least} frames of it, the first is "
-                f"{self.recordings[short[0]].audio}; take this encoder out of encoders"
-            )
-        return [int(count) for count in frames]
+        return self._encode(_frames(self.encoder, self.recordings).tolist(), _last_states)
 
     @torch.no_grad()
     def _encode(self, counts: Sequence[int], vectors_of: Callable[[EncoderOutput], Tensor]) -> list[Tensor]:
@@ -123,6 +112,23 @@ class Encoding:
                 f"{self.description}: {len(broken)} recordings have numbers that are not finite, the first is "
                 f"{self.recordings[broken[0]].audio}; the encoder is broken, or the recording is"
             )
+
+
+def require_frames(rivals: Iterable[Contestant], recordings: Sequence[Recording], events: bool) -> None:
+    """Raise a `UserError` where a recording is too short for any encoder: the first may take hours."""
+    least = MIN_EVENT_FRAMES if events else 1
+    # A random one has the frames of the trained one.
+    for rival in (rival for rival in rivals if rival.like is None):
+        short = (_frames(rival.build(), recordings) < least).nonzero().flatten().tolist()
+        if short:
+            raise UserError(
+                f"{rival.source}: {len(short)} recordings are too short for {least} frames of it, the first is "
+                f"{recordings[short[0]].audio}; take this encoder out"
+            )
+
+
+def _frames(encoder: Encoder, recordings: Sequence[Recording]) -> Tensor:
+    return encoder.frame_lengths(torch.tensor([recording.samples for recording in recordings]))
 
 
 def _last_states(output: EncoderOutput) -> Tensor:

@@ -12,7 +12,7 @@ from speechssl.evaluation.benchmark import require_own_folder, writing_alone
 from speechssl.evaluation.encoders.baselines import FBANK_RATE
 from speechssl.evaluation.encoders.contestants import Contestant, contestants
 from speechssl.evaluation.hear.data import VOCABULARY, Metadata, TaskData, read_metadata, read_task, recording_files
-from speechssl.evaluation.hear.features import Encoding, Reader
+from speechssl.evaluation.hear.features import Encoding, Reader, require_frames
 from speechssl.evaluation.hear.folders import METADATA, task_folder
 from speechssl.evaluation.hear.overview import OVERVIEW
 from speechssl.evaluation.hear.results import BENCHMARK, HearResults
@@ -34,6 +34,7 @@ def run_hear(settings: HearSettings) -> None:
     out = Path(settings.out_dir)
     require_own_folder(out, BENCHMARK)
     data = read_task(metadata, settings.workers)
+    require_frames(rivals, data.recordings, metadata.events)
     folder = out / settings.task
     with writing_alone(folder):
         results = HearResults(settings, data, folder, rivals)

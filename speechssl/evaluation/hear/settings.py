@@ -10,6 +10,7 @@ from omegaconf import MISSING
 
 from speechssl.errors import UserError
 from speechssl.limits import named, require, require_list, require_seeds
+from speechssl.settings import changed_fields
 
 ALL = "all"
 """As a task: every one of the sixteen that is there."""
@@ -71,3 +72,6 @@ class HearSettings:
         require_list("lr", self.lr, above=0)
         require_seeds(self.seeds)
         require_list("hidden_layers", self.hidden_layers, least=0)
+        of_layers = [name for name in changed_fields(self) if name in ("hidden_dim", "dropout")]
+        if of_layers and not any(self.hidden_layers):
+            raise UserError(f"{of_layers[0]} is of a hidden layer, and hidden_layers=[0] has none: leave it out")

@@ -21,6 +21,8 @@ from speechssl.files import changes, checksum_of
 
 FOLDER = "folder"
 """Where the metadata have no column of this name, it is the folder that a recording is in."""
+PART = "part"
+"""Column of the part of the corpus, where it has some."""
 MIN_SECONDS = 0.01
 """Shorter recordings are rejected where the manifest is made here: clips may be short, since they are padded."""
 
@@ -80,9 +82,13 @@ def read_task(folder: Path, task: LapeTask) -> TaskData:
         UserError: the metadata lack a column of the task, or fewer than two classes are there.
     """
     everything = read_recordings(folder)
-    found, left_out = _that_fit(everything, task), _rejected(folder)
-    if len(found) < len(everything):
-        left_out.append({"what": f"{len(everything) - len(found)} recordings", "reason": f"not {_rule(task)}"})
+    of_parts = _of_parts(everything, folder, task)
+    found, left_out = _that_fit(of_parts, task), _rejected(folder)
+    if len(of_parts) < len(everything):
+        reason = f"not of {', '.join(task.parts)}"
+        left_out.append({"what": f"{len(everything) - len(of_parts)} recordings", "reason": reason})
+    if len(found) < len(of_parts):
+        left_out.append({"what": f"{len(of_parts) - len(found)} recordings", "reason": f"not {_rule(task)}"})
     by_folder = task.column == FOLDER and FOLDER not in columns_of(everything)
     _require_columns(found, folder, task, by_folder)
     names = [_folder_of(recording) if by_folder else recording.labels.get(task.column, "") for recording in found]
@@ -95,6 +101,20 @@ def read_task(folder: Path, task: LapeTask) -> TaskData:
     index = {name: number for number, name in enumerate(classes)}
     labels = np.array([index[name] for _, name in kept])
     return TaskData([recording for recording, _ in kept], labels, classes, left_out)
+
+
+def _of_parts(recordings: list[Recording], folder: Path, task: LapeTask) -> list[Recording]:
+    """Return the recordings of the task's parts: a folder of `speechssl manifest` may have been made with others."""
+    known = {recording.labels.get(PART, "") for recording in recordings} - {""}
+    if not task.parts or not known:
+        return recordings
+    missing = sorted(set(task.parts) - known)
+    if missing:
+        raise UserError(
+            f"{folder} has no recording of part {missing[0]} (it has {', '.join(sorted(known))}): mend task.parts, or "
+            "give `speechssl manifest` this part too"
+        )
+    return [recording for recording in recordings if recording.labels.get(PART) in task.parts]
 
 
 def _that_fit(recordings: Sequence[Recording], task: LapeTask) -> list[Recording]:

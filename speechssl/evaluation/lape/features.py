@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from speechssl.errors import UserError
+from speechssl.evaluation.encoders.contestants import Contestant
 from speechssl.evaluation.lape.clips import Clips
 from speechssl.evaluation.recordings import Recording
 from speechssl.evaluation.vectors import VectorFile
@@ -40,10 +41,9 @@ def pooled_features(
         kept: vectors of an interrupted command on the same clips, which are gone on with.
 
     Raises:
-        UserError: a clip is too short for a frame of the encoder, or a vector is not finite.
+        UserError: a vector is not finite.
     """
     encoder.eval().to(device)
-    require_frames(encoder, clips, description)
     size = max(1, int(batch_seconds / clips.seconds))
     sizes = [min(size, len(recordings) - start) for start in range(0, len(recordings), size)]
     done, vectors = kept.read(sizes)
@@ -63,7 +63,12 @@ def pooled_features(
     return features
 
 
-def require_frames(encoder: Encoder, clips: Clips, name: str) -> None:
-    """Raise a `UserError` unless a clip is long enough for a frame of the encoder with this name."""
-    if int(encoder.frame_lengths(torch.tensor([clips.samples]))) < 1:
-        raise UserError(f"clips of {clips.seconds:g} s are too short for a frame of {name}; give longer ones")
+def require_frames(rivals: Iterable[Contestant], clips: Clips) -> None:
+    """Raise a `UserError` unless a clip is long enough for a frame of every encoder: the first may take hours."""
+    for rival in rivals:
+        # A random one has the frames of the trained one.
+        if rival.like is None and int(rival.build().frame_lengths(torch.tensor([clips.samples]))) < 1:
+            raise UserError(
+                f"clips of {clips.seconds:g} s are too short for a frame of {rival.source}; give a larger "
+                "task.clip_seconds, or take it out"
+            )

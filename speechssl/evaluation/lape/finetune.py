@@ -31,7 +31,6 @@ from speechssl.errors import UserError
 from speechssl.evaluation.encoders.contestants import Contestant
 from speechssl.evaluation.lape.clips import Clips
 from speechssl.evaluation.lape.data import TaskData
-from speechssl.evaluation.lape.features import require_frames
 from speechssl.evaluation.lape.protocols import Outcome
 from speechssl.evaluation.lape.results import LapeResults
 from speechssl.evaluation.lape.scores import PartScore, Score
@@ -135,7 +134,7 @@ def finetune_and_score(rivals: Sequence[Contestant], plan: Plan, results: LapeRe
         Whether this process is the first.
 
     Raises:
-        UserError: an encoder cannot be fine-tuned, clips are too short for it, or runs on other data are there.
+        UserError: an encoder cannot be fine-tuned, or runs on other data are there.
     """
     starts = []
     with joined_gang(pick_device(plan.settings.device)) as joined, _quiet_training():
@@ -157,7 +156,6 @@ def finetune_and_score(rivals: Sequence[Contestant], plan: Plan, results: LapeRe
 def _save_start(rival: Contestant, plan: Plan, joined: Joined) -> Path:
     """Keep the encoder as it is before the first update, whatever becomes of its own folder."""
     encoder = require_tunable(rival.build(), rival.source)
-    require_frames(encoder, plan.clips, rival.source)
     start = plan.folder / f"{as_name(rival.name)}-{_checksum(encoder)}" / "start"
     if joined.rank == 0 and not (start / "encoder.json").is_file():
         save_encoder(start, encoder)

@@ -17,7 +17,7 @@ from speechssl.evaluation.encoders.baselines import FBANK_RATE
 from speechssl.evaluation.encoders.contestants import FBANK, Contestant, contestants
 from speechssl.evaluation.lape.clips import Clips
 from speechssl.evaluation.lape.data import TaskData, data_folder, read_task
-from speechssl.evaluation.lape.features import pooled_features
+from speechssl.evaluation.lape.features import pooled_features, require_frames
 from speechssl.evaluation.lape.overview import FINETUNE, OVERVIEW
 from speechssl.evaluation.lape.results import BENCHMARK, LapeResults
 from speechssl.evaluation.lape.scores import score_features
@@ -37,6 +37,8 @@ def run_lape(settings: LapeSettings) -> None:
     require_own_folder(out, BENCHMARK)
     rivals, left_out = choose_encoders(settings)
     task = settings.task
+    clips = Clips(task.clip_seconds, settings.workers, settings.cache_gb)
+    require_frames(rivals, clips)
     data = read_task(data_folder(settings), task)
     data.left_out += left_out
     divisions = divide(data, task)
@@ -45,7 +47,6 @@ def run_lape(settings: LapeSettings) -> None:
     folder = _results_folder(settings)
     with writing_alone(folder):
         results = LapeResults(settings, data, divisions, folder, rivals)
-        clips = Clips(task.clip_seconds, settings.workers, settings.cache_gb)
         if settings.mode is Mode.linear:
             device = pick_device(settings.device)
             for rival in rivals:

@@ -9,10 +9,11 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from speechssl.audio import SAMPLE_RATE
 from speechssl.errors import UserError
 from speechssl.limits import named, require, require_list, require_seeds
 from speechssl.objectives.label_augmentation import LabelAugmentationSettings
-from speechssl.settings import changed_fields
+from speechssl.settings import changed_fields, read_with
 from speechssl.training.clips.settings import PredictionPretrainingSettings
 from speechssl.training.settings import Precision
 
@@ -58,7 +59,8 @@ class LapeTask:
     corpus: str = MISSING
     """Corpus of `speechssl manifest` whose metadata the task reads."""
     parts: list[str] = field(default_factory=list)
-    """Parts of the corpus, where it has some (`corpus.parts` of `speechssl manifest`)."""
+    """Parts of the corpus, where it has some (`corpus.parts` of `speechssl manifest`). Recordings of a `data_dir` whose
+    column `part` says another one are left out and counted."""
     metadata: str = ""
     """`folder` only, with `corpus_dir`: table of labels, with tabs or commas (`corpus.metadata` of `speechssl
     manifest`)."""
@@ -160,7 +162,7 @@ class LapeSettings:
     are (this project's choice); not with `paper`, as published."""
     device: str = "auto"
     """Where encoders and heads run: `cpu`, `cuda`, or `auto`."""
-    batch_seconds: float = 60.0
+    batch_seconds: float = field(default=60.0, metadata=read_with("mode", Mode.linear))
     """`linear`: seconds of audio in a batch of the encoder. Changes no result beyond rounding."""
     workers: int = 0
     """Threads that decode; 0 is one a core. Changes no result."""
@@ -184,7 +186,7 @@ class LapeSettings:
         if self.task.members:
             _check_all(self.task, self.corpus_dir)
         else:
-            _check_task(self.task)
+            check_task(self.task)
         if (self.data_dir is None) == (self.corpus_dir is None):
             raise UserError(
                 "give either data_dir (a folder of `speechssl manifest`) or corpus_dir (the data set's own)"
@@ -210,11 +212,8 @@ class LapeSettings:
                 f"finetune.pseudo_labels.confidence={confidence:g} is set, but with all labels no clip is unlabelled: "
                 f"leave 1 out of label_fractions={self.label_fractions}"
             )
-        if self.task.metadata and self.data_dir is not None:
-            raise UserError(
-                f"task.metadata={self.task.metadata} is read where manifests are made, and data_dir has them already: "
-                "give it to `speechssl manifest` as corpus.metadata, or give corpus_dir instead of data_dir"
-            )
+        if self.data_dir is not None:
+            require_no_metadata(self.task, ", or give corpus_dir instead of data_dir")
 
 
 def _check_all(task: LapeTask, corpus_dir: str | None) -> None:
@@ -227,7 +226,7 @@ def _check_all(task: LapeTask, corpus_dir: str | None) -> None:
                 f"task.{setting.name} is each task's own: with task=all give task.members.NAME.{setting.name}"
             )
     for member in task.members.values():
-        _check_task(member)
+        check_task(member)
     names = [member.name for member in task.members.values()]
     if len(set(names)) < len(names):
         raise UserError(
@@ -235,10 +234,22 @@ def _check_all(task: LapeTask, corpus_dir: str | None) -> None:
         )
 
 
-def _check_task(task: LapeTask) -> None:
+def require_no_metadata(task: LapeTask, instead: str = "") -> None:
+    """Raise a `UserError` where a table of labels is given for manifests that are there already."""
+    if task.metadata:
+        raise UserError(
+            f"task.metadata={task.metadata} is read where manifests are made, and data_dir has them already: "
+            f"give it to `speechssl manifest` as corpus.metadata{instead}"
+        )
+
+
+def check_task(task: LapeTask) -> None:
+    """Raise a `UserError` where settings of one task contradict each other."""
     if not re.fullmatch(r"\w[\w.-]*", task.name) or task.name in RESERVED_NAMES:
         raise UserError(f"task.name={task.name} cannot be a folder's name here; use other letters, digits, - and _")
     require({"task.clip_seconds": task.clip_seconds}, above=0, most=LONGEST_CLIP)
+    if round(task.clip_seconds * SAMPLE_RATE) < 1:
+        raise UserError(f"task.clip_seconds={task.clip_seconds} is less than a sample; clips have a second or more")
     if (task.split is Split.folds) != (task.fold_column is not None):
         raise UserError("task.fold_column names the column of task.split=folds, and is for no other split")
     for name, value in (("only", task.only), ("published", task.published)):

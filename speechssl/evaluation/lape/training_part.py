@@ -16,7 +16,7 @@ from speechssl.data.manifest import AUDIO, read_manifest, unwatched_audio, write
 from speechssl.data.metadata import METADATA
 from speechssl.errors import UserError
 from speechssl.evaluation.lape.data import read_task
-from speechssl.evaluation.lape.settings import LapeTask
+from speechssl.evaluation.lape.settings import LapeTask, check_task, require_no_metadata
 from speechssl.evaluation.lape.splits import divide
 
 SPLITS = ("train", "valid")
@@ -36,6 +36,8 @@ class TrainingPartSettings:
     def __post_init__(self) -> None:
         if self.task.members:
             raise UserError("task=all has many data sets: name one task")
+        check_task(self.task)
+        require_no_metadata(self.task)
         if Path(self.out).resolve() == Path(self.data_dir).resolve():
             raise UserError(f"out={self.out} is data_dir, which stays as it is; give another folder")
 

@@ -11,7 +11,7 @@ from speechssl.cli.app import main
 from speechssl.evaluation.hear.folders import FOLDERS
 from tests.evaluation.hear.conftest import write_beeps, write_tones
 
-FAST = ["hidden_dim=16", "epochs=5", "hidden_layers=[0]", "lr=[3e-2]", "seeds=[1]", "baselines=[fbank]", "workers=1"]
+FAST = ["epochs=5", "hidden_layers=[0]", "lr=[3e-2]", "seeds=[1]", "baselines=[fbank]", "workers=1"]
 
 
 @pytest.fixture

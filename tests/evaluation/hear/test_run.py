@@ -13,9 +13,12 @@ import torch
 from torch import Tensor
 
 from speechssl.cli.app import main
+from speechssl.errors import UserError
 from speechssl.evaluation.benchmark import writing_alone
+from speechssl.evaluation.encoders.contestants import Contestant
 from speechssl.evaluation.hear.data import read_metadata, read_task
-from speechssl.evaluation.hear.features import Encoding, Reader
+from speechssl.evaluation.hear.features import Encoding, Reader, require_frames
+from speechssl.evaluation.recordings import Recording
 from speechssl.evaluation.vectors import VectorFile
 from speechssl.models.hubert import HubertEncoder
 from speechssl.models.load import load_encoder
@@ -120,6 +123,14 @@ def test_vectors_are_gone_on_with_after_the_last_whole_batch(
     stored = (tmp_path / "kept").read_bytes()
     (tmp_path / "kept").write_bytes(stored[:left])
     assert all(map(torch.equal, vectors(encoding), whole)) and (tmp_path / "kept").read_bytes() == stored
+
+
+def test_a_recording_without_a_frame_of_any_encoder_is_told_before_the_first_one_encodes(tmp_path: Path) -> None:
+    slow, fast = (Contestant("fbank", "fbank", frame_rate=rate) for rate in (10.0, 100.0))
+    recordings = [Recording(f"{samples}.wav", tmp_path, samples, "", {}) for samples in (16000, 1920)]
+    require_frames([fast, slow], recordings, events=False)
+    with pytest.raises(UserError, match=r"fbank: 1 recordings are too short for 2 frames of it, the first is .*1920"):
+        require_frames([fast, slow], recordings, events=True)
 
 
 def test_notes_of_a_chord_are_found(tmp_path: Path, tasks: Path, encoder_dir: Path) -> None:
@@ -239,6 +250,10 @@ def test_results_of_another_benchmark_or_command_are_not_replaced(
         (["encoders={}"], "missing setting task: give it as task=VALUE"),
         (["task=esc50", "epoch=3"], "unknown setting 'epoch' of `speechssl evaluate`; did you mean 'epochs'?"),
         (["task=tones-v1-full", "encoders={tiny: gone}"], "gone does not exist"),
+        (
+            ["task=esc50", "encoders={}", "hidden_layers=[0]", "dropout=0.2"],
+            "dropout is of a hidden layer, and hidden_layers=[0]",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(

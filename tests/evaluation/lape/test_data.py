@@ -41,6 +41,22 @@ def test_only_what_a_task_asks_for_is_used_and_the_rest_is_counted(data_dir: Pat
         read_task(data_dir, task("class", only={"fold": "7"}))
 
 
+def test_only_the_parts_of_a_task_are_used(tmp_path: Path) -> None:
+    rows = ["path\tspeaker\tpart"]
+    for number, part in enumerate(("train-clean-100", "train-clean-100", "dev-clean", "")):
+        (tmp_path / "audio").mkdir(exist_ok=True)
+        soundfile.write(tmp_path / f"audio/{number}.wav", tone(500, 0.3, 0.1, number), 16000)
+        rows.append(f"{number}.wav\t{number}\t{part}")
+    (tmp_path / "audio/metadata.tsv").write_text("\n".join(rows) + "\n")
+    folder = write_manifests(tmp_path / "audio", tmp_path / "data")
+    data = read_task(folder, task("speaker", parts=["train-clean-100"]))
+    assert data.classes == ["0", "1"] and data.left_out == [
+        {"what": "2 recordings", "reason": "not of train-clean-100"}
+    ]
+    with pytest.raises(UserError, match=r"no recording of part test-clean \(it has dev-clean, train-clean-100\)"):
+        read_task(folder, task("speaker", parts=["dev-clean", "test-clean"]))
+
+
 def test_a_column_that_does_not_exist_is_named_with_the_nearest(data_dir: Path) -> None:
     with pytest.raises(UserError, match=r"no column 'clas' .*did you mean 'class'\? .*mend task\.column"):
         read_task(data_dir, task("clas"))

@@ -14,8 +14,9 @@ from speechssl.audio import read_audio
 from speechssl.audio.clip import fit_clip
 from speechssl.errors import UserError
 from speechssl.evaluation.encoders.baselines import FilterbankEncoder
+from speechssl.evaluation.encoders.contestants import Contestant
 from speechssl.evaluation.lape.clips import Clips
-from speechssl.evaluation.lape.features import pooled_features
+from speechssl.evaluation.lape.features import pooled_features, require_frames
 from speechssl.evaluation.recordings import Recording, read_recordings
 from speechssl.evaluation.vectors import VectorFile
 from speechssl.models.encoder import Encoder, EncoderOutput
@@ -79,9 +80,11 @@ def test_filterbanks_are_one_vector_of_bands(recordings: list[Recording]) -> Non
     assert features(FilterbankEncoder(100.0), recordings).shape == (len(recordings), 80)
 
 
-def test_clips_without_a_frame_are_refused(recordings: list[Recording]) -> None:
-    with pytest.raises(UserError, match=r"clips of 0\.01 s are too short for a frame of the encoder"):
-        features(FilterbankEncoder(), recordings, seconds=0.01)
+def test_clips_without_a_frame_of_any_encoder_are_refused() -> None:
+    slow, fast = (Contestant("fbank", "fbank", frame_rate=rate) for rate in (10.0, 100.0))
+    require_frames([fast, slow], Clips(0.12))
+    with pytest.raises(UserError, match=r"clips of 0\.1 s are too short for a frame of fbank; give a larger"):
+        require_frames([fast, slow], Clips(0.1))
 
 
 def test_a_broken_encoder_is_told_with_the_clip(recordings: list[Recording]) -> None:

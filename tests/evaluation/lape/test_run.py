@@ -187,6 +187,16 @@ def test_every_table_of_the_papers_protocol_says_that_it_is_a_maximum(
     assert not results["settings"]["standardise"]
 
 
+@pytest.mark.parametrize("mode", ["linear", "finetune"])
+def test_clips_without_a_frame_of_the_last_encoder_are_told_before_the_first_one_encodes(
+    tmp_path: Path, tones: Path, encoder_dir: Path, capsys: pytest.CaptureFixture[str], mode: str
+) -> None:
+    given = ["benchmark=lape", "task.clip_seconds=0.03", f"corpus_dir={tones}", f"out_dir={tmp_path / 'out'}"]
+    assert main(["evaluate", *given, f"encoders={encoder_dir}", "baselines=[fbank]", f"mode={mode}"]) == 1
+    assert f"clips of 0.03 s are too short for a frame of {encoder_dir}; give a larger" in capsys.readouterr().err
+    assert not (tmp_path / "out/folder").exists()
+
+
 def test_a_wrong_path_of_the_last_encoder_is_told_before_anything_is_read(
     tmp_path: Path, tones: Path, encoder_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -226,6 +236,8 @@ def test_a_mistake_is_one_line(settings: list[str], message: str, capsys: pytest
         ("lr=[0.1,0.10000001] protocol=sound", "lr=[0.1, 0.10000001] has numbers that are the same to six digits"),
         ("label_fractions=[0.1,0.10000001]", "label_fractions=[0.1, 0.10000001] has numbers that are the same to six"),
         ("batch_seconds=nan", "batch_seconds=nan must be more than 0"),
+        ("batch_seconds=20 mode=finetune protocol=sound", "batch_seconds is given, and mode=finetune does not read it"),
+        ("task.clip_seconds=0.00001", "task.clip_seconds=1e-05 is less than a sample"),
         ("epochs=0", "epochs=0 must be more than 0"),
         ("cache_gb=nan", "cache_gb=nan must be 0 or more"),
         ("task.clip_seconds=1e9", "task.clip_seconds=1000000000.0 must be more than 0 and at most 3600"),
@@ -233,6 +245,11 @@ def test_a_mistake_is_one_line(settings: list[str], message: str, capsys: pytest
         ("task.name=manifests", "task.name=manifests cannot be a folder's name here"),
         ("finetune.sla.transformations=[slower]", "finetune.sla is set, but mode=linear does not read it"),
         ("finetune.precision=bf16", "finetune.precision is set, but mode=linear does not read it"),
+        (
+            "finetune.pseudo_labels.neighbours=0 mode=finetune protocol=sound",
+            "finetune.pseudo_labels.neighbours=0 must be more than 0",
+        ),
+        ("finetune.sla.beta=2 mode=finetune protocol=sound", "finetune.sla.beta=2 is given and finetune.sla.transf"),
         ("task.metadata=a.tsv", "task.metadata=a.tsv is read where manifests are made, and data_dir has them already"),
         ("task.test_fold=null task.fold_column=null", "task.fold_column names the column of task.split=folds"),
     ],

@@ -101,3 +101,11 @@ def test_a_mistake_is_one_line(manifests: Path, tmp_path: Path, capsys: pytest.C
     assert "is data_dir, which stays as it is" in capsys.readouterr().err
     assert main(["training_part", "task=all", f"data_dir={manifests}", f"out={tmp_path}/heard"]) == 1
     assert "name one task" in capsys.readouterr().err
+    wrong = {
+        "task.test_fold=1": "task.test_fold=1 is for task.split=folds",
+        "task.split=folds": "task.fold_column names",
+    }
+    wrong["task.metadata=a.tsv"] = "task.metadata=a.tsv is read where manifests are made, and data_dir has them already"
+    for setting, message in wrong.items():
+        assert main(["training_part", *NAMES, setting, f"data_dir={manifests}", f"out={tmp_path}/heard"]) == 1
+        assert message in capsys.readouterr().err
