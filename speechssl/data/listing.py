@@ -27,6 +27,7 @@ from speechssl.errors import UserError
 from speechssl.files import read_json, write_json
 from speechssl.limits import named, require
 from speechssl.progress import progress
+from speechssl.settings import read_where_set
 from speechssl.threads import available_cores, in_order
 
 _BREAKS = frozenset("\t\n\r")
@@ -45,12 +46,12 @@ class ManifestSettings:
     """Shorter recordings are rejected: less than five frames of HuBERT. This project's choice."""
     valid_fraction: float = 0.05
     """Part of the training audio that is held out as valid where the corpus has no valid split; 0 holds out nothing."""
-    valid_hours: float = 10.0
+    valid_hours: float = field(default=10.0, metadata=read_where_set("valid_fraction"))
     """About so many hours are held out of a large corpus at most, whatever `valid_fraction` says: a validation takes
     them all."""
-    min_speakers: int = 10
+    min_speakers: int = field(default=10, metadata=read_where_set("valid_fraction"))
     """With at least so many speakers whole speakers are held out, with fewer single recordings."""
-    seed: int = 0
+    seed: int = field(default=0, metadata=read_where_set("valid_fraction"))
     """Decides what is held out."""
     workers: int = 0
     """Threads that decode; 0 is one a core."""
@@ -254,6 +255,8 @@ def _print_summary(
         how = ", held out by speaker" if by_speaker else ", held out by recording"
         if _held_out_fraction(settings, accepted) < settings.valid_fraction:
             how += f", as valid_hours={settings.valid_hours:g} is less than valid_fraction={settings.valid_fraction:g}"
+    elif "valid" in accepted.splits and settings.valid_fraction != ManifestSettings.valid_fraction:
+        how = f"; valid is the corpus's own, so valid_fraction={settings.valid_fraction:g} is not read"
     total, hours = sum(files for files, _ in splits.values()), sum(seconds for _, seconds in splits.values()) / 3600
     print(
         f"manifest: {total} files, {hours:.2f} h ({', '.join(parts)}{how}) in {out}; "

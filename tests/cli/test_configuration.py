@@ -378,6 +378,15 @@ def test_a_setting_that_a_number_leaves_unread_is_refused(given: list[str], mess
         load_settings(command_named("cluster"), ["manifests=[a]", "encoder=b", "out=c", *given])
 
 
+@pytest.mark.parametrize("given", ["valid_hours=3", "min_speakers=5", "seed=4"])
+def test_how_recordings_are_held_out_is_not_read_where_none_are(given: str) -> None:
+    needed = ["corpus=folder", "corpus.audio_dir=a", "out=b"]
+    load_settings(command_named("manifest"), [*needed, given])
+    message = f"{given.partition('=')[0]} is given, and valid_fraction=0.0 does not read it: leave it out"
+    with pytest.raises(UserError, match=re.escape(message)):
+        load_settings(command_named("manifest"), [*needed, given, "valid_fraction=0"])
+
+
 @pytest.mark.parametrize("kind", ["sgd", "muon"])
 def test_a_setting_that_is_read_may_be_given(kind: str) -> None:
     needed = ["data.train=a", "data.valid=b", "out=c", "column=d"]

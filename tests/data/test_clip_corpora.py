@@ -59,7 +59,7 @@ def test_a_wrong_folder_is_one_line_that_says_what_was_expected(tmp_path, name):
     (tmp_path / "stray").mkdir()
     for audio_dir in ("", str(tmp_path)):
         with pytest.raises(UserError, match=f"corpus={name}.*http") as caught:
-            open_corpus(CorpusSettings(name=name, audio_dir=audio_dir, downloads=str(tmp_path / "downloads")))
+            open_corpus(CorpusSettings(name=name, audio_dir=audio_dir))
         assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["stray"]
 

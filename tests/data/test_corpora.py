@@ -32,6 +32,12 @@ def test_settings_of_another_corpus_are_refused(tmp_path):
         ({"name": "folder", "audio_dir": str(tmp_path / "gone")}, "is not a folder"),
         ({"name": "folder", "audio_dir": str(tmp_path), "parts": ["dev-clean"]}, "corpus.parts is for"),
         ({"name": "tuxpaint", "audio_dir": str(tmp_path), "metadata": "x.tsv"}, "corpus.metadata is for"),
+        ({"name": "librispeech", "parts": ["dev-clean", "dev-clean"]}, "names a part twice"),
+        (
+            {"name": "tuxpaint", "audio_dir": str(tmp_path), "downloads": "x"},
+            "corpus=tuxpaint with corpus.audio_dir does not read corpus.downloads: leave it out",
+        ),
+        ({"name": "esc50", "downloads": "x"}, "corpus=esc50 does not read corpus.downloads"),
     ]:
         with pytest.raises(UserError, match=message):
             open_corpus(CorpusSettings(**settings))

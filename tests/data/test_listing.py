@@ -182,6 +182,14 @@ def test_of_a_large_corpus_valid_hours_are_held_out_at_most(audio, tmp_path, cap
         run(audio, tmp_path / "none", valid_hours=0.0)
 
 
+def test_a_fraction_beside_the_corpus_s_own_valid_is_said(audio, tmp_path, capsys):
+    (audio / "metadata.tsv").write_text("path\tsplit\ns0/a.wav\tvalid\n")
+    for given, said in (({}, False), ({"valid_fraction": 0.2}, True)):
+        run(audio, tmp_path / "out", **given)
+        told = "; valid is the corpus's own, so valid_fraction=0.2 is not read)"
+        assert (told in capsys.readouterr().out) == said
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [

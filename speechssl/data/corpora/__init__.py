@@ -54,6 +54,12 @@ CORPORA: dict[str, Callable[[CorpusSettings], Corpus]] = {
 """Every corpus by name."""
 
 
+_FETCHED = ("asterisk", "asterisk_languages", "librispeech", "tuxpaint")
+"""What is downloaded where there is no `audio_dir`."""
+_MADE = ("asterisk_voices", "flite", "speech_commands")
+"""What is always downloaded, or has audio that is made here."""
+
+
 def open_corpus(settings: CorpusSettings) -> Corpus:
     """Return a corpus by name, downloaded where need be."""
     if settings.name not in CORPORA:
@@ -62,4 +68,11 @@ def open_corpus(settings: CorpusSettings) -> Corpus:
         raise UserError(f"corpus.metadata is for corpus=folder; corpus={settings.name} has labels of its own")
     if settings.parts and settings.name != "librispeech":
         raise UserError(f"corpus.parts is for corpus=librispeech; corpus={settings.name} has no parts")
+    if settings.downloads != CorpusSettings.downloads and not _reads_downloads(settings):
+        beside = " with corpus.audio_dir" if settings.name in _FETCHED else ""
+        raise UserError(f"corpus={settings.name}{beside} does not read corpus.downloads: leave it out")
     return CORPORA[settings.name](settings)
+
+
+def _reads_downloads(settings: CorpusSettings) -> bool:
+    return settings.name in _MADE or (settings.name in _FETCHED and not settings.audio_dir)

@@ -45,6 +45,8 @@ def librispeech(settings: CorpusSettings) -> Corpus:
     if unknown or not settings.parts:
         name = unknown[0] if unknown else ""
         raise UserError(f"no part '{name}' of LibriSpeech{nearest(name, CHECKSUMS)} (known: {', '.join(CHECKSUMS)})")
+    if len(set(settings.parts)) < len(settings.parts):
+        raise UserError(f"corpus.parts={list(settings.parts)} names a part twice, whose recordings would count twice")
     if settings.audio_dir:
         root = require_folder(settings, "the folder LibriSpeech, with SPEAKERS.TXT and the parts in it")
     else:
