@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from speechssl.clusters.embed import embed
 from speechssl.clusters.fit import Clustering, fit_clustering, silhouettes
 from speechssl.clusters.settings import ClusterSettings
-from speechssl.data.columns import agreement, class_columns
+from speechssl.data.columns import Columns, agreement, class_columns
 from speechssl.data.labels import sidecar
 from speechssl.data.manifest import AUDIO, Manifest, read_manifest
 from speechssl.data.metadata import metadata_file
@@ -23,6 +23,7 @@ from speechssl.errors import UserError
 from speechssl.files import checksum, whole_file, write_json
 from speechssl.models.device import pick_device
 from speechssl.models.load import encoder_files, load_encoder
+from speechssl.settings import changed_fields
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,9 @@ def run_cluster(settings: ClusterSettings) -> None:
         UserError: too few recordings, or one that cannot be read.
     """
     manifests = [read_manifest(manifest) for manifest in settings.manifests]
+    # Before recordings are encoded, which takes long.
+    candidates = _candidates(settings, manifests[0])
+    columns = [class_columns(manifest) for manifest in manifests]
     encoder = load_encoder(settings.encoder)
     device = pick_device(settings.device)
     vectors = [embed(manifest, encoder, settings.clip_seconds, settings.max_seconds, device) for manifest in manifests]
@@ -63,31 +67,44 @@ def run_cluster(settings: ClusterSettings) -> None:
             "%s has %d recordings for components=%d: with fewer than ten a component clusters follow noise; lower it",
             manifests[0].file, len(vectors[0]), settings.components,
         )  # fmt: skip
-    k, scores = _number_of_clusters(settings, vectors[0], manifests[0])
+    k, scores = _number_of_clusters(settings, vectors[0], candidates)
     clustering = fit_clustering(vectors[0], k, settings.components, settings.iterations, settings.seed)
     out = Path(settings.out)
     with whole_file(out / MODEL) as temporary:
         save_file({name: np.ascontiguousarray(value) for name, value in vars(clustering).items()}, temporary)
     quality: dict[str, Any] = {"k": k, "silhouette": {str(number): score for number, score in scores.items()}}
-    for manifest, rows in zip(manifests, vectors, strict=True):
+    for manifest, rows, known in zip(manifests, vectors, columns, strict=True):
         labels = clustering(rows)
         _write_labels(settings, manifest, labels, clustering)
-        quality[manifest.file.stem] = _quality(manifest, labels, k)
+        quality[manifest.file.stem] = _quality(manifest, labels, k, known)
     write_json(out / QUALITY, quality)
     _print(settings, quality, manifests[0].file.stem)
 
 
+def _candidates(settings: ClusterSettings, manifest: Manifest) -> list[int]:
+    """Return the numbers of clusters to choose from; raise a `UserError` for more than the recordings allow."""
+    recordings = len(manifest)
+    if settings.k is not None:
+        if settings.k > recordings:
+            raise UserError(f"k={settings.k} is more than the {recordings} recordings of {manifest.file}")
+        return []
+    fitting = [k for k in settings.candidates if k < recordings]
+    if not fitting:
+        raise UserError(f"{manifest.file} has {recordings} recordings, not more than any of candidates; give k=")
+    if len(fitting) < len(settings.candidates) and "candidates" in changed_fields(settings):
+        raise UserError(
+            f"candidates={settings.candidates}: {max(settings.candidates)} is not less than the {recordings} "
+            f"recordings of {manifest.file}; leave it out"
+        )
+    return fitting
+
+
 def _number_of_clusters(
-    settings: ClusterSettings, vectors: npt.NDArray[np.float32], manifest: Manifest
+    settings: ClusterSettings, vectors: npt.NDArray[np.float32], candidates: list[int]
 ) -> tuple[int, dict[int, float]]:
     """Return the number of clusters, and the silhouettes that it was chosen by."""
     if settings.k is not None:
-        if settings.k > len(vectors):
-            raise UserError(f"k={settings.k} is more than the {len(vectors)} recordings of {manifest.file}")
         return settings.k, {}
-    candidates = [k for k in settings.candidates if k < len(vectors)]
-    if not candidates:
-        raise UserError(f"{manifest.file} has {len(vectors)} recordings, fewer than any of candidates; give k=")
     scores = silhouettes(vectors, candidates, settings.components, settings.iterations, settings.seed)
     return max(scores, key=lambda k: (scores[k], -k)), scores
 
@@ -100,10 +117,10 @@ def _write_labels(
     write_clusters(out / f"{manifest.file.stem}.cluster", labels, info)
 
 
-def _quality(manifest: Manifest, labels: npt.NDArray[np.int64], k: int) -> dict[str, Any]:
+def _quality(manifest: Manifest, labels: npt.NDArray[np.int64], k: int, known: Columns) -> dict[str, Any]:
     """Return sizes of the clusters, and their agreement with every column of the metadata and with the length."""
     quarters = np.searchsorted(np.quantile(manifest.samples, [0.25, 0.5, 0.75]), manifest.samples)
-    columns = {**class_columns(manifest), "length in quarters": [str(quarter) for quarter in quarters]}
+    columns = {**known, "length in quarters": [str(quarter) for quarter in quarters]}
     return {
         "recordings": len(labels),
         "sizes": np.bincount(labels, minlength=k).tolist(),

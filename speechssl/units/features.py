@@ -22,6 +22,9 @@ from speechssl.units.pieces import FrameLayout, Piece
 from speechssl.units.reading import read_in_order, single_threaded_torch
 
 KINDS = ("mfcc", "encoder")
+CONTEXT_SECONDS = 1.0
+"""Audio that an encoder hears on either side of a piece; HuBERT's positional convolution looks 1.3 s to either side,
+its attention everywhere."""
 
 
 @dataclass
@@ -38,7 +41,7 @@ class FeatureSettings:
     """An encoder gets longer recordings in pieces of this many seconds, so that memory is bounded: it hears one second
     more on either side of a piece, and nothing further. The number of frames is that of the whole recording."""
     batch_seconds: float = field(default=80.0, metadata=read_with("kind", "encoder"))
-    """Seconds of audio, padding included, that an encoder gets at once."""
+    """Seconds of audio, padding included, that an encoder gets at once: a piece and its two seconds more at least."""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -126,9 +129,6 @@ class EncoderFeatures:
     Batches depend on the manifest and the settings only, so the frames do not depend on the number of threads.
     """
 
-    _CONTEXT_SECONDS = 1.0
-    """Audio on either side of a piece; HuBERT's positional convolution looks 1.3 s to either side, its attention
-    everywhere."""
     _BATCHES_AT_ONCE = 8
     """Batches' worth of audio that is sorted by length at once."""
 
@@ -159,7 +159,7 @@ class EncoderFeatures:
 
     def _cuts(self, waveforms: Iterable[tuple[int, Tensor]]) -> Iterator[_Cut]:
         most_frames = int(self._settings.max_seconds * self.frame_rate)
-        context = int(self._CONTEXT_SECONDS * self.frame_rate)
+        context = int(CONTEXT_SECONDS * self.frame_rate)
         for index, waveform in waveforms:
             for piece in self.layout.pieces(len(waveform), most_frames, context):
                 yield _Cut(index, waveform[piece.start : piece.stop], piece)

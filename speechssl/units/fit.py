@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from speechssl.data.manifest import AUDIO, read_manifest
+from speechssl.errors import UserError
 from speechssl.files import checksum
 from speechssl.limits import named, require
 from speechssl.models.device import pick_device
 from speechssl.models.load import encoder_files
-from speechssl.units.features import FeatureSettings, open_features
+from speechssl.units.features import CONTEXT_SECONDS, FeatureSettings, open_features
 from speechssl.units.kmeans import ClusteringSettings, fit_kmeans
 from speechssl.units.model import CENTROIDS, DESCRIPTION, KMeansInfo, write_kmeans
 from speechssl.units.processes import joined_processes
@@ -50,6 +51,13 @@ class KMeansSettings(ClusteringSettings):
         require({"fraction": self.fraction}, above=0, most=1)
         require(named(self, "frames_a_cluster", "memory_megabytes"), least=1)
         require({"threads": self.threads}, least=0)
+        piece = self.features.max_seconds + 2 * CONTEXT_SECONDS
+        if self.features.kind == "encoder" and self.features.batch_seconds < piece:
+            raise UserError(
+                f"features.batch_seconds={self.features.batch_seconds:g} is less than a piece of features.max_seconds="
+                f"{self.features.max_seconds:g} and a second on either side: give {piece:g}, or a smaller "
+                "features.max_seconds"
+            )
 
 
 def kmeans_inputs(settings: KMeansSettings) -> Iterable[Path]:
@@ -82,6 +90,12 @@ def run_kmeans(settings: KMeansSettings) -> None:
         fitting = settings.memory_megabytes * 2**20 // (_BYTES_A_VALUE * features.dim)
         most = max(1, min(settings.frames_a_cluster * settings.k, fitting))
         sample = FrameSample(manifest, features, indices, most, settings.seed)
+        if sample.kept < settings.k:
+            more = "memory_megabytes" if sample.kept < sample.total else "fraction" if fraction < 1 else ""
+            raise UserError(
+                f"k={settings.k} clusters need as many frames, and {sample.kept} are fitted: lower k"
+                + (f", or raise {more}" if more else "")
+            )
         if processes.first:
             print(
                 f"k-means: fraction {fraction:.3g} of {manifest.file}: {seconds:.0f} s, {len(indices)} of "

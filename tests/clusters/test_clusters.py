@@ -20,7 +20,7 @@ from speechssl.clusters import embed as embed_module
 from speechssl.clusters.embed import embed
 from speechssl.clusters.fit import fit_clustering, silhouettes
 from speechssl.clusters.settings import ClusterSettings
-from speechssl.clusters.stage import cluster_inputs
+from speechssl.clusters.stage import cluster_inputs, run_cluster
 from speechssl.data import waveforms
 from speechssl.data.manifest import read_manifest, write_manifest
 from speechssl.data.recording_labels import ClusterInfo, read_clusters, write_clusters
@@ -173,6 +173,24 @@ def test_labels_of_another_manifest_are_refused(tmp_path) -> None:
     (tmp_path / "train.cluster").write_text("0\n0\n")
     with pytest.raises(UserError, match="do not belong together"):
         read_clusters(tmp_path / "train.cluster", manifest)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"k": 4}, r"k=4 is more than the 3 recordings of .*train\.tsv"),
+        ({"candidates": [2, 3]}, r"candidates=\[2, 3\]: 3 is not less than the 3 recordings of .*train\.tsv"),
+        ({"candidates": [5]}, "has 3 recordings, not more than any of candidates; give k="),
+        ({"k": 2}, r"metadata\.tsv has no row for c\.wav"),
+    ],
+)
+def test_what_cannot_be_is_told_before_anything_is_encoded(tmp_path, monkeypatch, given, message) -> None:
+    write_manifest(tmp_path / "train.tsv", tmp_path, [(f"{name}.wav", 100) for name in "abc"])
+    rows = ["path\tsplit\tseconds\tkind", "a.wav\ttrain\t1\tx", "b.wav\ttrain\t1\ty"]
+    (tmp_path / "metadata.tsv").write_text("\n".join(rows) + "\n")
+    monkeypatch.setattr("speechssl.clusters.stage.load_encoder", None)
+    with pytest.raises(UserError, match=message):
+        run_cluster(ClusterSettings(manifests=[str(tmp_path / "train.tsv")], encoder="e", out="out", **given))
 
 
 @pytest.mark.parametrize("given", [{"clip_seconds": 0.0}, {"clip_seconds": float("nan")}, {"max_seconds": 1e-6}])

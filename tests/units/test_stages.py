@@ -242,6 +242,32 @@ def test_recordings_without_a_frame_are_named(tmp_path: Path) -> None:
         label(units, units, manifest)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"k": 7000, "memory_megabytes": 1}, "k=7000 clusters .* 6721 are fitted: lower k, or raise memory_megabytes"),
+        ({"k": 100_000, "fraction": 0.1}, r"k=100000 clusters .* 9998 are fitted: lower k, or raise fraction$"),
+        ({"k": 100_000}, r"9998 are fitted: lower k$"),
+    ],
+)
+def test_too_few_frames_are_told_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, float], message: str
+) -> None:
+    monkeypatch.setattr("speechssl.units.sampling.FrameSample.collect", None)
+    manifest = write_corpus(tmp_path, [100.0])
+    with pytest.raises(UserError, match=message):
+        fit(tmp_path / "units", manifest, **changes)
+
+
+def test_a_batch_holds_a_piece() -> None:
+    encoder = {"kind": "encoder", "encoder": "e", "max_seconds": 20.0}
+    KMeansSettings(features=FeatureSettings(**encoder, batch_seconds=22.0))
+    with pytest.raises(
+        UserError, match=r"features\.batch_seconds=21 is less than a piece of features\.max_seconds=20 "
+    ):
+        KMeansSettings(features=FeatureSettings(**encoder, batch_seconds=21.0))
+
+
 def test_no_more_frames_are_fitted_than_the_clusters_need(tmp_path: Path, manifest: Path) -> None:
     fit(tmp_path, manifest, k=4, frames_a_cluster=50)
     assert json.loads((tmp_path / "kmeans.json").read_text())["frames"] == 200
