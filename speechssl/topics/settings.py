@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from speechssl.errors import UserError, nearest
 from speechssl.limits import named, require
@@ -48,7 +49,7 @@ class WordSettings:
             raise UserError(
                 f"no words named '{self.kind}'{nearest(self.kind, WORD_KINDS)} (known: {', '.join(WORD_KINDS)})"
             )
-        require({"words.order": self.order}, least=1)
+        require(named(self, "order", "subwords", prefix="words."), least=1)
         require({"words.rate": self.rate}, above=0)
         require({"words.threshold": self.threshold}, least=-1, below=1)
 
@@ -108,6 +109,11 @@ class TopicSettings:
         require(named(self, "topics", "fit_utterances"), least=2)
         require(named(self, "passes", "iterations", "vocabulary"), least=1)
         require({"eta": self.eta}, above=0)
+        require({"label_rate": self.label_rate}, least=0)
+        if self.fit_utterances < self.topics:
+            raise UserError(f"fit_utterances={self.fit_utterances} is fewer than topics={self.topics}: raise it")
+        if Path(self.out).resolve() == Path(self.units).resolve():
+            raise UserError(f"out={self.out} is units, whose quality.json stays as it is; give another folder")
         require({"no_above": self.no_above}, above=0, most=1)
         _check_words(self.words)
         fitting = [name for name in changed_fields(self) if name not in LABELLING]
@@ -130,3 +136,5 @@ def _check_words(words: WordSettings) -> None:
     longest = len(PHRASE_JOINTS) + 1
     if words.kind == "phrase" and words.order > longest:
         raise UserError(f"words.order={words.order}: words=phrase takes at most {longest}")
+    if words.kind == "phrase" and words.order == 1 and "threshold" in changed_fields(words):
+        raise UserError("words.threshold is set, but words.order=1 joins no units: give 2 or more, or leave it out")

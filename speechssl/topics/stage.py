@@ -27,7 +27,7 @@ from speechssl.topics.quality import (
     model_quality,
     split_quality,
 )
-from speechssl.topics.settings import TopicSettings
+from speechssl.topics.settings import TopicSettings, WordSettings
 from speechssl.topics.words import Units
 
 MODEL = "topics.safetensors"
@@ -91,10 +91,21 @@ def utterances_to_fit(labels: FrameLabels, most: int, seed: int) -> list[Units]:
 
 def _fit(settings: TopicSettings, labels: FrameLabels) -> TopicModel:
     info = labels.info
+    _check_rate(settings.words.rate, labels)
     utterances = utterances_to_fit(labels, settings.fit_utterances, settings.seed)
     documents = fit_documents(utterances, info.k, info.frame_rate, settings)
     lda = fit_lda([documents(units) for units in utterances], documents.dictionary, settings)
     return TopicModel(documents, lda, Provenance(info.k, info.frame_rate, info.kmeans_sha256, info.sha256))
+
+
+def _check_rate(rate: float, labels: FrameLabels) -> None:
+    """Raise a `UserError` for a rate of words, other than the default, that taking every n-th unit does not give."""
+    units = labels.info.frame_rate
+    if rate != WordSettings.rate and (rate > units or not (units / rate).is_integer()):
+        raise UserError(
+            f"words.rate={rate:g}: {labels.path} has {units:g} units a second, of which every, every second, ... one "
+            f"is taken: give {units:g}, {units / 2:g} or {units / 3:g}, for instance"
+        )
 
 
 def _label(

@@ -161,6 +161,10 @@ def test_model_of_other_units(corpus: Path, overrides: Overrides, capsys) -> Non
     assert "another k-means" in fails(overrides("splits=[valid]", model, out="again"), capsys)
 
 
+def test_the_folder_of_the_units_keeps_its_quality(overrides: Overrides, capsys) -> None:  # type: ignore[no-untyped-def]
+    assert "units, whose quality.json stays as it is; give another folder" in fails(overrides(out="units"), capsys)
+
+
 def test_labels_of_fairseq_have_topics(corpus: Path, overrides: Overrides, capsys) -> None:  # type: ignore[no-untyped-def]
     """They have no sidecar, and a split need not have the largest unit."""
     assert main(overrides(out="ours")) == 0
@@ -193,6 +197,12 @@ def test_labels_of_fairseq_have_topics(corpus: Path, overrides: Overrides, capsy
         ("words=unit words.order=3", "words.order is set, but words=unit does not read it: use words=ngram or phrase"),
         ("words.threshold=0.5", "words.threshold is set, but words=ngram does not read it: use words=phrase"),
         ("words=phrase words.subwords=9", "words.subwords is set, but words=phrase does not read it"),
+        ("words=phrase words.order=1 words.threshold=0.2", "words.threshold is set, but words.order=1 joins no units"),
+        ("words=subword words.subwords=0", "words.subwords=0 must be 1 or more"),
+        ("words.rate=200", "units a second, of which every, every second, ... one is taken: give 100, 50 or 33"),
+        ("words.rate=60", "words.rate=60: "),
+        ("label_rate=nan", "label_rate=nan must be 0 or more"),
+        ("fit_utterances=3 topics=4", "fit_utterances=3 is fewer than topics=4"),
         ("words=phrase words.order=7", "words.order=7: words=phrase takes at most 6"),
         (
             "topic_model=a.safetensors topics=4",
