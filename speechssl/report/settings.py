@@ -27,6 +27,8 @@ class ReportSettings:
     def __post_init__(self) -> None:
         if self.out and Path(self.out).suffix.lower() not in (".html", ".htm"):
             raise UserError(f"out={self.out} is not a page: give a name that ends in .html")
+        if self.page.resolve() == self.markdown.resolve():
+            raise UserError(f"results={self.results} is the page too: give a name that ends in .md")
 
     @property
     def page(self) -> Path:

@@ -52,9 +52,9 @@ def test_superb_leaves_out_what_a_search_does_not_take(checkout: Any, tmp_path: 
     for _, name, *words in checkout.calls:
         assert load_settings(command_named(name), words).cache_gb == 3
     assert all(f"left out of evaluate here: {name}={value}\n" in done.stderr for name, value in given.items())
-    conf.write_text("evaluate preset=quick\nevaluate steps=9\n")
+    conf.write_text("evaluate batch_size=4\nevaluate steps=9\n")
     checkout.run("superb", *options, "--task", "ks")
-    assert {"preset=quick", "steps=9", "seeds=[1,2]"} <= set(checkout.calls[1])
+    assert {"batch_size=4", "steps=9", "seeds=[1,2]"} <= set(checkout.calls[1])
 
 
 @pytest.mark.parametrize(

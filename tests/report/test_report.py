@@ -203,6 +203,8 @@ def test_broken_metrics_are_one_line(small, capsys):
 
 
 def test_out_must_be_a_page(small, capsys):
+    assert main(["report", f"exp={small}", f"results={small}/./report.html"]) == 1
+    assert "report.html is the page too: give a name that ends in .md" in capsys.readouterr().err
     assert main(["report", f"exp={small}", f"out={small}/report.pdf"]) == 1
     assert ".html" in capsys.readouterr().err
 

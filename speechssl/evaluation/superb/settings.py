@@ -114,6 +114,8 @@ class SuperbSettings:
         self._check_data()
         if self.preset not in PRESETS:
             raise UserError(f"preset={self.preset} is not one of {', '.join(PRESETS)}")
+        if self.steps is not None and self.preset != "full":
+            raise UserError(f"preset={self.preset} is not read with steps={self.steps}: leave one of them out")
         of_head = [name for name in ("head_width", "head_bf16") if getattr(self, name) != _UNTRAINED[name]]
         if of_head and self.task not in (*RECURRENT, ALL):
             raise UserError(
@@ -137,8 +139,8 @@ class SuperbSettings:
 
     def _check_data(self) -> None:
         """Raise a `UserError` where it is not said what to evaluate, or on what."""
-        given = {"encoders": self.encoders is not None, "out_dir": bool(self.out_dir)}
-        missing = [name for name, there in given.items() if not there]
+        needed = {"encoders": self.encoders is not None, "out_dir": bool(self.out_dir)}
+        missing = [name for name, there in needed.items() if not there]
         if missing and not self.check:
             raise UserError(f"missing setting {', '.join(missing)}: give it as {missing[0]}=VALUE")
         if (self.data_dir is None) == (self.corpus_dir is None):
@@ -150,5 +152,9 @@ class SuperbSettings:
             raise UserError(f"lexicon={self.lexicon} must be FILE or [FILE, FILE]")
         if self.lm is not None and self.task not in ("asr", ALL):
             raise UserError(f"lm is for task=asr: task={self.task} has no words to decode")
+        given = [("lexicon", Path(file)) for file in self.lexicons] + [("lm", file) for file in [self.lm_file] if file]
+        for name, file in given:
+            if not file.is_file():
+                raise UserError(f"{name}={file} does not exist: give a file, or leave it out")
         if self.task == ALL and (self.data_dir is not None or self.labels is not None):
             raise UserError("task=all reads corpus_dir, and has no data_dir or labels: columns are each task's own")

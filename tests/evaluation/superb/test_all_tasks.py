@@ -290,6 +290,8 @@ def test_check_says_what_scores_will_lack(corpora: Path, capsys: pytest.CaptureF
         ),
         (["task=pr", "corpus_dir=ROOT", "lexicon=5"], "lexicon=5 must be FILE or [FILE, FILE]"),
         (["task=pr", "corpus_dir=ROOT", "lexicon={a: b}"], "must be FILE or [FILE, FILE]"),
+        (["task=pr", "corpus_dir=ROOT", "lexicon=[a.txt]"], "lexicon=a.txt does not exist: give a file, or leave it"),
+        (["task=all", "corpus_dir=ROOT", "lm=a.arpa"], "lm=a.arpa does not exist: give a file, or leave it out"),
         (["task=ks", "corpus_dir=ROOT", "lexicon=a.txt"], "lexicon is for task=pr"),
         (["task=ks", "corpus_dir=ROOT", "labels=[colour]"], "train has no column 'colour'"),
     ],

@@ -205,6 +205,7 @@ def test_another_version_goes_on_with_no_head(task_dir, monkeypatch):
 
 
 def test_rows_of_another_language_model_are_of_another_task(tmp_path):
+    (tmp_path / "a.arpa").touch()
     settings = SuperbSettings("asr", "data", lm=str(tmp_path / "a.arpa"), check=True)
     problem = SimpleNamespace(metrics=["wer"], lower_is_better=True, facts=dict)
     facts = []
@@ -272,6 +273,7 @@ def test_results_say_that_crops_are_off(task: str, noted: str, tmp_path: Path):
         (["head_width=8"], "head_width is for asr, sf, se, ss, whose heads are large"),
         (["head_bf16=true"], "head_bf16 is for asr, sf, se, ss, whose heads are large"),
         (["preset=half"], "preset=half is not one of full, quick"),
+        (["preset=quick", "steps=5"], "preset=quick is not read with steps=5: leave one of them out"),
         (["groups=[gendr]"], "has no column 'gendr'; did you mean 'gender'"),
         (["labels=[colour]"], "has no column 'colour'"),
         (["labels=[id]"], "labels=['id']: id is no label; name columns that are learnt"),
