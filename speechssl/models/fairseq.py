@@ -131,7 +131,7 @@ def parse_conv_layers(text: str, where: str) -> list[list[int]]:
 
 
 _CONVERT = (
-    "where fairseq and s3prl are installed, load_and_convert_fairseq_ckpt(source, target) of "
+    "of a HuBERT, where fairseq and s3prl are installed, load_and_convert_fairseq_ckpt(source, target) of "
     "s3prl.upstream.hubert.convert writes a file that can be loaded here"
 )
 
