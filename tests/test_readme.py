@@ -78,8 +78,9 @@ def test_settings_in_the_documentation_exist() -> None:
     lines = re.findall(rf"^({'|'.join(COMMANDS)}) +(\S+=\S+)", text, re.MULTILINE)
     assert len(lines) >= 5
     for name, override in lines:
-        # What the recipes of LAPE give `evaluate` themselves.
-        given = ["benchmark=lape"] if name == "evaluate" and override.startswith("task.") else []
+        # What the recipes give `evaluate` themselves.
+        what = "benchmark=lape" if override.startswith("task.") else "labels_dir=units"
+        given = [what] if name == "evaluate" else []
         compose_config(importlib.import_module(f"speechssl.cli.{name}").COMMAND, [*given, override])
 
 
