@@ -16,6 +16,10 @@ from speechssl.errors import UserError
 logger = logging.getLogger(__name__)
 
 
+class BusyError(UserError):
+    """Another command is at work where this one would be."""
+
+
 class Lock:
     """The lock of a file, held until it is released or forgotten, at last with the process.
 
@@ -71,7 +75,7 @@ def alone(file: Path, busy: str) -> Iterator[None]:
         busy: what a process is told that comes second.
 
     Raises:
-        UserError: another process holds it.
+        BusyError: another process holds it.
         PermissionError: nothing can be written into its folder, which is told before any work is done.
     """
     if os.environ.get("RANK", "0") != "0":
@@ -83,6 +87,6 @@ def alone(file: Path, busy: str) -> Iterator[None]:
     try:
         lock = Lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise UserError(busy) from error
+        raise BusyError(busy) from error
     with lock:
         yield

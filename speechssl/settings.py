@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any
 
+IN_NO_RESULT = frozenset({"workers", "threads", "cache_dir", "cache_gb"})
+"""Settings of commands that change how long the work takes, and none of its results."""
 _READ_WITH = "read_with"
 
 

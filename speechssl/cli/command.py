@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,10 @@ from speechssl import __version__
 from speechssl.errors import UserError, nearest
 from speechssl.files import changes, checksum, write_json
 from speechssl.memory import keep_freed_memory
+from speechssl.settings import IN_NO_RESULT
+
+Finish = Callable[[], None]
+"""What is left to do once a result counts as done: to take away kept work, and to print."""
 
 
 def no_files(settings: Any) -> Iterable[Path]:
@@ -32,14 +36,22 @@ class Command:
     """One sentence for `--help`."""
     settings: type
     """The dataclass of its settings, a docstring a field; `__post_init__` raises `UserError` on contradictions."""
-    run: Callable[[Any], None]
+    run: Callable[[Any], Finish | None]
     """Does the work."""
     examples: tuple[str, ...]
     """Command lines for `--help`, without the leading `speechssl NAME`."""
     inputs: Callable[[Any], Iterable[Path]] = no_files
     """Files whose content decides whether a finished result is still current."""
     outputs: Callable[[Any], Iterable[Path]] = no_files
-    """Files that the command makes. With none, the command always runs."""
+    """Files that the command makes, and folders with nothing else in them. With none, the command always runs."""
+    shared: Callable[[Any], Iterable[Path]] = no_files
+    """Files that other commands write, too; `share` makes them again."""
+    share: Callable[[Any], None] = lambda settings: None
+    """Writes the files of `shared`, of what all commands have made."""
+    rows: Callable[[Any], Mapping[str, Any]] = lambda settings: {}
+    """Row of a table -> what it is of, where a command keeps the rows of others that it does not make anew."""
+    may_differ: Collection[str] = IN_NO_RESULT
+    """Settings that change no result, or only which rows there are."""
     audio: Callable[[Any], Iterable[Path]] = no_files
     """Recordings that decide whether a result is current, by their size and time of change: reading all takes long."""
     keeps_memory: bool = False
@@ -77,30 +89,46 @@ class Command:
         return self.variants[values[-1]], others
 
     def run_unless_done(self, settings: Any) -> None:
-        """Run the command, or say that its outputs are there and nothing has changed since they were made."""
+        """Run the command, or say that its outputs are there and nothing has changed since they were made.
+
+        Whatever becomes of this command, a result that is there counts until it is replaced.
+        """
         outputs = list(self.outputs(settings))
         if not outputs:
-            self._run(settings)
+            if finish := self._run(settings):
+                finish()
             return
         stamp = outputs[0].parent / f".{self.name}.done"
         fingerprint = self._fingerprint(settings)
-        if all(path.exists() for path in outputs) and _recorded(stamp) == fingerprint:
+        finished = _finished(stamp, outputs)
+        if fingerprint in finished:
+            if not all(path.exists() for path in self.shared(settings)):
+                self.share(settings)
             print(f"{self.name}: done before and unchanged: {outputs[0]}")
             return
-        stamp.unlink(missing_ok=True)
-        self._run(settings)
+        finish = self._run(settings)
         # Below torchrun the first process writes the outputs, and may be the last to end.
         if os.environ.get("RANK", "0") == "0":
-            write_json(stamp, fingerprint)
+            kept = [other for other in finished if _is_kept(other, fingerprint)]
+            # What is there now may be more than what was: of an export, the files of its targets.
+            state = _state(self.outputs(settings), stamp.parent)
+            write_json(stamp, {"outputs": state, "finished": [fingerprint, *kept]})
+            if finish:
+                finish()
 
-    def _run(self, settings: Any) -> None:
+    def _run(self, settings: Any) -> Finish | None:
         if self.keeps_memory:
             keep_freed_memory()
-        self.run(settings)
+        return self.run(settings)
 
-    def _fingerprint(self, settings: Any) -> dict[str, str]:
-        text = json.dumps(dataclasses.asdict(settings), sort_keys=True, default=str)
-        fingerprint = {"speechssl": __version__, "settings": hashlib.sha256(text.encode()).hexdigest()}
+    def _fingerprint(self, settings: Any) -> dict[str, Any]:
+        decisive = {name: value for name, value in dataclasses.asdict(settings).items() if name not in self.may_differ}
+        text = json.dumps(decisive, sort_keys=True, default=str)
+        fingerprint: dict[str, Any] = {
+            "speechssl": __version__,
+            "settings": hashlib.sha256(text.encode()).hexdigest(),
+            "rows": dict(self.rows(settings)),
+        }
         for path in self.inputs(settings):
             fingerprint[str(path)] = checksum(path) if path.is_file() else "missing"
         if self.audio is not no_files:
@@ -108,12 +136,32 @@ class Command:
         return fingerprint
 
 
-def _recorded(stamp: Path) -> Any:
-    """Return the fingerprint of the last run, `None` where there is none.
-
-    Below torchrun another process may take the stamp away between a look and a read.
-    """
+def _finished(stamp: Path, outputs: Sequence[Path]) -> list[dict[str, Any]]:
+    """Return the fingerprints of the commands whose results stand; none where an output is gone or was changed."""
     try:
-        return json.loads(stamp.read_text(encoding="utf-8"))
+        recorded = json.loads(stamp.read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
-        return None
+        return []
+    found: list[dict[str, Any]] = recorded.get("finished", [])  # an earlier version kept one, and nothing of outputs
+    stands = all(path.exists() for path in outputs) and recorded.get("outputs") == _state(outputs, stamp.parent)
+    return found if stands else []
+
+
+def _state(outputs: Iterable[Path], folder: Path) -> dict[str, list[int]]:
+    """Return size and time of change of each file, by its path from a folder, which may be moved with all it has."""
+    stats = {os.path.relpath(file, folder): file.stat() for path in outputs for file in _files(path)}
+    return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}
+
+
+def _files(path: Path) -> Iterable[Path]:
+    return [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+
+
+def _is_kept(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Return whether what an earlier command finished still stands, now that this one's rows stand beside its own.
+
+    Rows that both have are the same, made anew. Where all of them were, nothing says so of the baselines.
+    """
+    rows, new = earlier["rows"], now["rows"]
+    alike = all(earlier[key] == now[key] for key in (earlier.keys() & now.keys()) - {"rows"})
+    return alike and not rows.keys() <= new.keys() and all(rows[name] == new[name] for name in rows.keys() & new.keys())

@@ -2,18 +2,43 @@
 
 from dataclasses import replace
 
-from speechssl.cli.command import Command
+from speechssl.cli.command import Command, Finish
+from speechssl.evaluation.benchmark import MAY_DIFFER
 from speechssl.evaluation.hear.all_tasks import run_all_tasks as run_all_hear_tasks
-from speechssl.evaluation.hear.run import hear_audio, hear_inputs, hear_outputs, run_hear
+from speechssl.evaluation.hear.run import (
+    hear_audio,
+    hear_inputs,
+    hear_outputs,
+    hear_rows,
+    hear_tables,
+    run_hear,
+    write_hear_tables,
+)
 from speechssl.evaluation.hear.settings import ALL, HearSettings
 from speechssl.evaluation.lape.all_tasks import run_all_tasks as run_all_lape_tasks
-from speechssl.evaluation.lape.run import lape_audio, lape_inputs, lape_outputs, run_lape
+from speechssl.evaluation.lape.run import (
+    lape_audio,
+    lape_inputs,
+    lape_outputs,
+    lape_rows,
+    lape_tables,
+    run_lape,
+    write_lape_tables,
+)
 from speechssl.evaluation.lape.settings import LapeSettings
 from speechssl.evaluation.probes.run import evaluate_audio, evaluate_inputs, evaluate_outputs, run_evaluate
 from speechssl.evaluation.probes.settings import EvaluateSettings
 from speechssl.evaluation.superb.all_tasks import run_all_tasks as run_all_superb_tasks
 from speechssl.evaluation.superb.check import check_tasks
-from speechssl.evaluation.superb.run import run_superb, superb_audio, superb_inputs, superb_outputs
+from speechssl.evaluation.superb.run import (
+    run_superb,
+    superb_audio,
+    superb_inputs,
+    superb_outputs,
+    superb_rows,
+    superb_tables,
+    write_superb_tables,
+)
 from speechssl.evaluation.superb.settings import ALL as ALL_OF_SUPERB
 from speechssl.evaluation.superb.settings import SuperbSettings
 
@@ -62,15 +87,19 @@ TASK_OF_LAPE = Command(
     inputs=lape_inputs,
     audio=lape_audio,
     outputs=lape_outputs,
+    shared=lape_tables,
+    share=write_lape_tables,
+    rows=lape_rows,
+    may_differ=MAY_DIFFER,
 )
 
 
-def _run_lape(settings: LapeSettings) -> None:
+def _run_lape(settings: LapeSettings) -> Finish | None:
     """Run one task, or of `task=all` each as a command of its own, which is left out where its results are there."""
     if settings.task.members:
         run_all_lape_tasks(settings, TASK_OF_LAPE.run_unless_done)
-    else:
-        run_lape(settings)
+        return None
+    return run_lape(settings)
 
 
 LAPE = replace(TASK_OF_LAPE, run=_run_lape)
@@ -93,15 +122,19 @@ TASK_OF_HEAR = Command(
     inputs=hear_inputs,
     audio=hear_audio,
     outputs=hear_outputs,
+    shared=hear_tables,
+    share=write_hear_tables,
+    rows=hear_rows,
+    may_differ=MAY_DIFFER,
 )
 
 
-def _run_hear(settings: HearSettings) -> None:
+def _run_hear(settings: HearSettings) -> Finish | None:
     """Run one task, or of `task=all` each as a command of its own, which is left out where its results are there."""
     if settings.task == ALL:
         run_all_hear_tasks(settings, TASK_OF_HEAR.run_unless_done)
-    else:
-        run_hear(settings)
+        return None
+    return run_hear(settings)
 
 
 HEAR = replace(TASK_OF_HEAR, run=_run_hear)
@@ -125,17 +158,22 @@ TASK_OF_SUPERB = Command(
     inputs=superb_inputs,
     audio=superb_audio,
     outputs=superb_outputs,
+    shared=superb_tables,
+    share=write_superb_tables,
+    rows=superb_rows,
+    may_differ=MAY_DIFFER,
 )
 
 
-def _run_superb(settings: SuperbSettings) -> None:
+def _run_superb(settings: SuperbSettings) -> Finish | None:
     """Run one task, or of `task=all` each as a command of its own; with `check` only say what is there."""
     if settings.check:
         check_tasks(settings)
-    elif settings.task == ALL_OF_SUPERB:
+        return None
+    if settings.task == ALL_OF_SUPERB:
         run_all_superb_tasks(settings, TASK_OF_SUPERB.run_unless_done)
-    else:
-        run_superb(settings)
+        return None
+    return run_superb(settings)
 
 
 SUPERB = replace(TASK_OF_SUPERB, run=_run_superb)

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from speechssl.errors import UserError
 from speechssl.evaluation.overview import LeftOut, Overview
+from speechssl.locks import BusyError
 
 Settings = TypeVar("Settings")
 
@@ -27,7 +28,8 @@ def run_all(
 ) -> None:
     """Run the tasks, then write and print the table of all and what is missing from it.
 
-    A task that fails leaves the others as they are, and is in no table, whatever was measured so in it before.
+    A task that fails leaves the others as they are, and is in no table, whatever was measured so in it before. Of one
+    that another command is at work on, what was measured before stays.
 
     Args:
         overview: of the benchmark.
@@ -39,30 +41,38 @@ def run_all(
         inner: folder in that of each task which the results are in; empty for the task's own.
 
     Raises:
-        UserError: torchrun started several processes, or (after the last task) some tasks failed.
+        UserError: torchrun started several processes, or (after the last task) some failed, or another command is at
+            work on them.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("task=all runs in one process; give torchrun one task at a time")
-    failed = _run_each(overview.benchmark, tasks, run_task)
-    left_out = [*missing, *({"what": name, "reason": f"failed: {reason}"} for name, reason in failed.items())]
+    failed, busy = _run_each(overview.benchmark, tasks, run_task)
+    told = {name: f"failed: {reason}" for name, reason in failed.items()} | busy
+    left_out = [*missing, *({"what": name, "reason": reason} for name, reason in told.items())]
     without = [(PurePosixPath(name) / inner).as_posix() for name in failed]
     overview.write(out, left_out, without)
     overview.show(out, left_out, hint if missing else "", without)
+    reasons = "; ".join(f"{name} ({reason})" for name, reason in {**failed, **busy}.items())
     if failed:
-        reasons = "; ".join(f"{name} ({reason})" for name, reason in failed.items())
-        raise UserError(f"{len(failed)} of {len(tasks)} tasks failed: {reasons}")
+        raise UserError(f"{len(told)} of {len(tasks)} tasks failed: {reasons}")
+    if busy:
+        raise UserError(f"{len(busy)} of {len(tasks)} tasks are not done: {reasons}")
 
 
-def _run_each(benchmark: str, tasks: Mapping[str, Settings], run_task: Callable[[Settings], None]) -> dict[str, str]:
-    """Run the tasks; return why some failed, by their names."""
-    failed = {}
+def _run_each(
+    benchmark: str, tasks: Mapping[str, Settings], run_task: Callable[[Settings], None]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Run the tasks; return why some failed, by their names, and what is told of those that others are busy with."""
+    failed, busy = {}, {}
     for name, settings in tasks.items():
         logger.info("%s: %s", benchmark, name)
         try:
             run_task(settings)
+        except BusyError as error:
+            busy[name] = str(error)
         except UserError as error:
             failed[name] = str(error)
         except Exception as error:
             logger.exception("%s: %s failed", benchmark, name)
             failed[name] = " ".join(f"{type(error).__name__}: {error}".split())
-    return failed
+    return failed, busy

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from speechssl import __version__
 from speechssl.errors import UserError
 from speechssl.evaluation.encoders.contestants import FBANK, RANDOM, Contestant
+from speechssl.evaluation.encoders.sources import encoder_identity, load_source
 from speechssl.files import as_name, read_json
-from speechssl.locks import alone
+from speechssl.locks import BusyError, alone
 from speechssl.models.encoder import Encoder
-from speechssl.settings import differences
+from speechssl.settings import IN_NO_RESULT, differences
 
-MAY_DIFFER = {
-    "encoders", "baselines", "out_dir", "device", "batch_seconds", "workers", "cache_dir", "cache_gb", "check",
-}  # fmt: skip
+MAY_DIFFER = IN_NO_RESULT | {"encoders", "baselines", "out_dir", "device", "batch_seconds", "check"}
 """Settings of a command that change no number of another encoder's row."""
 _RESULTS = {"speechssl", "settings", "task", "encoders", "scores"}
 """What the results of a task have."""
@@ -52,7 +52,8 @@ class EncoderScores:
 
         Raises:
             UserError: the file has no results, or there are such rows, and they cannot stand beside this command's:
-                measured with other settings, on other data, or beside other encoders of the same names.
+                measured with other settings, on other data, beside other encoders of the same names, or with weights
+                that are no longer there under their names.
         """
         if not file.is_file():
             return []
@@ -77,6 +78,11 @@ class EncoderScores:
                     f"{told}, measured beside another {row['name']} than this command's: give another out_dir, "
                     f"or {'other baselines' if row['name'] in (FBANK, RANDOM) else 'another name'}"
                 )
+        if retrained := _retrained(rows.values()):
+            raise UserError(
+                f"{told}, and {', '.join(retrained)} has other weights now: give another out_dir, or name "
+                "these encoders as well"
+            )
         alike = {as_name(name) for name in names} & {as_name(name) for name in rows}
         if alike:
             raise UserError(f"{told}, whose files would have the name of this command's {', '.join(alike)}: rename it")
@@ -93,10 +99,12 @@ class EncoderScores:
 
     def add(self, rival: Contestant, encoder: Encoder, score: dict[str, Any]) -> None:
         """Note one score of an encoder."""
-        facts = {"name": rival.name, "speechssl": __version__, **_facts(encoder), "sources": []}
+        facts = {"name": rival.name, "speechssl": __version__, **_facts(encoder), "sources": [], "identities": {}}
         row = self._encoders.setdefault(rival.name, facts)
         if rival.source not in row["sources"]:
             row["sources"].append(rival.source)
+            if rival.path is not None:
+                row["identities"][rival.source] = encoder_identity(encoder, rival.source)
         self.scores.setdefault(rival.name, []).append({"source": rival.source, **score})
 
     def to_json(self) -> dict[str, Any]:
@@ -115,10 +123,31 @@ def writing_alone(folder: Path) -> contextlib.AbstractContextManager[None]:
     """Keep other commands out of a task's results: each reads what is there, and replaces it at its end.
 
     Raises:
-        UserError: in the block, another command is at work there.
+        BusyError: in the block, another command is at work there.
     """
     told = f"another command is at work on the results in {folder}: wait for it, or give another out_dir"
     return alone(folder / ".lock", told)
+
+
+def take_away(folder: Path, kept: Iterable[Path]) -> None:
+    """Remove the files that a command kept in a task's folder to go on from, and folders that are empty then.
+
+    They stay where another command is at work, which may be going on from the same ones.
+    """
+    with contextlib.suppress(BusyError), writing_alone(folder):
+        for file in kept:
+            file.unlink(missing_ok=True)
+            for parent in itertools.takewhile(lambda parent: parent != folder, file.parents):
+                with contextlib.suppress(OSError):  # what another command has kept is in it
+                    parent.rmdir()
+
+
+def sources_of_rows(rivals: Iterable[Contestant]) -> dict[str, list[str]]:
+    """Return row -> what its encoders were named by."""
+    rows: dict[str, list[str]] = {}
+    for rival in rivals:
+        rows.setdefault(rival.name, []).append(rival.source)
+    return rows
 
 
 def require_own_folder(folder: Path, benchmark: str | None) -> None:
@@ -132,6 +161,22 @@ def require_own_folder(folder: Path, benchmark: str | None) -> None:
     found = read_json(file) if file.is_file() else {"benchmark": benchmark}
     if not isinstance(found, dict) or found.get("benchmark") != benchmark:
         raise UserError(f"out_dir={folder} has a results.json of something else; give a folder of its own")
+
+
+def _retrained(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the sources that are not what rows were measured with; one that is gone may be what it was.
+
+    An earlier version did not say what its rows were measured with.
+    """
+    identities = {source: identity for row in rows for source, identity in row.get("identities", {}).items()}
+    return [source for source, identity in identities.items() if _identity_now(source) not in (None, identity)]
+
+
+def _identity_now(source: str) -> str | None:
+    try:
+        return encoder_identity(load_source(source), source)
+    except (UserError, ImportError, OSError):
+        return None
 
 
 def _as_read(value: dict[str, Any]) -> dict[str, Any]:

@@ -6,13 +6,15 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from speechssl.errors import UserError
 from speechssl.evaluation.latex import latex_table
 from speechssl.evaluation.markdown import markdown_table
 from speechssl.files import read_json, write_json, write_text
 from speechssl.locks import Lock
+
+Name = TypeVar("Name")
 
 logger = logging.getLogger(__name__)
 
@@ -108,9 +110,12 @@ class Overview:
         hints = [hint] if hint else []
         print("\n".join([*left_out_lines(left_out), *hints, f"{self.benchmark}: all tasks in {folder / 'results.md'}"]))
 
-    def add(self, folder: Path, task_folder: Path, results: TaskResults) -> None:
-        """Write the tables again, now that a task's results are there, and print those results."""
-        self.write(folder)
+    def files_in(self, folder: Path) -> list[Path]:
+        """Return the tables of all tasks."""
+        return [folder / f"results.{ending}" for ending in ("json", "md", "tex")]
+
+    def show_task(self, folder: Path, task_folder: Path, results: TaskResults) -> None:
+        """Print the results of one task."""
         print(self.task_text(results))
         task = results["task"]["name"]
         print(f"{self.benchmark}: {task} in {task_folder}, all tasks in {folder / 'results.md'}")
@@ -121,19 +126,34 @@ class Overview:
 
     def _said_of(self, tasks: Sequence[TaskResults]) -> list[str]:
         """Return the captions of several tasks; a row need not be one encoder in all of them."""
-        known: dict[str, set[tuple[Any, ...]]] = {}
-        for facts in (facts for results in tasks for facts in results["encoders"]):
-            encoders = (frozenset(facts["sources"]), facts["dim"], facts["parameters"])
-            known.setdefault(facts["name"], set()).add(encoders)
-        several = [name for name, found in known.items() if len(found) > 1]
-        told = [f"Not the same encoders in all tasks: {', '.join(several)}."] if several else []
-        return [*self.captions(tasks), *told]
+        rows = [facts for results in tasks for facts in results["encoders"]]
+        encoders = ((row["name"], (frozenset(row["sources"]), row["dim"], row["parameters"])) for row in rows)
+        # Results of earlier versions do not say which weights they are of.
+        weights = (
+            (row["name"], source, identity) for row in rows for source, identity in row.get("identities", {}).items()
+        )
+        several = _of_several(encoders)
+        retrained = [
+            f"{name} (other weights in {source})"
+            for name, source in _of_several(((name, source), identity) for name, source, identity in weights)
+            if name not in several
+        ]
+        told = [*several, *retrained]
+        return [*self.captions(tasks), *([f"Not the same encoders in all tasks: {', '.join(told)}."] if told else [])]
 
     def _page(self, found: Mapping[str, TaskResults], left_out: Sequence[LeftOut]) -> str:
         tasks = list(found.values())
         lines = [f"# {self.title}", "", *self._said_of(tasks), "", markdown_table(self.table(tasks))]
         lines += [f"\n{line}" for line in left_out_lines(left_out)]
         return "\n".join([*lines, *self.sections(found)]) + "\n"
+
+
+def _of_several(pairs: Iterable[tuple[Name, Any]]) -> list[Name]:
+    """Return the names that stand before more than one thing."""
+    known: dict[Name, set[Any]] = {}
+    for name, thing in pairs:
+        known.setdefault(name, set()).add(thing)
+    return [name for name, things in known.items() if len(things) > 1]
 
 
 def encoder_names(tasks: Iterable[TaskResults]) -> list[str]:

@@ -32,6 +32,19 @@ def test_a_row_that_is_another_encoder_in_another_task_is_told(tmp_path: Path) -
     assert "Not the same encoders in all tasks: mine." in (tmp_path / "results.md").read_text()
 
 
+def test_other_weights_of_one_name_are_told(tmp_path: Path) -> None:
+    for name, identities in (("ks", {"exp/a": "1"}), ("sid", {"exp/a": "2"}), ("ic", None)):
+        leave(tmp_path, name, ["exp/a"])
+        file = tmp_path / name / "results.json"
+        results = json.loads(file.read_text())
+        if identities is not None:  # as results of earlier versions are
+            results["encoders"][0]["identities"] = identities
+        file.write_text(json.dumps(results))
+    OVERVIEW.write(tmp_path)
+    told = "Not the same encoders in all tasks: mine (other weights in exp/a)."
+    assert told in (tmp_path / "results.md").read_text()
+
+
 def test_of_two_commands_that_end_together_the_later_table_has_both_tasks(tmp_path: Path, monkeypatch) -> None:
     leave(tmp_path, "ks", ["exp/a"])
     drawing, go_on = threading.Event(), threading.Event()

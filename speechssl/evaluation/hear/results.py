@@ -11,7 +11,7 @@ It holds
   the numbers of recordings in `train`, `valid` and `test`, and for scenes how many classes no recording of its test
   part has (`absent_classes`)
 - `encoders`: a list with one entry a row of the tables: `name`, `speechssl` (version that measured it), `frame_rate`,
-  `dim`, `parameters`, `sources`
+  `dim`, `parameters`, `sources`, `identities` (of trained ones: source -> checksum of what it was)
 - `scores`: row -> a list with one :class:`speechssl.evaluation.hear.scores.Score` a source and seed
 - `summary`: row -> score -> `mean`, `spread` (sample standard deviation over sources and seeds; 0 for one) and `runs`;
   null where a run has none

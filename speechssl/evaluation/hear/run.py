@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from speechssl.evaluation.benchmark import require_own_folder, writing_alone
+from speechssl.evaluation.benchmark import require_own_folder, sources_of_rows, take_away, writing_alone
 from speechssl.evaluation.encoders.baselines import FBANK_RATE
 from speechssl.evaluation.encoders.contestants import Contestant, contestants
 from speechssl.evaluation.hear.data import VOCABULARY, Metadata, TaskData, read_metadata, read_task, recording_files
@@ -21,14 +20,17 @@ from speechssl.evaluation.hear.settings import ALL, HearSettings
 from speechssl.evaluation.hear.tasks import EventTask, SceneTask, Task
 from speechssl.evaluation.vectors import VECTORS, VectorFile, vectors_name
 from speechssl.models.device import pick_device
-from speechssl.models.encoder import Encoder
 from speechssl.progress import progress
 
 logger = logging.getLogger(__name__)
 
 
-def run_hear(settings: HearSettings) -> None:
-    """Evaluate all encoders in one task, write its results and the table of all tasks in `out_dir`, and print it."""
+def run_hear(settings: HearSettings) -> Callable[[], None]:
+    """Evaluate all encoders in one task, and write its results and the table of all tasks in `out_dir`.
+
+    Returns:
+        what prints the results, and takes away the vectors that were kept.
+    """
     metadata = read_metadata(task_folder(settings.corpus_dir, settings.task))
     rivals = _rivals(settings, metadata)
     out = Path(settings.out_dir)
@@ -39,11 +41,15 @@ def run_hear(settings: HearSettings) -> None:
     with writing_alone(folder):
         results = HearResults(settings, data, folder, rivals)
         reader = Reader(data.recordings, settings.batch_seconds, settings.workers)
-        for rival in rivals:
-            _evaluate(rival, data, reader, settings, results)
+        kept = [_evaluate(rival, data, reader, settings, results) for rival in rivals]
         results.write()
-        OVERVIEW.add(out, folder, results.to_json())
-        shutil.rmtree(folder / VECTORS, ignore_errors=True)
+        OVERVIEW.write(out)
+
+    def finish() -> None:
+        take_away(folder, kept)
+        OVERVIEW.show_task(out, folder, results.to_json())
+
+    return finish
 
 
 def hear_inputs(settings: HearSettings) -> Iterable[Path]:
@@ -64,8 +70,22 @@ def hear_outputs(settings: HearSettings) -> Iterable[Path]:
     """Return the files that are made; of `task=all` none, since each task has its own."""
     if settings.task == ALL:
         return []
-    out = Path(settings.out_dir)
-    return [out / settings.task / "results.json", *(out / f"results.{ending}" for ending in ("json", "md", "tex"))]
+    return [Path(settings.out_dir) / settings.task / "results.json"]
+
+
+def hear_tables(settings: HearSettings) -> Iterable[Path]:
+    """Return the tables of all tasks."""
+    return OVERVIEW.files_in(Path(settings.out_dir))
+
+
+def write_hear_tables(settings: HearSettings) -> None:
+    """Write them of what is there."""
+    OVERVIEW.write(Path(settings.out_dir))
+
+
+def hear_rows(settings: HearSettings) -> Mapping[str, list[str]]:
+    """Return the rows that are measured, with the sources of each."""
+    return sources_of_rows(_rivals(settings, read_metadata(task_folder(settings.corpus_dir, settings.task))))
 
 
 def _rivals(settings: HearSettings, metadata: Metadata) -> list[Contestant]:
@@ -73,11 +93,16 @@ def _rivals(settings: HearSettings, metadata: Metadata) -> list[Contestant]:
     return contestants(settings.encoders, settings.baselines, None if metadata.events else FBANK_RATE)
 
 
-def _evaluate(rival: Contestant, data: TaskData, reader: Reader, settings: HearSettings, results: HearResults) -> None:
-    """Encode all recordings once, then train and score all networks on what came out."""
+def _evaluate(rival: Contestant, data: TaskData, reader: Reader, settings: HearSettings, results: HearResults) -> Path:
+    """Encode all recordings once, then train and score all networks on what came out, which a file keeps: its path."""
     started = time.monotonic()
     encoder = rival.build()
-    task = _task(encoder, data, reader, settings, rival.source)
+    device = pick_device(settings.device)
+    events = data.metadata.events
+    name = vectors_name(encoder, rival.source, data.recordings, "frames" if events else "scenes", device)
+    kept = Path(settings.out_dir) / settings.task / VECTORS / name
+    encoding = Encoding(encoder, data.recordings, reader, device, rival.source, VectorFile(kept, encoder.dim))
+    task = _task(encoding, data)
     encoded = time.monotonic()
     scores = score_task(task, data.divisions, data.metadata, settings)
     for score in progress(scores, f"networks on {rival.source}", "seed", len(settings.seeds)):
@@ -89,14 +114,10 @@ def _evaluate(rival: Contestant, data: TaskData, reader: Reader, settings: HearS
         encoded - started,
         time.monotonic() - encoded,
     )
+    return kept
 
 
-def _task(encoder: Encoder, data: TaskData, reader: Reader, settings: HearSettings, source: str) -> Task:
-    device = pick_device(settings.device)
-    events = data.metadata.events
-    name = vectors_name(encoder, source, data.recordings, "frames" if events else "scenes", device)
-    kept = VectorFile(Path(settings.out_dir) / settings.task / VECTORS / name, encoder.dim)
-    encoding = Encoding(encoder, data.recordings, reader, device, source, kept)
-    if events:
-        return EventTask(data, encoding.frame_states(), encoder.frame_rate)
+def _task(encoding: Encoding, data: TaskData) -> Task:
+    if data.metadata.events:
+        return EventTask(data, encoding.frame_states(), encoding.encoder.frame_rate)
     return SceneTask(data, encoding.scene_vectors())

@@ -10,7 +10,7 @@
   sizes of `train`, `valid` and `test`, where `valid` comes from, `missing_from_train` (class -> test clips of it), and
   how many groups (speakers, say) of the test part are in train as well, where they are known
 - `encoders`: a list with one entry a row of the tables: `name`, `speechssl` (version that measured it), `frame_rate`,
-  `dim`, `parameters`, `sources`
+  `dim`, `parameters`, `sources`, `identities` (of trained ones: source -> checksum of what it was)
 - `scores`: row -> a list with one :class:`speechssl.evaluation.lape.scores.Score` a source, label fraction and seed
 - `summary`: row -> label fraction -> `accuracy` and `balanced_accuracy`: `mean`, `spread` (sample standard deviation
   over sources and seeds; 0 for one) and `runs`

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
 
 from speechssl.data.manifest import AUDIO
 from speechssl.errors import UserError
-from speechssl.evaluation.benchmark import require_own_folder, writing_alone
+from speechssl.evaluation.benchmark import require_own_folder, sources_of_rows, take_away, writing_alone
 from speechssl.evaluation.encoders.baselines import FBANK_RATE
 from speechssl.evaluation.encoders.contestants import FBANK, Contestant, contestants
 from speechssl.evaluation.lape.clips import Clips
@@ -31,8 +30,12 @@ from speechssl.progress import progress
 logger = logging.getLogger(__name__)
 
 
-def run_lape(settings: LapeSettings) -> None:
-    """Evaluate all encoders in one task, write its results and the table of all tasks in `out_dir`, and print it."""
+def run_lape(settings: LapeSettings) -> Callable[[], None] | None:
+    """Evaluate all encoders in one task, and write its results and the table of all tasks in `out_dir`.
+
+    Returns:
+        what prints the results, and takes away the vectors that were kept; None in the other processes of torchrun.
+    """
     out = Path(settings.out_dir)
     require_own_folder(out, BENCHMARK)
     rivals, left_out = choose_encoders(settings)
@@ -49,13 +52,19 @@ def run_lape(settings: LapeSettings) -> None:
         results = LapeResults(settings, data, divisions, folder, rivals)
         if settings.mode is Mode.linear:
             device = pick_device(settings.device)
-            for rival in rivals:
-                _evaluate(rival, data, divisions, clips, device, settings, results)
-        elif not _finetune(rivals, data, divisions, clips, settings, results):
-            return
+            kept = [_evaluate(rival, data, divisions, clips, device, settings, results) for rival in rivals]
+        elif _finetune(rivals, data, divisions, clips, settings, results):
+            kept = []
+        else:
+            return None
         results.write()
-        OVERVIEW.add(out, folder, results.to_json())
-        shutil.rmtree(folder / VECTORS, ignore_errors=True)
+        OVERVIEW.write(out)
+
+    def finish() -> None:
+        take_away(folder, kept)
+        OVERVIEW.show_task(out, folder, results.to_json())
+
+    return finish
 
 
 def lape_inputs(settings: LapeSettings) -> Iterable[Path]:
@@ -80,9 +89,22 @@ def lape_outputs(settings: LapeSettings) -> Iterable[Path]:
     """Return the files that are made; none of `task=all`, whose tasks each have their own."""
     if settings.task.members:
         return []
-    out = Path(settings.out_dir)
-    own = [_results_folder(settings) / name for name in ("results.json", "confusion.json", "confusion.png")]
-    return [*own, *(out / f"results.{ending}" for ending in ("json", "md", "tex"))]
+    return [_results_folder(settings) / name for name in ("results.json", "confusion.json", "confusion.png")]
+
+
+def lape_tables(settings: LapeSettings) -> Iterable[Path]:
+    """Return the tables of all tasks."""
+    return OVERVIEW.files_in(Path(settings.out_dir))
+
+
+def write_lape_tables(settings: LapeSettings) -> None:
+    """Write them of what is there."""
+    OVERVIEW.write(Path(settings.out_dir))
+
+
+def lape_rows(settings: LapeSettings) -> Mapping[str, list[str]]:
+    """Return the rows that are measured, with the sources of each."""
+    return sources_of_rows(choose_encoders(settings)[0])
 
 
 def choose_encoders(settings: LapeSettings) -> tuple[list[Contestant], list[dict[str, str]]]:
@@ -140,12 +162,13 @@ def _evaluate(
     device: torch.device,
     settings: LapeSettings,
     results: LapeResults,
-) -> None:
-    """Encode all clips once, then train and score all heads on the vectors."""
+) -> Path:
+    """Encode all clips once, then train and score all heads on the vectors; return the file that keeps those."""
     started = time.monotonic()
     encoder = rival.build()
     name = vectors_name(encoder, rival.source, data.recordings, clips.samples, device)
-    kept = VectorFile(_results_folder(settings) / VECTORS / name, encoder.dim)
+    file = _results_folder(settings) / VECTORS / name
+    kept = VectorFile(file, encoder.dim)
     features = pooled_features(encoder, data.recordings, clips, settings.batch_seconds, device, rival.source, kept)
     encoded = time.monotonic()
     heads = len(settings.label_fractions) * len(settings.seeds)
@@ -160,3 +183,4 @@ def _evaluate(
         encoded - started,
         time.monotonic() - encoded,
     )
+    return file

@@ -14,7 +14,7 @@ It holds
   same sound, or are chosen on it) -> part (`folds` of a task in folds) -> how many; `remarks.json` beside it has id ->
   file in place of the number
 - `encoders`: a list with one entry a row of the tables: `name`, `frame_rate`, `dim`, `parameters`, `sources`,
-  and the version of `speechssl` that measured it
+  `identities` (of trained ones: source -> checksum of what it was), and the version of `speechssl` that measured it
 - `scores`: row -> a list with one :class:`speechssl.evaluation.superb.scores.Score` a source, seed and fold, or of a
   search one :class:`speechssl.evaluation.superb.search.run.SearchScore` a source
 - `summary`: row -> score of the test part -> `mean`, `spread` (sample standard deviation over sources and seeds; 0 for

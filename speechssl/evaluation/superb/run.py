@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
 import json
 import logging
-import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from speechssl import __version__
-from speechssl.evaluation.benchmark import require_own_folder, writing_alone
+from speechssl.evaluation.benchmark import require_own_folder, sources_of_rows, take_away, writing_alone
 from speechssl.evaluation.encoders.contestants import Contestant, contestants
 from speechssl.evaluation.superb.data import PARTS, TaskData
 from speechssl.evaluation.superb.groups import groups_of
@@ -24,7 +22,7 @@ from speechssl.evaluation.superb.problems.quality import pesq_files
 from speechssl.evaluation.superb.reading import columns_of, input_files, read_data, recording_columns, recordings
 from speechssl.evaluation.superb.remarks import remark_warnings
 from speechssl.evaluation.superb.results import BENCHMARK, PREDICTIONS, SUBMISSION, SuperbResults
-from speechssl.evaluation.superb.scores import Race, score_seeds
+from speechssl.evaluation.superb.scores import Race, kept_files, score_seeds
 from speechssl.evaluation.superb.search.run import TermSearch
 from speechssl.evaluation.superb.settings import ALL, SuperbSettings
 from speechssl.evaluation.superb.states import FrozenEncoder, SomeStates, States
@@ -43,8 +41,12 @@ PROTOCOL = (
 )
 
 
-def run_superb(settings: SuperbSettings) -> None:
-    """Evaluate all encoders in one task, write its results and the table of all tasks in `out_dir`, and print it."""
+def run_superb(settings: SuperbSettings) -> Callable[[], None]:
+    """Evaluate all encoders in one task, and write its results and the table of all tasks in `out_dir`.
+
+    Returns:
+        what prints the results, and takes away what was kept of these trainings.
+    """
     out = Path(settings.out_dir)
     require_own_folder(out, BENCHMARK)
     divisions = read_data(settings)
@@ -53,14 +55,15 @@ def run_superb(settings: SuperbSettings) -> None:
     evaluate = _evaluate_search if settings.task in SEARCHES else _evaluate_heads
     folder = out / settings.task
     with writing_alone(folder):
-        results = evaluate(settings, divisions)
+        results, kept = evaluate(settings, divisions)
         results.write()
-        OVERVIEW.add(out, folder, results.to_json())
-        # Last: whatever goes wrong before, no head is trained again.
-        for name in {rival.name for rival in _rivals(settings)}:
-            shutil.rmtree(_runs(settings, name), ignore_errors=True)
-        with contextlib.suppress(OSError):  # those of another command may be in it
-            (folder / "runs").rmdir()
+        OVERVIEW.write(out)
+
+    def finish() -> None:
+        take_away(folder, kept)
+        OVERVIEW.show_task(out, folder, results.to_json())
+
+    return finish
 
 
 def superb_inputs(settings: SuperbSettings) -> Iterable[Path]:
@@ -83,10 +86,24 @@ def superb_outputs(settings: SuperbSettings) -> Iterable[Path]:
     """Return files and folders that are made; none of `task=all`, whose tasks each have their own, and of `check`."""
     if settings.check or settings.task == ALL:
         return []
-    out = Path(settings.out_dir)
-    folder = out / settings.task
+    folder = Path(settings.out_dir) / settings.task
     beside = [folder / PREDICTIONS, *([folder / SUBMISSION] if settings.corpus_dir is not None else [])]
-    return [folder / "results.json", *beside, *(out / f"results.{ending}" for ending in ("json", "md", "tex"))]
+    return [folder / "results.json", *beside]
+
+
+def superb_tables(settings: SuperbSettings) -> Iterable[Path]:
+    """Return the tables of all tasks."""
+    return OVERVIEW.files_in(Path(settings.out_dir))
+
+
+def write_superb_tables(settings: SuperbSettings) -> None:
+    """Write them of what is there."""
+    OVERVIEW.write(Path(settings.out_dir))
+
+
+def superb_rows(settings: SuperbSettings) -> Mapping[str, list[str]]:
+    """Return the rows that are measured, with the sources of each."""
+    return sources_of_rows(_rivals(settings))
 
 
 def problem_of(settings: SuperbSettings, data: TaskData) -> Problem:
@@ -134,18 +151,18 @@ def _runs(settings: SuperbSettings, name: str) -> Path:
     return Path(settings.out_dir) / settings.task / "runs" / as_name(name)
 
 
-def _evaluate_search(settings: SuperbSettings, divisions: Sequence[TaskData]) -> SuperbResults:
-    """Search with the hidden states of all encoders."""
+def _evaluate_search(settings: SuperbSettings, divisions: Sequence[TaskData]) -> tuple[SuperbResults, list[Path]]:
+    """Search with the hidden states of all encoders. Nothing is kept of a search."""
     search = TermSearch(divisions[0], settings, groups_of(settings, divisions, "test_queries"))
     rivals = _rivals(settings)
     results = SuperbResults(settings, divisions, search.protocol, search.facts(), rivals)
     for rival in rivals:
         results.add(rival, *search.score(rival))
-    return results
+    return results, []
 
 
-def _evaluate_heads(settings: SuperbSettings, divisions: Sequence[TaskData]) -> SuperbResults:
-    """Train and score heads on the hidden states of all encoders."""
+def _evaluate_heads(settings: SuperbSettings, divisions: Sequence[TaskData]) -> tuple[SuperbResults, list[Path]]:
+    """Train and score heads on the hidden states of all encoders; return the files of the trainings, too."""
     groups = groups_of(settings, divisions, "test")
     problems = [problem_of(settings, data) for data in divisions]
     plans = [plan_of(settings, seed) for seed in settings.seeds]
@@ -153,9 +170,10 @@ def _evaluate_heads(settings: SuperbSettings, divisions: Sequence[TaskData]) -> 
         logger.warning("head_bf16=true: this processor has no bf16 instructions, so heads train slower than without it")
     facts, rivals = _facts(settings, problems[0], plans[0]), _rivals(settings)
     results = SuperbResults(settings, divisions, PROTOCOL, facts, rivals)
+    kept: list[Path] = []
     for rival in rivals:
-        _evaluate(rival, list(zip(divisions, problems, strict=True)), settings, groups, plans, results)
-    return results
+        kept += _evaluate(rival, list(zip(divisions, problems, strict=True)), settings, groups, plans, results)
+    return results, kept
 
 
 def _facts(settings: SuperbSettings, problem: Problem, plan: Plan) -> dict[str, Any]:
@@ -181,8 +199,12 @@ def _evaluate(
     groups: Sequence[str],
     plans: Sequence[Plan],
     results: SuperbResults,
-) -> None:
-    """Compute the encoder's hidden states, or find them, then train and score all heads on them."""
+) -> list[Path]:
+    """Compute the encoder's hidden states, or find them, then train and score all heads on them.
+
+    Returns:
+        the files that the trainings would go on from.
+    """
     started = time.monotonic()
     encoder = rival.build()
     task, min_frames = TASKS[settings.task], divisions[0][1].min_frames
@@ -212,6 +234,7 @@ def _evaluate(
         encoded - started,
         time.monotonic() - encoded,
     )
+    return [file for race in races for file in kept_files(race, plans)]
 
 
 def _part(

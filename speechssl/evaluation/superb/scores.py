@@ -69,18 +69,24 @@ def score_seeds(race: Race, plans: Sequence[Plan]) -> Iterator[Score]:
         yield _score(race, plan, _best(race.problem, trained), trained)
 
 
+def kept_files(race: Race, plans: Sequence[Plan]) -> list[Path]:
+    """Return the files that trainings of these plans are kept in."""
+    return [_kept_file(race, replace(plan, lr=rate)) for plan in plans for rate in race.rates]
+
+
 def _best(problem: Problem, trained: Mapping[float, Trained]) -> float:
     return max(trained, key=lambda rate: worth(problem, trained[rate].valid))
 
 
 def _train(race: Race, plan: Plan) -> Trained:
-    saved = race.folder / f"{_name(race, plan)}.pt"
+    saved = _kept_file(race, plan)
     return train_head(race.problem, race.parts["train"], race.parts["valid"], race.shape, plan, saved)
 
 
-def _name(race: Race, plan: Plan) -> str:
+def _kept_file(race: Race, plan: Plan) -> Path:
     facts = {**vars(plan), "device": plan.device.type, "identity": race.identity}
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+    name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+    return race.folder / f"{name}.pt"
 
 
 def _score(race: Race, plan: Plan, lr: float, trained: Mapping[float, Trained]) -> Score:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from speechssl.cli.app import main
 from speechssl.errors import UserError
-from speechssl.evaluation.benchmark import writing_alone
+from speechssl.evaluation.benchmark import take_away, writing_alone
 from speechssl.evaluation.encoders.contestants import Contestant
 from speechssl.evaluation.hear.data import read_metadata, read_task
 from speechssl.evaluation.hear.features import Encoding, Reader, require_frames
@@ -22,6 +22,7 @@ from speechssl.evaluation.recordings import Recording
 from speechssl.evaluation.vectors import VectorFile
 from speechssl.models.hubert import HubertEncoder
 from speechssl.models.load import load_encoder
+from speechssl.models.save import save_encoder
 from tests.evaluation.hear.conftest import FOLDS
 
 FAST = ["hidden_dim=32", "epochs=60", "check_every=5", "hidden_layers=[0,1]", "lr=[3e-2]", "batch_size=64", "workers=1"]
@@ -277,6 +278,55 @@ def test_encoders_of_two_commands_stand_in_one_table(
     hear(tasks, tmp_path, encoder_dir, TONES, "seeds=[1,2]", "encoders={}", "baselines=[fbank]")
     apart = hear(tasks, tmp_path, encoder_dir, TONES, "seeds=[1,2]", "baselines=[random]")
     assert apart["scores"] == tones["scores"] and apart["encoders"] == tones["encoders"]
+
+
+def test_a_command_whose_rows_another_one_kept_is_done_until_its_weights_change(
+    tmp_path: Path, tasks: Path, encoder_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = Path(shutil.copytree(encoder_dir, tmp_path / "own"))
+    given = (TONES, "seeds=[1]", "epochs=2", "baselines=[fbank]")
+    other = [
+        "benchmark=hear",
+        f"task={TONES}",
+        f"corpus_dir={tasks}",
+        f"out_dir={tmp_path / 'out'}",
+        *FAST,
+        *given[1:3],
+    ]
+    other.append("baselines=[]")
+    hear(tasks, tmp_path / "out", own, *given)
+    assert main(["evaluate", *other, f"encoders={{other: {encoder_dir}}}"]) == 0
+    capsys.readouterr()
+    hear(tasks, tmp_path / "out", own, *given, "batch_seconds=30", "device=cpu")
+    assert "done before and unchanged" in capsys.readouterr().out
+    (tmp_path / "out/results.md").unlink()
+    hear(tasks, tmp_path / "out", own, *given)
+    assert "done before and unchanged" in capsys.readouterr().out and (tmp_path / "out/results.md").is_file()
+
+    torch.manual_seed(7)
+    save_encoder(own, HubertEncoder(load_encoder(own).config))
+    assert main(["evaluate", *other, f"encoders={{third: {encoder_dir}}}"]) == 1
+    assert f"has fbank, tiny, other of an earlier command, and {own} has other weights now" in capsys.readouterr().err
+    # As results of earlier versions were.
+    file = tmp_path / "out" / TONES / "results.json"
+    results = json.loads(file.read_text())
+    for row in results["encoders"]:
+        del row["identities"]
+    file.write_text(json.dumps(results))
+    assert main(["evaluate", *other, f"encoders={{third: {encoder_dir}}}"]) == 0
+
+
+def test_what_another_command_has_kept_stays(tmp_path: Path, tasks: Path, encoder_dir: Path) -> None:
+    kept = tmp_path / "out" / TONES / "vectors" / "of another.f32"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"1234")
+    hear(tasks, tmp_path / "out", encoder_dir, TONES, "seeds=[1]", "epochs=2", "baselines=[]")
+    assert list(kept.parent.iterdir()) == [kept]
+    with writing_alone(kept.parents[1]):
+        take_away(kept.parents[1], [kept])
+    assert kept.exists()
+    take_away(kept.parents[1], [kept])
+    assert not kept.parent.exists() and kept.parents[1].exists()
 
 
 def test_encoders_that_were_trained_in_another_way_do_not(

@@ -14,6 +14,7 @@ import soundfile
 from speechssl.cli.app import main
 from speechssl.errors import UserError
 from speechssl.evaluation.all_tasks import run_all
+from speechssl.evaluation.benchmark import writing_alone
 from speechssl.evaluation.superb import check as superb_check
 from speechssl.evaluation.superb.corpora import CORPORA
 from speechssl.evaluation.superb.overview import OVERVIEW
@@ -137,6 +138,26 @@ def test_a_task_that_fails_shows_nothing_of_an_earlier_command(tmp_path: Path, c
     assert set(json.loads((tmp_path / "results.json").read_text())["tasks"]) == {"ks"}
     for told in (capsys.readouterr().out, (tmp_path / "results.md").read_text()):
         assert "KS accuracy" in told and "SID" not in told and "- left out: sid: failed: is broken" in told
+
+
+def test_a_task_that_another_command_is_busy_with_keeps_its_results(tmp_path: Path):
+    for name in ("ks", "sid"):
+        file = tmp_path / name / "results.json"
+        file.parent.mkdir()
+        file.write_text(json.dumps(task_results(name, {"tiny": {"accuracy": 0.9}})))
+
+    def run_task(name: str) -> None:
+        with writing_alone(tmp_path / name):
+            pass
+
+    with (
+        writing_alone(tmp_path / "sid"),
+        pytest.raises(UserError, match=r"1 of 2 tasks are not done: sid \(another command is at work"),
+    ):
+        run_all(OVERVIEW, tmp_path, {"ks": "ks", "sid": "sid"}, [], run_task)
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert set(found["tasks"]) == {"ks", "sid"}
+    assert [item["what"] for item in found["left_out"]] == ["sid"]
 
 
 def test_check_says_what_is_there_and_where_to_get_the_rest(
