@@ -92,23 +92,26 @@ esac
 exec 3>&2 # progress bars go straight to the terminal, so that logs have none
 export SPEECHSSL_PROGRESS_FD=3
 
-# stage NUMBER NAME READS WRITES: true when this stage is to run; says what it reads and writes.
+# stage NUMBER NAME READS WRITES: true when this stage is to run; says what it reads and writes. What the log has of
+# earlier times stays: skipped updates are named nowhere else.
 stage() {
   if [ "$1" -lt "$stage" ] || [ "$1" -gt "$stop_stage" ]; then return 1; fi
   stage_log=$exp/log/$2.log
-  : >"$stage_log"
+  printf '%s: stage %s\n' "$(date '+%Y-%m-%d %H:%M:%S')" "$1" >>"$stage_log" || stages_fail "cannot write $stage_log"
   printf '\n== stage %s: %s (at %s s)\n   reads  %s\n   writes %s\n   log    %s\n' \
-    "$1" "$2" "$SECONDS" "$3" "$4" "$stage_log"
+    "$1" "$2" "$SECONDS" "$3" "$4" "$stage_log" || stages_fail "cannot write to the terminal"
 }
 
 # Run a command; its output goes to the terminal and the stage's log. A failure ends the recipe with the log's end.
 run() {
   { printf '$'; printf ' %q' "$@"; echo; } >>"$stage_log"
   local status=0
-  "$@" 2>&1 | tee -a "$stage_log" || status=$? # pipefail is on: also where the log cannot be written
+  "$@" 2>&1 | tee -ia "$stage_log" || status=$? # pipefail is on: also where the log cannot be written
   [ "$status" -ne 0 ] || return 0
   {
-    printf "\n%s/run.sh: '%s' failed with status %s\nThe last 20 lines of %s:\n" "$recipe" "$1 $2" "$status" "$stage_log"
+    printf "\n%s/run.sh: '%s' failed with status %s\n" "$recipe" "$1 $2" "$status"
+    [ "$status" -le 128 ] || echo "It was ended by signal $((status - 128)); the same command goes on."
+    printf 'The last 20 lines of %s:\n' "$stage_log"
     tail -n 20 "$stage_log" | sed 's/^/  | /'
   } >&2
   exit "$status"

@@ -27,6 +27,8 @@ print("output of", sys.argv[1])
 if sys.argv[1] == os.environ.get("FAIL"):
     print(chr(10).join(f"line {{number}}" for number in range(50)))
     sys.exit("speechssl: it went wrong")
+if sys.argv[1] == os.environ.get("KILL"):
+    os.kill(os.getpid(), 15)
 """
 
 

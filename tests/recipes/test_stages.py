@@ -48,6 +48,29 @@ def test_a_failure_shows_the_end_of_its_log_and_stops(checkout: Any) -> None:
     assert "speechssl topics' failed with status 1" in done.stderr
 
 
+def test_a_stage_that_starts_again_keeps_its_log(checkout: Any) -> None:
+    for _ in range(2):
+        checkout.run(MINI, "--stage", "2", "--stop-stage", "2")
+    log = (checkout.folder / "exp/mini/log/units.log").read_text()
+    assert log.count("output of kmeans\n") == 2
+    assert len(re.findall(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d: stage 2$", log, re.MULTILINE)) == 2
+
+
+def test_a_command_that_was_killed_is_said_to_go_on(checkout: Any) -> None:
+    done = checkout.run(MINI, KILL="topics")
+    assert done.returncode == 128 + 15
+    assert "failed with status 143\nIt was ended by signal 15; the same command goes on.\n" in done.stderr
+
+
+def test_a_stage_whose_log_cannot_be_written_is_not_passed_over(checkout: Any) -> None:
+    log = checkout.folder / "exp/mini/log/units.log"
+    log.parent.mkdir(parents=True)
+    log.symlink_to("/dev/full")
+    done = checkout.run(MINI, "--stage", "2")
+    assert done.returncode == 2 and checkout.commands() == []
+    assert "run.sh: cannot write exp/mini/log/units.log" in done.stderr
+
+
 def test_several_gpus_start_one_process_each(checkout: Any) -> None:
     checkout.run(MINI, "--method", "hubertopic", "--ngpu", "2", "--stage", "2", "--stop-stage", "4")
     launched = [call for call in checkout.calls if call[0] == "torchrun"]
