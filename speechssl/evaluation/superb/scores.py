@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from speechssl.errors import UserError
 from speechssl.evaluation.superb.data import Utterance
 from speechssl.evaluation.superb.grouping import rows_by_value
 from speechssl.evaluation.superb.problems.problem import Posteriors, Problem, Scorer, worth
-from speechssl.evaluation.superb.training import Part, Plan, Trained, predict, train_head
+from speechssl.evaluation.superb.training import DivergedError, Part, Plan, Trained, predict, train_head
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,8 @@ class Score:
     """Column -> value -> scores of the test utterances that have it, and `utterances`, how many those are."""
     layer_weights: Sequence[float]
     tried: Sequence[Mapping[str, float]]
-    """Of every learning rate: `lr`, `step`, the first score on validation, and `skipped` updates."""
+    """Of every learning rate: `lr`, `step`, the first score on validation, and `skipped` updates; or `diverged`, where
+    gradients were not finite."""
     predictions: Mapping[str, Any]
     """What the results keep of the test part, by name."""
     posteriors: Posteriors | None
@@ -63,10 +68,20 @@ class Race:
 
 
 def score_seeds(race: Race, plans: Sequence[Plan]) -> Iterator[Score]:
-    """Yield the score of each plan; its learning rate is replaced by the best of `race.rates`."""
+    """Yield the score of each plan; its learning rate is replaced by the best of `race.rates`.
+
+    Raises:
+        UserError: of a plan every rate diverged.
+    """
     for plan in plans:
-        trained = {rate: _train(race, replace(plan, lr=rate)) for rate in race.rates}
-        yield _score(race, plan, _best(race.problem, trained), trained)
+        trained = {rate: _train_if_it_learns(race, replace(plan, lr=rate)) for rate in race.rates}
+        learnt = {rate: one for rate, one in trained.items() if one is not None}
+        if not learnt:
+            raise UserError(
+                f"seed {plan.seed}: with every one of lr={list(race.rates)} gradients are not finite; give lower ones"
+            )
+        lr = _best(race.problem, learnt)
+        yield _score(race, plan, lr, trained, learnt[lr])
 
 
 def kept_files(race: Race, plans: Sequence[Plan]) -> list[Path]:
@@ -83,20 +98,28 @@ def _train(race: Race, plan: Plan) -> Trained:
     return train_head(race.problem, race.parts["train"], race.parts["valid"], race.shape, plan, saved)
 
 
+def _train_if_it_learns(race: Race, plan: Plan) -> Trained | None:
+    """Return None for a learning rate that diverges, which is worse than any other."""
+    try:
+        return _train(race, plan)
+    except DivergedError as error:
+        logger.warning("seed %d: %s; the other learning rates go on", plan.seed, error)
+        return None
+
+
 def _kept_file(race: Race, plan: Plan) -> Path:
     facts = {**vars(plan), "device": plan.device.type, "identity": race.identity}
     name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
     return race.folder / f"{name}.pt"
 
 
-def _score(race: Race, plan: Plan, lr: float, trained: Mapping[float, Trained]) -> Score:
+def _score(race: Race, plan: Plan, lr: float, trained: Mapping[float, Trained | None], chosen: Trained) -> Score:
     """Read the test part once, with the chosen head."""
-    problem, test, chosen = race.problem, race.parts["test"], trained[lr]
+    problem, test = race.problem, race.parts["test"]
     said_of = partial(predict, head=chosen.head, batch_size=plan.at_once, device=plan.device)
     valid = race.parts["valid"]
     scorer = problem.test_scorer(lambda: said_of(problem.predict, part=valid), valid.utterances)
     predictions = said_of(problem.predict_test, part=test)
-    first = problem.metrics[0]
     return Score(
         fold=race.fold,
         seed=plan.seed,
@@ -106,13 +129,16 @@ def _score(race: Race, plan: Plan, lr: float, trained: Mapping[float, Trained]) 
         test=scorer.scores(predictions, test.utterances),
         groups={column: _by_value(scorer, predictions, test.utterances, column) for column in race.groups},
         layer_weights=[round(weight, 5) for weight in chosen.head.layer_weights().detach().cpu().tolist()],
-        tried=[
-            {"lr": rate, "step": one.step, first: one.valid[first], "skipped": one.skipped}
-            for rate, one in trained.items()
-        ],
+        tried=[{"lr": rate, **_tried(one, problem.metrics[0])} for rate, one in trained.items()],
         predictions=scorer.report(predictions, test.utterances),
         posteriors=scorer.posteriors(predictions, test.utterances),
     )
+
+
+def _tried(one: Trained | None, first: str) -> dict[str, float]:
+    if one is None:
+        return {"diverged": True}
+    return {"step": one.step, first: one.valid[first], "skipped": one.skipped}
 
 
 def _by_value(

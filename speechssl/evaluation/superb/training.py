@@ -33,6 +33,10 @@ Say = Callable[[nn.Module, Tensor, Tensor, Sequence[Utterance]], list[Any]]
 """A problem's `predict` or `predict_test`."""
 
 
+class DivergedError(UserError):
+    """No update of a stretch of training had a finite gradient: the learning rate is too high."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """How one head is trained."""
@@ -114,7 +118,7 @@ def train_head(problem: Problem, train: Part, valid: Part, shape: tuple[int, int
         saved: where the state is kept between looks; taken away by the caller once the result is safe.
 
     Raises:
-        UserError: every update of a stretch between two looks had a gradient that is not finite.
+        DivergedError: every update of a stretch between two looks had a gradient that is not finite.
     """
     with torch.random.fork_rng(devices=[plan.device] if plan.device.type == "cuda" else []):
         run = _Run(problem, train, shape, plan)
@@ -190,7 +194,8 @@ class _Run:
     def look(self, valid: Part) -> None:
         """Score the validation part, and keep the head if it is the best so far."""
         if self._skipped - self._skipped_before >= self._plan.check_every:
-            raise UserError(f"no update until step {self.step} had a finite gradient; lr={self._plan.lr} is too high")
+            told = f"no update until step {self.step} had a finite gradient; lr={self._plan.lr} is too high"
+            raise DivergedError(told)
         self._skipped_before = self._skipped
         predictions = predict(self._problem.predict, self._head, valid, self._plan.at_once, self._plan.device)
         scores = self._problem.validation_scores(predictions, valid.utterances)

@@ -61,6 +61,17 @@ def test_every_rate_is_reported_and_the_best_on_validation_chosen(keywords: dict
         assert sum(score["layer_weights"]) == pytest.approx(1, abs=1e-4)
 
 
+def test_a_rate_that_diverges_is_the_worst_and_does_not_end_the_task(task_dir, tmp_path, encoder_dir, capsys, caplog):
+    given = ("baselines=[]", "steps=8", "check_every=2")
+    found = superb("ks", task_dir, tmp_path / "out", encoder_dir, *given, "lr=[1e36,1e-2]")
+    (score,) = found["scores"]["tiny"]
+    assert score["lr"] == 0.01 and score["tried"][0] == {"lr": 1e36, "diverged": True}
+    assert "lr=1e+36 is too high; the other learning rates go on" in caplog.text
+    assert not (tmp_path / "out" / "ks" / "runs").exists()
+    assert main(arguments("ks", task_dir, tmp_path / "none", encoder_dir, *given, "lr=[1e36]")) == 1
+    assert "with every one of lr=[1e+36] gradients are not finite; give lower ones" in capsys.readouterr().err
+
+
 def test_groups_average_to_the_whole(keywords: dict):
     for score in keywords["scores"]["random"]:
         groups = score["groups"]["gender"]
