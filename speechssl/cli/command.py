@@ -44,10 +44,8 @@ class Command:
     """Files whose content decides whether a finished result is still current."""
     outputs: Callable[[Any], Iterable[Path]] = no_files
     """Files that the command makes, and folders with nothing else in them. With none, the command always runs."""
-    shared: Callable[[Any], Iterable[Path]] = no_files
-    """Files that other commands write, too; `share` makes them again."""
-    share: Callable[[Any], None] = lambda settings: None
-    """Writes the files of `shared`, of what all commands have made."""
+    refresh: Callable[[Any], None] = lambda settings: None
+    """Makes files that other commands write, too, current again, where this one is left out."""
     rows: Callable[[Any], Mapping[str, Any]] = lambda settings: {}
     """Row of a table -> what it is of, where a command keeps the rows of others that it does not make anew."""
     may_differ: Collection[str] = IN_NO_RESULT
@@ -102,8 +100,7 @@ class Command:
         fingerprint = self._fingerprint(settings)
         finished = _finished(stamp, outputs)
         if fingerprint in finished:
-            if not all(path.exists() for path in self.shared(settings)):
-                self.share(settings)
+            self.refresh(settings)
             print(f"{self.name}: done before and unchanged: {outputs[0]}")
             return
         finish = self._run(settings)

@@ -10,9 +10,8 @@ from speechssl.evaluation.hear.run import (
     hear_inputs,
     hear_outputs,
     hear_rows,
-    hear_tables,
+    refresh_hear_tables,
     run_hear,
-    write_hear_tables,
 )
 from speechssl.evaluation.hear.settings import ALL, HearSettings
 from speechssl.evaluation.lape.all_tasks import run_all_tasks as run_all_lape_tasks
@@ -21,9 +20,8 @@ from speechssl.evaluation.lape.run import (
     lape_inputs,
     lape_outputs,
     lape_rows,
-    lape_tables,
+    refresh_lape_tables,
     run_lape,
-    write_lape_tables,
 )
 from speechssl.evaluation.lape.settings import LapeSettings
 from speechssl.evaluation.probes.run import evaluate_audio, evaluate_inputs, evaluate_outputs, run_evaluate
@@ -31,13 +29,12 @@ from speechssl.evaluation.probes.settings import EvaluateSettings
 from speechssl.evaluation.superb.all_tasks import run_all_tasks as run_all_superb_tasks
 from speechssl.evaluation.superb.check import check_tasks
 from speechssl.evaluation.superb.run import (
+    refresh_superb_tables,
     run_superb,
     superb_audio,
     superb_inputs,
     superb_outputs,
     superb_rows,
-    superb_tables,
-    write_superb_tables,
 )
 from speechssl.evaluation.superb.settings import ALL as ALL_OF_SUPERB
 from speechssl.evaluation.superb.settings import SuperbSettings
@@ -87,8 +84,7 @@ TASK_OF_LAPE = Command(
     inputs=lape_inputs,
     audio=lape_audio,
     outputs=lape_outputs,
-    shared=lape_tables,
-    share=write_lape_tables,
+    refresh=refresh_lape_tables,
     rows=lape_rows,
     may_differ=MAY_DIFFER,
 )
@@ -122,8 +118,7 @@ TASK_OF_HEAR = Command(
     inputs=hear_inputs,
     audio=hear_audio,
     outputs=hear_outputs,
-    shared=hear_tables,
-    share=write_hear_tables,
+    refresh=refresh_hear_tables,
     rows=hear_rows,
     may_differ=MAY_DIFFER,
 )
@@ -158,8 +153,7 @@ TASK_OF_SUPERB = Command(
     inputs=superb_inputs,
     audio=superb_audio,
     outputs=superb_outputs,
-    shared=superb_tables,
-    share=write_superb_tables,
+    refresh=refresh_superb_tables,
     rows=superb_rows,
     may_differ=MAY_DIFFER,
 )

@@ -49,9 +49,10 @@ def run_all(
     failed, busy = _run_each(overview.benchmark, tasks, run_task)
     told = {name: f"failed: {reason}" for name, reason in failed.items()} | busy
     left_out = [*missing, *({"what": name, "reason": reason} for name, reason in told.items())]
-    without = [(PurePosixPath(name) / inner).as_posix() for name in failed]
-    overview.write(out, left_out, without)
-    overview.show(out, left_out, hint if missing else "", without)
+    made = {name: (PurePosixPath(name) / inner).as_posix() for name in tasks if name not in busy}
+    without = [made[name] for name in failed]
+    overview.write(out, list(made.values()), left_out, without)
+    overview.show(out, hint if missing else "")
     reasons = "; ".join(f"{name} ({reason})" for name, reason in {**failed, **busy}.items())
     if failed:
         raise UserError(f"{len(told)} of {len(tasks)} tasks failed: {reasons}")

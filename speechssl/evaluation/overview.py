@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from speechssl.errors import UserError
@@ -76,18 +76,49 @@ class Overview:
             return None
         return known
 
-    def write(self, folder: Path, left_out: Sequence[LeftOut] = (), failed: Collection[str] = ()) -> None:
+    def write(
+        self,
+        folder: Path,
+        made: Collection[str] = (),
+        left_out: Sequence[LeftOut] | None = None,
+        failed: Collection[str] = (),
+    ) -> None:
         """Write the tables of all tasks that are there; `results.json` has what each measures, and its summary.
+
+        What an earlier command said of other tasks stays: which are missing, and which failed.
 
         Args:
             folder: of the results of all.
-            left_out: what is missing.
-            failed: folders whose task has failed now: what an earlier command left there is no result of this one.
+            made: folders of the tasks that this command has run, as names below `folder`.
+            left_out: what is missing; None where the command did not look for all tasks.
+            failed: those of `made` whose task has failed: what is there is of an earlier command, and in no table.
         """
         folder.mkdir(parents=True, exist_ok=True)
         # Another command that is writing them may not know of this one's results yet.
         with Lock(folder / ".lock"):
-            self._write(folder, left_out, failed)
+            missing, still_failed = self._told_before(folder)
+            still_failed -= set(made)
+            stays = _tasks_of(still_failed)
+            if left_out is None:
+                # Of a task that has failed in one mode, this is said until it is made in that mode.
+                stays |= {item["what"] for item in missing} - _tasks_of(made)
+            new = list(left_out or [])
+            known = {item["what"] for item in new}
+            kept = [item for item in missing if item["what"] in stays - known]
+            self._write(folder, [*new, *kept], still_failed | set(failed))
+
+    def refresh(self, folder: Path, task_folder: Path) -> None:
+        """Write the tables again where some are lost, or lack a task whose results are current."""
+        name = task_folder.relative_to(folder).as_posix()
+        there = all((folder / f"results.{ending}").is_file() for ending in ("json", "md", "tex"))
+        if not there or name in self._told_before(folder)[1]:
+            self.write(folder, [name])
+
+    def _told_before(self, folder: Path) -> tuple[list[LeftOut], set[str]]:
+        """Return what an earlier command has left out, and the folders whose task failed."""
+        file = folder / "results.json"
+        told = read_json(file) if file.is_file() else {}
+        return list(told.get("left_out", [])), set(told.get("failed", []))
 
     def _write(self, folder: Path, left_out: Sequence[LeftOut], failed: Collection[str]) -> None:
         found = self._without(folder, failed)
@@ -96,23 +127,21 @@ class Overview:
         write_text(folder / "results.md", self._page(found, left_out))
         write_text(folder / "results.tex", latex_table(self.table(tasks), self._said_of(tasks)))
         summaries = {name: {key: results[key] for key in self.kept} for name, results in found.items()}
-        facts = {"benchmark": self.benchmark, **self.facts(tasks), "tasks": summaries, "left_out": list(left_out)}
+        told = {"left_out": list(left_out), "failed": sorted(failed)}
+        facts = {"benchmark": self.benchmark, **self.facts(tasks), "tasks": summaries, **told}
         write_json(folder / "results.json", facts)
 
     def _without(self, folder: Path, failed: Collection[str]) -> dict[str, TaskResults]:
         return {name: found for name, found in self.read(folder).items() if name not in failed}
 
-    def show(self, folder: Path, left_out: Sequence[LeftOut], hint: str = "", failed: Collection[str] = ()) -> None:
-        """Print the table that :meth:`write` writes, and what is not in it, with a hint what to do about that."""
+    def show(self, folder: Path, hint: str = "") -> None:
+        """Print the table that :meth:`write` wrote, and what is not in it, with a hint what to do about that."""
+        left_out, failed = self._told_before(folder)
         tasks = list(self._without(folder, failed).values())
         if tasks:
             print("\n".join([markdown_table(self.table(tasks)), "", *self._said_of(tasks)]))
         hints = [hint] if hint else []
         print("\n".join([*left_out_lines(left_out), *hints, f"{self.benchmark}: all tasks in {folder / 'results.md'}"]))
-
-    def files_in(self, folder: Path) -> list[Path]:
-        """Return the tables of all tasks."""
-        return [folder / f"results.{ending}" for ending in ("json", "md", "tex")]
 
     def show_task(self, folder: Path, task_folder: Path, results: TaskResults) -> None:
         """Print the results of one task."""
@@ -154,6 +183,11 @@ def _of_several(pairs: Iterable[tuple[Name, Any]]) -> list[Name]:
     for name, thing in pairs:
         known.setdefault(name, set()).add(thing)
     return [name for name, things in known.items() if len(things) > 1]
+
+
+def _tasks_of(folders: Iterable[str]) -> set[str]:
+    """Return the tasks that folders of results belong to."""
+    return {PurePosixPath(folder).parts[0] for folder in folders}
 
 
 def encoder_names(tasks: Iterable[TaskResults]) -> list[str]:

@@ -16,6 +16,7 @@ from speechssl.report.reading import (
     JsonObject,
     benchmark_files,
     benchmark_folder,
+    current_results,
     is_number,
     is_whole,
     matching,
@@ -264,7 +265,7 @@ def _lape_files(exp: Path) -> list[Path]:
     """Return the `results.json` of each task, of the fine-tuned encoders after that of the linear heads."""
     folder = benchmark_folder(exp, LAPE)
     files = [*matching(folder, "*/results.json"), *matching(folder, "*/finetune/results.json")]
-    return sorted(files, key=lambda file: file.parent)
+    return sorted(current_results(folder, files), key=lambda file: file.parent)
 
 
 def _exports(exp: Path) -> dict[str, list[Path]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,9 +68,16 @@ def benchmark_files(exp: Path, name: str) -> list[Path]:
 def read_benchmark(exp: Path, name: str) -> BenchmarkFolder:
     """Return the results of a benchmark: those in a folder of its name, or in the experiment folder itself."""
     folder = benchmark_folder(exp, name)
-    results = [read_object(file) for file in matching(folder, _TASKS)]
+    overview = object_if_there(folder / "results.json")
+    results = [read_object(file) for file in current_results(folder, matching(folder, _TASKS))]
     tasks = [each for each in results if each.get("benchmark") == name]
-    return BenchmarkFolder(folder, tasks, object_if_there(folder / "results.json") if tasks else {})
+    return BenchmarkFolder(folder, tasks, overview if tasks else {})
+
+
+def current_results(folder: Path, files: Iterable[Path]) -> list[Path]:
+    """Return the results of tasks below a folder but for those whose task has failed since."""
+    failed = object_if_there(folder / "results.json").get("failed", [])
+    return [file for file in files if file.parent.relative_to(folder).as_posix() not in failed]
 
 
 def is_number(value: Any) -> bool:

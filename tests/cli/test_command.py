@@ -150,7 +150,7 @@ def test_what_is_left_to_do_comes_after_the_stamp(copier: Copier) -> None:
 
 def test_lost_files_that_commands_share_are_written_without_a_run(copier: Copier) -> None:
     table = copier.out.parent / "table.txt"
-    copier.command = replace(copier.command, shared=lambda settings: [table], share=lambda settings: table.touch())
+    copier.command = replace(copier.command, refresh=lambda settings: table.touch())
     copier.run()
     copier.run()
     assert table.exists() and copier.runs == 1

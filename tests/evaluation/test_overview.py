@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 from speechssl.evaluation.superb.overview import OVERVIEW
+from speechssl.report.reading import read_benchmark
 from tests.evaluation.superb.made_up import task_results
 
 
@@ -43,6 +44,29 @@ def test_other_weights_of_one_name_are_told(tmp_path: Path) -> None:
     OVERVIEW.write(tmp_path)
     told = "Not the same encoders in all tasks: mine (other weights in exp/a)."
     assert told in (tmp_path / "results.md").read_text()
+
+
+def test_what_failed_or_is_missing_is_told_until_that_task_is_made(tmp_path: Path) -> None:
+    def told() -> tuple[set[str], list[str]]:
+        found = json.loads((tmp_path / "results.json").read_text())
+        return set(found["tasks"]), [item["what"] for item in found["left_out"]]
+
+    for name in ("ks", "sid"):
+        leave(tmp_path, name, ["exp/a"])
+    missing = [{"what": "asr", "reason": "no folder"}, {"what": "sid", "reason": "failed: broken"}]
+    OVERVIEW.write(tmp_path, ["ks", "sid"], missing, ["sid"])
+    assert told() == ({"ks"}, ["asr", "sid"])
+    OVERVIEW.write(tmp_path, ["ks"])
+    OVERVIEW.refresh(tmp_path, tmp_path / "ks")
+    assert told() == ({"ks"}, ["asr", "sid"])
+    assert "left out: sid: failed: broken" in (tmp_path / "results.md").read_text()
+    assert [each["task"]["name"] for each in read_benchmark(tmp_path, "superb").tasks] == ["ks"]
+    OVERVIEW.write(tmp_path, ["sid/inner"])
+    assert told() == ({"ks"}, ["asr", "sid"])
+    OVERVIEW.refresh(tmp_path, tmp_path / "sid")
+    assert told() == ({"ks", "sid"}, ["asr"])
+    OVERVIEW.write(tmp_path, ["ks", "sid"], [])
+    assert told() == ({"ks", "sid"}, [])
 
 
 def test_of_two_commands_that_end_together_the_later_table_has_both_tasks(tmp_path: Path, monkeypatch) -> None:

@@ -40,7 +40,7 @@ def write_superb(folder: Path) -> None:
     enhancement["task"]["units"] = {"pesq": "MOS"}
     for results in (keywords, recognition, enhancement):
         write(folder / results["task"]["name"] / "results.json", results)
-    OVERVIEW.write(folder, [{"what": "sid", "reason": "VoxCeleb1: no wav"}])
+    OVERVIEW.write(folder, left_out=[{"what": "sid", "reason": "VoxCeleb1: no wav"}])
 
 
 def write_hear(folder: Path) -> None:

@@ -43,7 +43,7 @@ def run_hear(settings: HearSettings) -> Callable[[], None]:
         reader = Reader(data.recordings, settings.batch_seconds, settings.workers)
         kept = [_evaluate(rival, data, reader, settings, results) for rival in rivals]
         results.write()
-        OVERVIEW.write(out)
+        OVERVIEW.write(out, [folder.relative_to(out).as_posix()])
 
     def finish() -> None:
         take_away(folder, kept)
@@ -73,14 +73,9 @@ def hear_outputs(settings: HearSettings) -> Iterable[Path]:
     return [Path(settings.out_dir) / settings.task / "results.json"]
 
 
-def hear_tables(settings: HearSettings) -> Iterable[Path]:
-    """Return the tables of all tasks."""
-    return OVERVIEW.files_in(Path(settings.out_dir))
-
-
-def write_hear_tables(settings: HearSettings) -> None:
-    """Write them of what is there."""
-    OVERVIEW.write(Path(settings.out_dir))
+def refresh_hear_tables(settings: HearSettings) -> None:
+    """Write the tables of all tasks again, where some are lost or lack this one."""
+    OVERVIEW.refresh(Path(settings.out_dir), Path(settings.out_dir) / settings.task)
 
 
 def hear_rows(settings: HearSettings) -> Mapping[str, list[str]]:

@@ -58,7 +58,7 @@ def run_lape(settings: LapeSettings) -> Callable[[], None] | None:
         else:
             return None
         results.write()
-        OVERVIEW.write(out)
+        OVERVIEW.write(out, [folder.relative_to(out).as_posix()])
 
     def finish() -> None:
         take_away(folder, kept)
@@ -92,14 +92,9 @@ def lape_outputs(settings: LapeSettings) -> Iterable[Path]:
     return [_results_folder(settings) / name for name in ("results.json", "confusion.json", "confusion.png")]
 
 
-def lape_tables(settings: LapeSettings) -> Iterable[Path]:
-    """Return the tables of all tasks."""
-    return OVERVIEW.files_in(Path(settings.out_dir))
-
-
-def write_lape_tables(settings: LapeSettings) -> None:
-    """Write them of what is there."""
-    OVERVIEW.write(Path(settings.out_dir))
+def refresh_lape_tables(settings: LapeSettings) -> None:
+    """Write the tables of all tasks again, where some are lost or lack this one."""
+    OVERVIEW.refresh(Path(settings.out_dir), _results_folder(settings))
 
 
 def lape_rows(settings: LapeSettings) -> Mapping[str, list[str]]:

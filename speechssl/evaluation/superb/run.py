@@ -57,7 +57,7 @@ def run_superb(settings: SuperbSettings) -> Callable[[], None]:
     with writing_alone(folder):
         results, kept = evaluate(settings, divisions)
         results.write()
-        OVERVIEW.write(out)
+        OVERVIEW.write(out, [folder.relative_to(out).as_posix()])
 
     def finish() -> None:
         take_away(folder, kept)
@@ -91,14 +91,9 @@ def superb_outputs(settings: SuperbSettings) -> Iterable[Path]:
     return [folder / "results.json", *beside]
 
 
-def superb_tables(settings: SuperbSettings) -> Iterable[Path]:
-    """Return the tables of all tasks."""
-    return OVERVIEW.files_in(Path(settings.out_dir))
-
-
-def write_superb_tables(settings: SuperbSettings) -> None:
-    """Write them of what is there."""
-    OVERVIEW.write(Path(settings.out_dir))
+def refresh_superb_tables(settings: SuperbSettings) -> None:
+    """Write the tables of all tasks again, where some are lost or lack this one."""
+    OVERVIEW.refresh(Path(settings.out_dir), Path(settings.out_dir) / settings.task)
 
 
 def superb_rows(settings: SuperbSettings) -> Mapping[str, list[str]]:
