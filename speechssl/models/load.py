@@ -75,7 +75,8 @@ def encoder_files(path: str | Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     folder = _own_folder(path) or path
-    return sorted(file for pattern in ("*.json", "*.safetensors") for file in folder.glob(pattern))
+    # pathlib finds hidden files, too: what a killed command had begun to write.
+    return sorted(file for pattern in ("[!.]*.json", "[!.]*.safetensors") for file in folder.glob(pattern))
 
 
 def load_heads(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

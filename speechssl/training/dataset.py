@@ -13,12 +13,12 @@ from torch import Tensor
 
 from speechssl.audio import SAMPLE_RATE, read_audio
 from speechssl.data.labels import FrameLabels, check_labels_fit, read_labels, sidecar
-from speechssl.data.manifest import AUDIO, Manifest, read_manifest
+from speechssl.data.manifest import AUDIO, Manifest, read_manifest, unwatched_audio
 from speechssl.data.masking import MaskSettings, label_positions, span_mask
 from speechssl.data.recording_labels import TopicLabels, check_topics_fit, read_topics
 from speechssl.data.waveforms import read_listed, read_listed_stretch
 from speechssl.errors import UserError
-from speechssl.files import checksum
+from speechssl.files import changes, checksum
 from speechssl.models.encoder import Encoder
 from speechssl.training.settings import DataSettings
 
@@ -134,8 +134,7 @@ class PretrainDataset:
 
     def inputs(self) -> dict[str, str]:
         """Return the files that decide what is learned from this split, with their checksums."""
-        listed = [self.manifest.file, self.manifest.file.with_name(AUDIO)]
-        files = {str(file): checksum(file) for file in listed if file.is_file()}
+        files = manifest_inputs(self.manifest.file)
         files |= {str(labels.path): labels.info.sha256 for labels in self.labels}
         if self.topics is not None:
             # The posteriors are what is learned, not the most probable topics beside them.
@@ -215,3 +214,10 @@ def _topics(folder: str, manifest: Manifest) -> TopicLabels:
     topics = read_topics(Path(folder) / f"{manifest.file.stem}.topic")
     check_topics_fit(topics, manifest)
     return topics
+
+
+def manifest_inputs(manifest: Path) -> dict[str, str]:
+    """Return what changes when a manifest or its recordings do: by size and time, where no `audio.json` tells."""
+    files = {str(file): checksum(file) for file in (manifest, manifest.with_name(AUDIO)) if file.is_file()}
+    audio = list(unwatched_audio(manifest))
+    return {**files, f"audio of {manifest}": changes(audio)} if audio else files

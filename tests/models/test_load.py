@@ -124,7 +124,9 @@ def test_the_files_of_an_encoder_are_all_that_decide_what_it_is(narrow, tmp_path
     folder.mkdir()
     for name in ("config.json", "model.safetensors", "preprocessor_config.json"):
         (folder / name).write_text("{}")
-    assert [file.name for file in encoder_files(folder)] == sorted(file.name for file in folder.iterdir())
+    names = sorted(file.name for file in folder.iterdir())
+    (folder / ".model.x.safetensors").write_text("what a killed command had begun to write")
+    assert [file.name for file in encoder_files(folder)] == names
 
 
 def test_an_interrupted_save_leaves_the_encoder_before_or_none(narrow, clip_encoder, tmp_path, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import soundfile
@@ -14,7 +16,7 @@ from speechssl.data.masking import MaskSettings
 from speechssl.errors import UserError
 from speechssl.files import checksum
 from speechssl.models.hubert import HubertConfig, HubertEncoder
-from speechssl.training.dataset import AudioCache, PretrainDataset
+from speechssl.training.dataset import AudioCache, PretrainDataset, manifest_inputs
 from speechssl.training.settings import DataSettings
 
 
@@ -65,6 +67,17 @@ def test_changed_audio_is_named(ramp):
     data = dataset(ramp, max_seconds=2.0)
     with pytest.raises(UserError, match=r"ramp\.wav has 50000 samples at 16 kHz, but 60000 in .*train\.tsv"):
         data.example(0, 0, 32_000, 99)
+
+
+def test_a_replaced_recording_is_an_input_that_changed(ramp):
+    manifest = ramp / "train.tsv"
+    before = manifest_inputs(manifest)
+    assert manifest_inputs(manifest) == before
+    os.utime(ramp / "ramp.wav", (1, 1))
+    after = manifest_inputs(manifest)
+    assert {name for name in before if before[name] != after[name]} == {f"audio of {manifest}"}
+    (ramp / "audio.json").write_text("{}")
+    assert set(manifest_inputs(manifest)) == {str(manifest), str(ramp / "audio.json")}
 
 
 def test_cache_changes_nothing(ramp):

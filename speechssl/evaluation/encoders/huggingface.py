@@ -88,7 +88,8 @@ def load_huggingface(source: str) -> Encoder:
 def huggingface_files(source: str) -> Iterator[Path]:
     """Yield the files of the folder that a model is read from."""
     folder = _folder(source)
-    yield from sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")])
+    # Files that a killed command had begun to write are hidden, which pathlib would find.
+    yield from sorted([*folder.glob("[!.]*.json"), *folder.glob("[!.]*.safetensors")])
 
 
 def _folder(source: str) -> Path:

@@ -71,7 +71,7 @@ def lape_inputs(settings: LapeSettings) -> Iterable[Path]:
     """Yield the files that decide the results. The manifest is made where only the data set's own folder is given."""
     rivals, _ = choose_encoders(settings)
     folder = data_folder(settings)
-    yield from sorted(folder.glob("*.tsv"))
+    yield from sorted(folder.glob("[!.]*.tsv"))
     yield folder / AUDIO
     if settings.task.distances is not None:
         yield Path(settings.task.distances)

@@ -5,7 +5,6 @@ Corpora without an official split have the recordings that a task tests among th
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from speechssl.errors import UserError
 from speechssl.evaluation.lape.data import read_task
 from speechssl.evaluation.lape.settings import LapeTask, check_task, require_no_metadata
 from speechssl.evaluation.lape.splits import divide
+from speechssl.files import write_bytes
 
 SPLITS = ("train", "valid")
 
@@ -58,7 +58,10 @@ def write_training_part(settings: TrainingPartSettings) -> None:
         kept += len(rows)
         left_out += len(manifest) - len(rows)
     for name in _beside(source):
-        shutil.copyfile(source / name, out / name)
+        write_bytes(out / name, (source / name).read_bytes())
+    # What an earlier command made of a split that is no longer there would be trained on.
+    for split in set(SPLITS) - set(_splits(source)):
+        (out / f"{split}.tsv").unlink(missing_ok=True)
     print(f"training_part: {kept} recordings in {out}, {left_out} left out; {settings.task.name} {why}")
 
 

@@ -62,7 +62,7 @@ def evaluate_inputs(settings: EvaluateSettings) -> Iterable[Path]:
     """Yield the files that decide the results."""
     for folder in (settings.data_dir, settings.test_dir, *settings.phones_dirs):
         if folder:
-            yield from sorted(Path(folder).glob("*.tsv"))
+            yield from sorted(Path(folder).glob("[!.]*.tsv"))
             yield Path(folder) / AUDIO
     if settings.labels_dir:
         yield from sorted(Path(settings.labels_dir).glob("valid.km*"))

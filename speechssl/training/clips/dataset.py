@@ -13,10 +13,9 @@ from torch import Tensor
 from speechssl.audio import SAMPLE_RATE
 from speechssl.audio.augment_waveform import augment_waveform
 from speechssl.audio.clip import fit_clip
-from speechssl.data.manifest import AUDIO, Manifest, read_manifest
-from speechssl.files import checksum
+from speechssl.data.manifest import Manifest, read_manifest
 from speechssl.training.clips.settings import ClipDataSettings
-from speechssl.training.dataset import AudioCache
+from speechssl.training.dataset import AudioCache, manifest_inputs
 
 
 class ClipDataset:
@@ -62,8 +61,7 @@ class ClipDataset:
 
     def inputs(self) -> dict[str, str]:
         """Return the files that decide what is learned from this split, with their checksums."""
-        files = [self.manifest.file, self.manifest.file.with_name(AUDIO)]
-        return {str(file): checksum(file) for file in files if file.is_file()}
+        return manifest_inputs(self.manifest.file)
 
     def clip(self, index: int, epoch: int, number: int) -> Tensor:
         """Return a clip `(samples,)` cut at a random place and augmented.

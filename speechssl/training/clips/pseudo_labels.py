@@ -154,6 +154,9 @@ def pseudo_label(settings: PseudoLabelSettings) -> None:
         raise UserError(f"out={out} holds {settings.manifest} itself, which would be written over: give another folder")
     found = find_pseudo_labels(settings)
     if not found.kept:
+        # Those of an earlier command are not of this table.
+        for file in (out / Path(settings.manifest).name, out / METADATA):
+            file.unlink(missing_ok=True)
         found.write_table(out / TABLE)
         raise UserError(
             f"none of {len(found.judged.rows)} pseudo-labels is kept, {out / TABLE} says why: "

@@ -80,6 +80,14 @@ def test_manifests_made_elsewhere_have_nothing_beside_them(
     assert "done before" not in capsys.readouterr().out
 
 
+def test_a_split_that_is_gone_is_not_left_from_an_earlier_command(tmp_path: Path, manifests: Path) -> None:
+    given = ["training_part", *NAMES, f"data_dir={manifests}", f"out={tmp_path}/heard"]
+    assert main(given) == 0
+    (manifests / "valid.tsv").unlink()
+    assert main(given) == 0
+    assert (tmp_path / "heard/train.tsv").is_file() and not (tmp_path / "heard/valid.tsv").exists()
+
+
 def test_one_fold_is_left_out_and_of_all_folds_in_turn_none(
     tmp_path: Path, manifests: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

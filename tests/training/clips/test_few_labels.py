@@ -313,11 +313,14 @@ def test_where_none_is_kept_the_table_says_why(
     header, *cells = (line.split("\t") for line in table.read_text().splitlines())
     renamed = {"low": "high", "high": "noise", "noise": "low", "": ""}
     table.write_text("".join("\t".join(row) + "\n" for row in [header, *([*r[:3], renamed[r[3]]] for r in cells)]))
+    for name in ("train.tsv", "metadata.tsv"):
+        (tmp_path / "out").mkdir(exist_ok=True)
+        (tmp_path / "out" / name).write_text("of an earlier command")
     assert label(first, other, tmp_path / "out", "confidence=0") == 1
     error = capsys.readouterr().err
     assert "none of 24 pseudo-labels is kept, " in error and error.count("\n") == 1
     assert {row["outcome"] for row in rows(tmp_path / "out/pseudo_labels.tsv")} == {OUTVOTED}
-    assert not (tmp_path / "out/train.tsv").exists()
+    assert not (tmp_path / "out/train.tsv").exists() and not (tmp_path / "out/metadata.tsv").exists()
 
 
 def test_a_class_that_the_classifier_has_not_learned_is_named(
