@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
 
 from speechssl.data.manifest import AUDIO
 from speechssl.errors import UserError
-from speechssl.evaluation.benchmark import require_own_folder
+from speechssl.evaluation.benchmark import require_own_folder, writing_alone
 from speechssl.evaluation.encoders.contestants import Contestant, contestants
 from speechssl.evaluation.extract import Request, WaveformCache, extract
 from speechssl.evaluation.probes.columns import column_tasks, require_speakers
@@ -26,16 +26,42 @@ from speechssl.evaluation.probes.splits import NotProbed, own_parts
 from speechssl.evaluation.probes.tasks import Task
 from speechssl.evaluation.recordings import Recording, columns_of, read_recordings, unwatched_recordings
 from speechssl.evaluation.sampling import sample
+from speechssl.files import read_json
 from speechssl.models.device import pick_device
 from speechssl.progress import progress
 
 logger = logging.getLogger(__name__)
 
 
-def run_evaluate(settings: EvaluateSettings) -> None:
-    """Evaluate and write `results.json` and `results.md` into `out_dir`; the table is printed as well."""
+def run_evaluate(settings: EvaluateSettings) -> Callable[[], None]:
+    """Evaluate and write `results.json` and `results.md` into `out_dir`.
+
+    Returns:
+        what prints the table.
+    """
     rivals = contestants(settings.encoders, settings.baselines)
-    require_own_folder(Path(settings.out_dir), None)
+    out = Path(settings.out_dir)
+    require_own_folder(out, None)
+    with writing_alone(out):
+        _say_what_goes(out / "results.json", rivals)
+        results = _measure(settings, rivals)
+        results.write(out)
+    return lambda: print(results.table())
+
+
+def _say_what_goes(file: Path, rivals: Iterable[Contestant]) -> None:
+    """Name the rows of an earlier command that this one's table does not have."""
+    earlier = read_json(file).get("encoders", {}) if file.is_file() else {}
+    names = {rival.name for rival in rivals}
+    if lost := [name for name in earlier if name not in names]:
+        print(
+            f"evaluate: {file} has {', '.join(lost)} of an earlier command, which will be in it no longer: to keep "
+            "them, name them as well, or give another out_dir"
+        )
+
+
+def _measure(settings: EvaluateSettings, rivals: Sequence[Contestant]) -> Results:
+    """Return the scores of all encoders in all tasks."""
     results = Results(settings)
     data = _read(settings.data_dir, results)
     test = _read(settings.test_dir, results) if settings.test_dir else None
@@ -54,8 +80,7 @@ def run_evaluate(settings: EvaluateSettings) -> None:
         results.describe(task.name, task.description)
     if masked is not None:
         results.describe(masked.name, masked.description)
-    results.write(Path(settings.out_dir))
-    print(results.table())
+    return results
 
 
 def evaluate_inputs(settings: EvaluateSettings) -> Iterable[Path]:

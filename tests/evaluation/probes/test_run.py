@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from speechssl.cli.app import main
+from speechssl.evaluation.benchmark import writing_alone
 from speechssl.evaluation.probes.run import _sample
 from speechssl.evaluation.probes.settings import EvaluateSettings, ProbeSettings
 from speechssl.evaluation.recordings import Recording
@@ -228,6 +229,23 @@ def test_a_folder_without_labels_still_has_rankme(tmp_path: Path, corpus: Path) 
         "retrieval",
         "masked accuracy",
     }
+
+
+def test_rows_that_go_are_named_and_two_commands_do_not_write_at_once(
+    tmp_path: Path, corpus: Path, encoders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = tmp_path / "data"
+    plain.mkdir()
+    shutil.copy(corpus / "train.tsv", plain)
+    given = ["evaluate", f"data_dir={plain}", f"out_dir={tmp_path}/out", "rank_frames=300"]
+    with writing_alone(tmp_path / "out"):
+        assert main([*given, "encoders={}", "baselines=[fbank]"]) == 1
+    assert "another command is at work" in capsys.readouterr().err
+    assert main([*given, "encoders={}", "baselines=[fbank]"]) == 0
+    assert "of an earlier command" not in capsys.readouterr().out
+    assert main([*given, f"encoders={{mine: {encoders}/seed1}}", "baselines=[]"]) == 0
+    told = f"{tmp_path}/out/results.json has fbank of an earlier command, which will be in it no longer"
+    assert told in capsys.readouterr().out
 
 
 def test_the_same_command_is_left_out_until_a_recording_changes(
