@@ -13,20 +13,29 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 import torch
 from safetensors.torch import load_file
+from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import normalize
 
 from speechssl import load_encoder
+from speechssl.audio.clip import fit_clip
+from speechssl.audio.decode import read_audio
 from speechssl.cli.app import main
 from speechssl.data.manifest import read_manifest
+from speechssl.models.clip_config import BackboneName, ClipConfig
+from speechssl.models.clip_encoder import ClipEncoder
 from speechssl.objectives.barlow_twins import BarlowTwins
 from speechssl.objectives.choose import ViewObjectiveName
 from speechssl.training.clips.classifier import Classifier
 from speechssl.training.clips.dataset import ClipDataset
+from speechssl.training.clips.distill import DistillationModel
 from speechssl.training.clips.pretrain import ViewModel
 from speechssl.training.clips.settings import ClipDataSettings
+from speechssl.training.clips.trainable import ClipModel
 from speechssl.training.dataset import AudioCache
 from tests.training.clips.conftest import KINDS, SMALL, SMALL_UNMIXED
 
@@ -46,13 +55,54 @@ def weights(run_folder: Path) -> dict[str, torch.Tensor]:
     return load_file(run_folder / "encoder" / "encoder.safetensors")
 
 
-def test_pretrained_clustered_and_distilled(data, sounds, tmp_path, capsys):
+def watch_start(monkeypatch: pytest.MonkeyPatch, model: type[ClipModel]) -> dict[str, torch.Tensor]:
+    """Return what will hold the encoder's weights as they are before a model's first update."""
+    start: dict[str, torch.Tensor] = {}
+    forward = model.forward
+
+    def spied(self, batch):
+        if not start:
+            start.update({key: weight.clone() for key, weight in self.encoder.state_dict().items()})
+        return forward(self, batch)
+
+    monkeypatch.setattr(model, "forward", spied)
+    return start
+
+
+def assert_learnt_from_fresh(start: dict[str, torch.Tensor], run: Path, config: ClipConfig) -> None:
+    """Check that a run began with the weights that its seed gives, and changed every one."""
+    torch.manual_seed(1)
+    fresh, end = ClipEncoder(config).state_dict(), weights(run)
+    assert start and all(torch.equal(start[name], weight) for name, weight in fresh.items())
+    assert all(not torch.equal(end[name], fresh[name]) for name in end if name.endswith("weight"))
+
+
+def assert_watched(watched: dict[str, float], run: Path, manifest: Path) -> None:
+    """Check what is watched of all held-out clips with numpy and scikit-learn, and with the encoder that is left."""
+    encoder, held_out = load_encoder(run), read_manifest(manifest)
+    clips = [fit_clip(read_audio(held_out.audio_path(row)), 15_200) for row in range(len(held_out))]
+    with torch.no_grad():
+        vectors = encoder.pool(encoder(torch.stack(clips))).double().numpy()
+    singular = np.linalg.svd(vectors, compute_uv=False)
+    shares = singular / singular.sum() + 1e-7
+    assert watched["rankme"] == pytest.approx(np.exp(-(shares * np.log(shares)).sum()), rel=1e-3)
+    assert watched["feature_variance"] == pytest.approx(normalize(vectors).var(axis=0).sum(), rel=1e-3)
+    kinds = np.arange(len(vectors)) % len(KINDS)
+    nearest = NearestNeighbors(n_neighbors=10, metric="cosine").fit(vectors).kneighbors(return_distance=False)
+    # Where as many vote for each of two, the first by name is taken.
+    places = np.argsort(np.argsort(KINDS))[kinds]
+    votes = np.array([np.bincount(places[row], minlength=len(KINDS)).argmax() for row in nearest])
+    assert watched["knn_accuracy"] == pytest.approx((votes == places).mean())
+
+
+def test_pretrained_clustered_and_distilled(data, sounds, tmp_path, capsys, monkeypatch):
     """Three kinds of sounds: the clusters find them, and a fresh encoder learns the clusters."""
     pretrained, clusters, out = (tmp_path / name for name in ("pretrained", "clusters", "distilled"))
     views = ["objective=barlow_twins", "objective.barlow_twins.projector=64", "optim=adam_clips", "watch_column=kind"]
     assert main(["pretrain_clips", *data, *SMALL, *views, "schedule.steps=24", f"out={pretrained}"]) == 0
     watched = metrics(pretrained, "valid")[-1]
     assert watched["knn_accuracy"] > 0.6 and watched["rankme"] > 1.5 and watched["feature_variance"] > 0
+    assert_watched(watched, pretrained, sounds / "valid.tsv")
     losses = [line["barlow_loss"] for line in metrics(pretrained, "train")]
     assert len(losses) == 24 and losses[-1] < losses[0]
 
@@ -63,6 +113,7 @@ def test_pretrained_clustered_and_distilled(data, sounds, tmp_path, capsys):
     assert "NMI with kind" in capsys.readouterr().out
 
     settings = [f"clusters={clusters}", "schedule.epochs=12", "optim.lr=0.01"]
+    start = watch_start(monkeypatch, DistillationModel)
     assert main(["distill", *data, *SMALL, *settings, f"out={out}"]) == 0
     assert len(metrics(out, "train")) == 36, "12 epochs of three updates"
     found = metrics(out, "valid")[-1]
@@ -70,8 +121,7 @@ def test_pretrained_clustered_and_distilled(data, sounds, tmp_path, capsys):
     encoder = load_encoder(out)
     waveforms = torch.randn(2, 16_000)
     assert encoder.pool(encoder(waveforms)).shape == (2, 64)
-    first = "backbone.features.0.weight"
-    assert not torch.equal(weights(out)[first], weights(pretrained)[first]), "it starts from fresh weights"
+    assert_learnt_from_fresh(start, out, ClipConfig(audio_ntt_dim=64, norm_updates=4))
 
 
 @pytest.mark.parametrize("crops", ["same", "different"])
@@ -247,20 +297,13 @@ def test_decar_hears_all_clips_before_its_first_update_which_learns(data, tmp_pa
 
 @pytest.mark.parametrize("name", [name.value for name in ViewObjectiveName])
 def test_every_objective_trains_and_moves_the_encoder(data, tmp_path, monkeypatch, name):
-    started = []
-    forward = ViewModel.forward
-
-    def spied(model, batch):
-        started.append({key: weight.clone() for key, weight in model.encoder.state_dict().items()})
-        return forward(model, batch)
-
-    monkeypatch.setattr(ViewModel, "forward", spied)
+    start = watch_start(monkeypatch, ViewModel)
     settings = [*data, *SMALL, f"objective={name}", "optim=adam_clips", "schedule.steps=4", f"out={tmp_path}"]
     extra = {"decar": ["objective.decar.prototypes=4"], "cola": ["crops=different"]}
     assert main(["pretrain_clips", *settings, *extra.get(name, [])]) == 0
     lines = metrics(tmp_path, "train")
     assert len(lines) == 4 and all(math.isfinite(value) for line in lines for value in line.values())
-    moved, start = weights(tmp_path), started[0]
+    moved = weights(tmp_path)
     learnt = [key for key, weight in start.items() if "weight" in key and weight.dim() > 1]
     assert learnt and all(not torch.equal(moved[key], start[key]) for key in learnt)
 
@@ -339,7 +382,7 @@ def test_learning_rates_of_a_run_warm_up(data, tmp_path):
 
 
 @pytest.mark.parametrize("backbone", ["vit", "efficientnet_b0"])
-def test_the_steps_are_not_tied_to_one_backbone(data, sounds, tmp_path, backbone):
+def test_the_steps_are_not_tied_to_one_backbone(data, sounds, tmp_path, monkeypatch, backbone):
     """Pretrained, clustered, distilled and scored."""
     small = [setting for setting in SMALL if "audio_ntt" not in setting]
     small += [f"model={backbone}", *(["model.vit_layers=2", "model.vit_dim=48"] if backbone == "vit" else [])]
@@ -349,9 +392,12 @@ def test_the_steps_are_not_tied_to_one_backbone(data, sounds, tmp_path, backbone
     clusters = [f"encoder={tmp_path}/pretrained", "k=3", "components=4", f"out={tmp_path}/clusters"]
     assert main(["cluster", manifests, *clusters]) == 0
     distill = [f"clusters={tmp_path}/clusters", "schedule.epochs=1", "optim.lr=0.001", f"out={tmp_path}/distilled"]
+    start = watch_start(monkeypatch, DistillationModel)
     assert main(["distill", *data, *small, *distill]) == 0
-    before, after = weights(tmp_path / "pretrained"), weights(tmp_path / "distilled")
-    assert all(not torch.equal(after[name], before[name]) for name in after if name.endswith("weight"))
+    config = ClipConfig(backbone=BackboneName(backbone), norm_updates=4)
+    if backbone == "vit":
+        config.vit_layers, config.vit_dim = 2, 48
+    assert_learnt_from_fresh(start, tmp_path / "distilled", config)
     lape = ["benchmark=lape", "task.name=sounds", "task.column=kind", "task.clip_seconds=0.95", f"data_dir={sounds}"]
     encoders = [f"encoders={{distilled: {tmp_path}/distilled}}", "baselines=[random]", "seeds=[1]", "lr=[1e-2]"]
     assert main(["evaluate", *lape, *encoders, f"out_dir={tmp_path}/lape"]) == 0
