@@ -98,6 +98,23 @@ def test_the_manifest_of_a_folder_takes_short_clips_and_its_rejects_are_counted(
     assert reasons == {"not finite", "silent"}
 
 
+def test_the_classes_of_a_table_of_ones_own_count_and_not_the_folders(tmp_path: Path) -> None:
+    """The first recording of the folder `bird` is no bird."""
+    audio, table = tmp_path / "audio", tmp_path / "labels.csv"
+    kinds = {"bird/0.wav": "frog", "bird/1.wav": "bird", "frog/2.wav": "frog", "frog/3.wav": "frog", "4.wav": "toad, a"}
+    for number, path in enumerate(kinds):
+        (audio / path).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(audio / path, tone(500, 0.3, 0.1, number), 16000)
+    lines = [f'{number},{path},"{kind}"' for number, (path, kind) in enumerate(kinds.items())]
+    table.write_text("\n".join(["number,path,kind", *lines]) + "\n")
+    out = str(tmp_path / "out")
+    given = LapeSettings(task("kind", metadata=str(table)), out, {}, corpus_dir=str(audio), workers=1)
+    data = read_task(data_folder(given), given.task)
+    names = (recording.name for recording in data.recordings)
+    assert data.classes == ["bird", "frog", "toad, a"] and data.left_out == []
+    assert dict(zip(names, (data.classes[label] for label in data.labels), strict=True)) == kinds
+
+
 def test_recordings_without_a_class_are_counted(tmp_path: Path) -> None:
     audio = tmp_path / "audio"
     audio.mkdir()
