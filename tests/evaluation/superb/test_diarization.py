@@ -207,13 +207,8 @@ def test_the_settings_are_those_of_superb():
         from s3prl.problem import SuperbSD
     theirs, ours = SuperbSD().default_config(), TASKS["sd"]
     assert theirs["build_dataset"]["chunk_size"] == diarization._CHUNK
-    assert theirs["build_downstream"] == {"hidden_size": 512, "rnn_layers": 1}
     assert tuple(theirs["scoring"]["thresholds"]) == diarization._THRESHOLDS
     assert tuple(theirs["scoring"]["median_filters"]) == diarization._MEDIANS
-    assert theirs["build_optimizer"] == {"name": "Adam", "conf": {"lr": ours.published_lr}}
-    train = theirs["train"]
-    assert (train["total_steps"], train["eval_step"], train["gradient_clipping"]) == (30_000, ours.check_every, 1.0)
-    assert theirs["build_batch_sampler"]["train"]["batch_size"] * train["gradient_accumulate"] == ours.batch_size
     at_once = ours.batch_size / ours.passes * diarization._CHUNK
     assert at_once * 13 * 768 * 2 < 1e9, "bytes of the hidden states of HuBERT Base"
 
