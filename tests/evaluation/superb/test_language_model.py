@@ -15,9 +15,9 @@ from speechssl.cli.app import main
 from speechssl.errors import UserError
 from speechssl.evaluation.superb.data import read_task
 from speechssl.evaluation.superb.problems.language_model import WordBeamSearch
-from speechssl.evaluation.superb.problems.transcription import SpeechRecognition
+from speechssl.evaluation.superb.problems.transcription import Decoded, SpeechRecognition
 from speechssl.s3prl_patches import guarded_s3prl
-from tests.evaluation.superb.test_problems import DIM, features
+from tests.evaluation.superb.test_problems import features
 from tests.evaluation.superb.test_run import superb
 
 with guarded_s3prl():
@@ -141,7 +141,7 @@ def test_a_file_that_is_broken_behind_its_words(arpa: Path, tokenizer):
 
 
 def test_both_ways_to_decode_are_scored(task_dir: Path, tmp_path: Path):
-    """The head is not trained, so that the two ways differ."""
+    """The model does not know a word of the best path, and has one that is nearly as probable."""
     arpa = tmp_path / "words.arpa"
     known = {"aa", "bb", "cc", "a", "b", "c"}
     words = "".join(f"-1\t{word}\t0\n" for word in sorted(known))
@@ -149,16 +149,20 @@ def test_both_ways_to_decode_are_scored(task_dir: Path, tmp_path: Path):
     arpa.write_text(f"{start}{words}\n\\2-grams:\n-0.1\taa a\n\n\\end\\\n")
     data = read_task(task_dir, ["transcription"])
     problem, without = SpeechRecognition(data, ["transcription"], arpa), SpeechRecognition(data, ["transcription"])
-    head = problem.head(DIM).eval()
+    said = logits(problem._tokenizer, "a", "<pad>", {"b": 0.6, "a": 0.4}, " ", "a", "$")
+
+    def head(frames: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return said.expand(len(frames), -1, -1), torch.full_like(lengths, len(said))
+
     frames, lengths = features(4)
     utterances = data.parts["test"][:4]
     predictions = problem.predict_test(head, frames, lengths, utterances)
-    assert problem.predict(head, frames, lengths, utterances) == [said.best_path for said in predictions]
-    assert set(" ".join(said.with_lm for said in predictions).split()) <= known
+    assert predictions == [Decoded("ab a", with_lm="aa a")] * 4
+    assert problem.predict(head, frames, lengths, utterances) == ["ab a"] * 4
     scorer = problem.test_scorer(lambda: [], [])
     scores = scorer.scores(predictions, utterances)
-    assert scores.pop("wer_lm") == without.scores([said.with_lm for said in predictions], utterances)["wer"]
-    assert scores == without.scores([said.best_path for said in predictions], utterances)
+    assert scores.pop("wer_lm") == without.scores(["aa a"] * 4, utterances)["wer"]
+    assert scores == without.scores(["ab a"] * 4, utterances)
 
 
 def test_the_command(task_dir: Path, tmp_path: Path, encoder_dir: Path, arpa: Path, capsys):

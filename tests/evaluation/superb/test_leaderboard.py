@@ -130,6 +130,21 @@ def test_the_baseline_is_not_called_the_published_one():
     assert any("The baseline fbank is not the published FBANK" in line for line in captions([ours]))
 
 
+def test_published_rows_are_those_of_the_papers():
+    """In per cent, as the papers have them; ours are shares."""
+    papers = {
+        "FBANK": [82.01, 23.18, 8.63, 0.58, 0.0, 9.56, 10.05, 9.10, 69.64, 52.94, 35.39],
+        "HuBERT Base": [5.41, 6.42, 96.30, 7.36, 81.42, 5.11, 5.88, 98.34, 88.53, 25.20, 64.92],
+        "HuBERT Large": [3.53, 3.62, 95.29, 3.53, 90.33, 5.98, 5.75, 98.76, 89.81, 21.76, 67.62],
+    }
+    metrics = [
+        ("pr", "per"), ("asr", "wer"), ("ks", "accuracy"), ("qbe", "mtwv"), ("sid", "accuracy"), ("asv", "eer"),
+        ("sd", "der"), ("ic", "accuracy"), ("sf", "slot_type_f1"), ("sf", "slot_value_cer"), ("er", "accuracy"),
+    ]  # fmt: skip
+    for name, row in papers.items():
+        assert [100 * PUBLISHED[name][metric] for metric in metrics] == pytest.approx(row)
+
+
 def test_the_superb_score_by_hand():
     """HuBERT Base, from the published tables: each task's way from FBANK to the best, in thousandths."""
     best = {"pr": 3.53, "asr": 3.62, "ks": 96.79, "qbe": 8.70, "sid": 90.33, "asv": 4.69, "sd": 3.24, "ic": 98.76}

@@ -20,7 +20,8 @@ from speechssl.evaluation.encoders.contestants import _row_name
 from speechssl.evaluation.superb import run, settings, training
 from speechssl.evaluation.superb.reading import read_data
 from speechssl.evaluation.superb.settings import SuperbSettings
-from tests.evaluation.superb.conftest import write_csv, write_task
+from speechssl.models.hubert import HubertEncoder
+from tests.evaluation.superb.conftest import SIZES, write_csv, write_task
 from tests.evaluation.superb.fake_corpora import write_trials
 
 FAST = ["steps=60", "check_every=20", "batch_size=8", "lr=[1e-1,1e-2]"]
@@ -151,6 +152,23 @@ def test_a_killed_run_goes_on_and_gives_the_same(task_dir, tmp_path, encoder_dir
     assert again["scores"]["tiny"][0]["test"] == whole["scores"]["tiny"][0]["test"]
     assert again["scores"]["tiny"][0]["tried"] == whole["scores"]["tiny"][0]["tried"]
     assert not (tmp_path / "killed" / "ks" / "runs").exists()
+
+
+def test_an_utterance_is_encoded_once_for_all_seeds_and_rates(task_dir, tmp_path, encoder_dir, monkeypatch):
+    """And never again by another command with the same cache."""
+    encode, utterances = HubertEncoder.forward, []
+
+    def counted(self, waveforms, *more):
+        utterances.append(len(waveforms))
+        return encode(self, waveforms, *more)
+
+    monkeypatch.setattr(HubertEncoder, "forward", counted)
+    given = ["baselines=[]", "steps=2", "check_every=1", "lr=[1e-1,1e-2]"]
+    superb("ks", task_dir, tmp_path / "out", encoder_dir, *given, "seeds=[1,2]")
+    assert sum(utterances) == sum(SIZES.values())
+    utterances.clear()
+    results = superb("ks", task_dir, tmp_path / "out", encoder_dir, *given, "seeds=[3]", "steps=3")
+    assert [score["seed"] for score in results["scores"]["tiny"]] == [3] and not utterances
 
 
 def test_nothing_is_chosen_by_the_labels_of_the_test_part(tmp_path: Path, encoder_dir: Path):
@@ -299,9 +317,8 @@ def test_wrong_settings_are_one_line(task_dir, tmp_path, encoder_dir, capsys, se
     assert message in captured and len(captured.strip().splitlines()) == 1
 
 
-def test_updates_are_those_published_or_a_tenth():
+def test_quick_is_a_tenth_of_the_published_updates():
     common = {"task": "sid", "data_dir": "d", "out_dir": "o", "encoders": {}}
-    assert run.plan_of(SuperbSettings(**common), 1).steps == 200_000
     quick = run.plan_of(SuperbSettings(**common, preset="quick"), 1)
     assert (quick.steps, quick.check_every, quick.batch_size) == (20_000, 500, 32)
     assert run.plan_of(SuperbSettings(**common, steps=300), 1).check_every == 30

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from tests.evaluation.superb.test_run import superb
 with guarded_s3prl():
     from s3prl.dataio.dataset.encode import EncodeText
     from s3prl.dataio.encoder.tokenizer import CharacterSlotTokenizer
+    from s3prl.metric.slot_filling import slot_type_f1, slot_value_cer
     from s3prl.task.speech2text_ctc_task import Speech2TextCTCTask
 
 COLUMNS = ["transcription", "iob"]
@@ -97,12 +99,9 @@ def test_wrong_slots_are_named_with_their_file(tmp_path: Path, change: dict[str,
     assert all(f"test-{number}.wav" in str(error.value) for number in (4, 5, 6)) and "and 2 more" in str(error.value)
 
 
-def test_the_head_is_as_wide_as_it_is_said(task_dir: Path, problem: SlotFilling):
-    def widths(one: SlotFilling) -> set[int]:
-        return {module.hidden_size for module in one.head(5).modules() if isinstance(module, nn.LSTM)}
-
-    assert widths(problem) == {1024}
-    assert widths(SlotFilling(read_task(task_dir, COLUMNS), COLUMNS, width=16)) == {16}
+def test_the_head_is_as_wide_as_it_is_said(task_dir: Path):
+    head = SlotFilling(read_task(task_dir, COLUMNS), COLUMNS, width=16).head(5)
+    assert {module.hidden_size for module in head.modules() if isinstance(module, nn.LSTM)} == {16}
 
 
 @pytest.mark.parametrize("bf16", [False, True])
@@ -128,3 +127,27 @@ def test_the_command(task_dir: Path, tmp_path: Path, encoder_dir: Path, bf16: st
     assert not results["task"]["lower_is_better"]
     assert set(results["summary"]["tiny"]) == {"slot_type_f1", "slot_value_cer", "valid"}
     assert (tmp_path / "out" / "sf" / "predictions" / "tiny-1-seed1.tsv").read_text().count("\n") == 10
+
+
+def test_predictions_give_the_reported_score(task_dir: Path, tmp_path: Path, encoder_dir: Path, monkeypatch):
+    """Of three texts, one is right, one has another slot, and one none."""
+
+    def said(self, head, frames, lengths, utterances):
+        texts = self._truth(utterances)
+        kinds = ("{0} B-pitch_{1} {1} E-pitch_{1}", "{0} B-pitch_a c E-pitch_a", "{0} {1}")
+        rows = zip(utterances, texts, strict=True)
+        return [kinds[int(item.name[-1]) // 3].format(*text.split()) for item, text in rows]
+
+    monkeypatch.setattr(SlotFilling, "predict", said)
+    given = ["baselines=[]", "steps=1", "check_every=1", "lr=[1e-3]", "head_width=4"]
+    results = superb("sf", task_dir, tmp_path / "out", encoder_dir, *given)
+    lines = (tmp_path / "out" / "sf" / "predictions" / "tiny-1-seed1.tsv").read_text().splitlines()[1:]
+    predictions = {name: json.loads(text) for name, text in (line.split("\t") for line in lines)}
+    with open(task_dir / "test.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    words = [(row["transcription"].split(), row["iob"].split()[1]) for row in rows]
+    truth = [f"{first} B-{slot} {second} E-{slot}" for (first, second), slot in words]
+    texts = [predictions[row["id"]] for row in rows]
+    expected = {"slot_type_f1": slot_type_f1(texts, truth), "slot_value_cer": slot_value_cer(texts, truth)}
+    assert all(0 < score < 1 for score in expected.values())
+    assert results["scores"]["tiny"][0]["test"] == pytest.approx(expected)

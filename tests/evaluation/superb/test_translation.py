@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 from pathlib import Path
 
@@ -144,7 +145,7 @@ def spelled_out(tmp_path: Path, task_dir: Path) -> Path:
     for part in ("train", "valid", "test"):
         with open(task_dir / f"{part}.csv", newline="", encoding="utf-8") as stream:
             rows = list(csv.DictReader(stream))
-        written = [(row["id"], str(task_dir / row["path"]), f"{names[row['label']]}.") for row in rows]
+        written = [(row["id"], str(task_dir / row["path"]), f"{names[row['label']]} klingt der Ton.") for row in rows]
         write_csv(tmp_path / f"{part}.csv", [dict(zip(columns, row, strict=True)) for row in written], columns)
     return tmp_path
 
@@ -156,6 +157,29 @@ def test_the_command(spelled_out: Path, tmp_path: Path, encoder_dir: Path, monke
     assert results["task"]["metrics"] == ["bleu", "chrf"] and not results["task"]["lower_is_better"]
     assert set(results["summary"]["tiny"]) == {"bleu", "chrf", "valid"}
     assert (tmp_path / "out" / "st" / "predictions" / "tiny-1-seed1.tsv").read_text().count("\n") == 10
+
+
+def test_predictions_give_the_reported_score(spelled_out: Path, tmp_path: Path, encoder_dir: Path, monkeypatch):
+    """The head hears every tone as low: a third of the texts is right, and of the others all but a word."""
+
+    def said(self, head, frames, lengths, utterances):
+        return ["Tief klingt der Ton."] * len(utterances)
+
+    monkeypatch.setattr(SpeechTranslation, "predict", said)
+    monkeypatch.setattr(SpeechTranslation, "predict_test", said)
+    fast = ["baselines=[]", "steps=1", "check_every=1", "batch_size=8", "lr=[1e-3]"]
+    results = superb("st", spelled_out, tmp_path / "out", encoder_dir, *fast)
+    lines = (tmp_path / "out" / "st" / "predictions" / "tiny-1-seed1.tsv").read_text().splitlines()[1:]
+    predictions = {name: json.loads(text) for name, text in (line.split("\t") for line in lines)}
+    with open(spelled_out / "test.csv", newline="", encoding="utf-8") as stream:
+        truth = {row["id"]: row["translation"] for row in csv.DictReader(stream)}
+    texts, references = zip(*((predictions[name], text) for name, text in truth.items()), strict=True)
+    expected = {
+        "bleu": corpus_bleu(texts, [references], tokenize="13a").score / 100,
+        "chrf": corpus_chrf(texts, [references]).score / 100,
+    }
+    assert all(0 < score < 1 for score in expected.values())
+    assert results["scores"]["tiny"][0]["test"] == pytest.approx(expected)
 
 
 def test_another_device_learns_and_translates_too(spelled_out: Path, tmp_path, encoder_dir, monkeypatch, other_device):
