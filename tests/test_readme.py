@@ -13,8 +13,9 @@ import soundfile
 import torch
 
 from speechssl.cli.app import COMMANDS
-from speechssl.cli.configuration import compose_config
+from speechssl.cli.configuration import compose_config, load_settings
 from speechssl.data.corpora import CORPORA
+from speechssl.errors import UserError
 from speechssl.models.hubert import HubertEncoder
 from speechssl.models.hubert_config import SIZES, HubertConfig, size_config
 from speechssl.models.save import save_encoder
@@ -112,9 +113,15 @@ def test_commands_in_the_documentation_are_accepted(page: Path) -> None:
         assert name in COMMANDS
         overrides = [word for word in words if word not in ("...", "--help")]
         if overrides:
-            compose_config(importlib.import_module(f"speechssl.cli.{name}").COMMAND, overrides)
+            command = importlib.import_module(f"speechssl.cli.{name}").COMMAND
+            try:
+                load_settings(command, overrides)
+            except UserError as error:
+                # What a line does not show.
+                assert str(error).startswith("missing setting "), overrides
             checked += 1
     assert checked >= 10 or page.name != "recipes.md"
+    assert checked or not re.search(r"^speechssl \w+ .*\w=", page.read_text(), flags=re.MULTILINE)
 
 
 def test_scripts_in_the_documentation_have_the_options_that_it_names() -> None:

@@ -9,6 +9,7 @@ import pytest
 from speechssl.errors import UserError
 from speechssl.evaluation.hear.folders import FOLDERS, task_folder
 from speechssl.evaluation.hear.settings import HearSettings
+from speechssl.s3prl_patches import guarded_s3prl
 
 
 def make_task(folder: Path) -> Path:
@@ -18,8 +19,32 @@ def make_task(folder: Path) -> Path:
     return folder
 
 
-def test_there_are_sixteen_tasks_each_with_its_version_and_mode() -> None:
-    assert len(FOLDERS) == len(set(FOLDERS.values())) == 16
+S3PRL = {
+    "beijing_opera": "HearBeijingOpera",
+    "dcase2016_task2": "HearDcase2016Task2",
+    "esc50": "HearESC50",
+    "fsd50k": "HearFSD",
+    "gunshot_triangulation": "HearGunshot",
+    "libricount": "HearLibriCount",
+    "maestro": "HearMaestro",
+    "mridangam_stroke": "HearStroke",
+    "mridangam_tonic": "HearTonic",
+    "nsynth_pitch": "HearNsynth5hr",
+    "speech_commands": "HearGSC5hr",
+    "tfds_crema_d": "HearCremaD",
+    "tfds_gtzan": "HearGtzan",
+    "tfds_gtzan_music_speech": "HearGtzanMusicSpeech",
+    "vocal_imitation": "HearVocal",
+    "vox_lingua_top10": "HearVoxLingual",
+}
+"""Name of a task -> s3prl's problem."""
+
+
+def test_the_tasks_are_those_of_s3prl_each_with_its_version_and_mode() -> None:
+    with guarded_s3prl():
+        from s3prl import problem
+    assert set(S3PRL.values()) == {name for name in dir(problem) if name.startswith("Hear")}
+    assert set(FOLDERS) == set(S3PRL) and len(set(FOLDERS.values())) == len(FOLDERS) == 16
     assert all(folder.startswith(f"{name}-") and folder.endswith(("-full", "-5h")) for name, folder in FOLDERS.items())
 
 
