@@ -348,11 +348,15 @@ def test_two_commands_do_not_write_the_same_results(task_dir: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("task", ["pr", "asr", "ks", "sid", "ic", "sf"])
-def test_another_device_learns_and_scores_too(
+def test_another_device_gives_the_same_scores(
     task_dir: Path, tmp_path: Path, encoder_dir: Path, other_device, task: str
 ):
     given = ["steps=2", "check_every=1", "lr=[1e-2]", "baselines=[]", "head_width=16"]
     given = given if task in ("asr", "sf") else given[:-1]
     given += ["labels=[label,second]"] if task == "ic" else []
+    (here,) = superb(task, task_dir, tmp_path / "here" / "out", encoder_dir, *given)["scores"]["tiny"]
     with other_device():
-        assert superb(task, task_dir, tmp_path / "out", encoder_dir, *given)["scores"]["tiny"]
+        (there,) = superb(task, task_dir, tmp_path / "there" / "out", encoder_dir, *given)["scores"]["tiny"]
+    for part in ("valid", "test"):
+        # One of nine utterances may be on the border of two classes.
+        assert there[part] == pytest.approx(here[part], abs=0.12)
