@@ -136,7 +136,7 @@ def _take_for_a_gpu(patch: pytest.MonkeyPatch) -> None:
     generators: Callable[..., RngBag] = RngBag.from_device_defaults
     started = Stopwatch.__init__
     # By its code: modules that a command imports later have it by name, too, and must not keep a stand-in.
-    patch.setattr(pick_device, "__code__", (lambda name: torch.device("lazy:0")).__code__)
+    patch.setattr(pick_device, "__code__", (lambda name, setting: torch.device("lazy:0")).__code__)
     patch.setitem(kmeans._SCORES_AT_ONCE, DEVICE.type, kmeans._SCORES_AT_ONCE["cpu"])
     patch.setattr(torch, "autocast", _Autocast)
     optimizers = sys.modules[torch.optim.Optimizer.__module__]

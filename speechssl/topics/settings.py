@@ -112,7 +112,7 @@ class TopicSettings:
         require({"label_rate": self.label_rate}, least=0)
         if self.fit_utterances < self.topics:
             raise UserError(f"fit_utterances={self.fit_utterances} is fewer than topics={self.topics}: raise it")
-        if Path(self.out).resolve() == Path(self.units).resolve():
+        if "???" not in (self.out, self.units) and Path(self.out).resolve() == Path(self.units).resolve():
             raise UserError(f"out={self.out} is units, whose quality.json stays as it is; give another folder")
         require({"no_above": self.no_above}, above=0, most=1)
         _check_words(self.words)

@@ -6,6 +6,7 @@ import fcntl
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -393,7 +394,8 @@ def test_labels_of_fairseq_train_though_one_split_lacks_the_largest(corpus, tmp_
 
 
 def test_several_label_sets(corpus, tmp_path):
-    labels = f"data.labels=[{corpus.units},{corpus.units}]"
+    shutil.copytree(corpus.units, tmp_path / "more")
+    labels = f"data.labels=[{corpus.units},{tmp_path}/more]"
     assert main(["pretrain", *corpus.settings(labels, "schedule.steps=2", f"out={tmp_path}/run")]) == 0
     assert "masked_loss_set1_layer2" in lines(tmp_path / "run", "train")[0]
     names = weights(tmp_path / "run")

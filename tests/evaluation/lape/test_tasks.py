@@ -82,8 +82,7 @@ def test_a_task_has_columns_of_its_corpus(name: str, tmp_path: Path) -> None:
     for part in LAYOUTS[task.corpus]:
         (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / part).mkdir() if part.endswith("/") else (tmp_path / part).touch()
-    downloads = str(tmp_path / "downloads")
-    corpus = open_corpus(CorpusSettings(task.corpus, str(tmp_path), downloads=downloads, parts=list(task.parts)))
+    corpus = open_corpus(CorpusSettings(task.corpus, str(tmp_path), parts=list(task.parts)))
     columns = {task.column, task.fold_column, *(task.only or {})} - {None}
     columns |= {task.group_column} - {"speaker"}
     assert columns <= set(corpus.labels)
