@@ -19,6 +19,7 @@ from speechssl.data.metadata import read_metadata, write_metadata
 from speechssl.data.recording_labels import check_topics_fit, read_topics
 from speechssl.files import checksum, write_json
 
+Capture = pytest.CaptureFixture[str]
 Overrides = Callable[..., list[str]]
 
 
@@ -78,7 +79,7 @@ def test_perplexity_is_better_for_a_model_that_knows_the_themes(corpus: Path, ov
     assert 1 < three < hardly < quality(corpus / "three")["vocabulary"]
 
 
-def test_short_utterance_is_counted_and_listed(corpus: Path, overrides: Overrides, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_short_utterance_is_counted_and_listed(corpus: Path, overrides: Overrides, capsys: Capture) -> None:
     assert main(overrides()) == 0
     valid = quality(corpus / "topics")["splits"]["valid"]
     assert (valid["empty_documents"], valid["empty_document_paths"]) == (1, ["valid/019.wav"])
@@ -110,13 +111,15 @@ def test_without_metadata(corpus: Path, overrides: Overrides) -> None:
     assert (corpus / "topics/topics.png").is_file()
 
 
-def test_the_last_line_is_the_result(corpus: Path, overrides: Overrides, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_the_last_line_is_the_result(corpus: Path, overrides: Overrides, capsys: Capture) -> None:
     (corpus / "data/metadata.tsv").unlink()
     assert main(overrides("splits=[train]")) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "topics: 3 topics, 80 of 80 recordings have one"
 
 
-def test_finished_topics_are_left_alone_until_metadata_change(corpus: Path, overrides: Overrides, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_finished_topics_are_left_alone_until_metadata_change(
+    corpus: Path, overrides: Overrides, capsys: Capture
+) -> None:
     assert main(overrides()) == 0
     assert main(overrides()) == 0
     assert "done before and unchanged" in capsys.readouterr().out
@@ -125,7 +128,7 @@ def test_finished_topics_are_left_alone_until_metadata_change(corpus: Path, over
     assert "done before" not in capsys.readouterr().out
 
 
-def fails(arguments: list[str], capsys) -> str:  # type: ignore[no-untyped-def]
+def fails(arguments: list[str], capsys: Capture) -> str:
     """Run a command that must fail with one line; return it."""
     assert main(arguments) == 1
     lines = capsys.readouterr().err.strip().splitlines()
@@ -133,25 +136,25 @@ def fails(arguments: list[str], capsys) -> str:  # type: ignore[no-untyped-def]
     return lines[0]
 
 
-def test_metadata_of_another_corpus(corpus: Path, overrides: Overrides, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_metadata_of_another_corpus(corpus: Path, overrides: Overrides, capsys: Capture) -> None:
     write_metadata(corpus / "data/metadata.tsv", ["theme"], [{"path": "other.wav"}])
     assert "no row for train/000.wav (80 of 80 utterances)" in fails(overrides(), capsys)
     assert not (corpus / "topics").exists() or not list((corpus / "topics").glob("*.topic"))
 
 
-def test_units_of_other_audio(corpus: Path, overrides: Overrides, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_units_of_other_audio(corpus: Path, overrides: Overrides, capsys: Capture) -> None:
     manifest = corpus / "data/train.tsv"
     manifest.write_text(manifest.read_text().replace("train/000", "train/other"))
     assert "has changed" in fails(overrides(), capsys)
 
 
-def test_splits_of_different_kmeans(corpus: Path, overrides: Overrides, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_splits_of_different_kmeans(corpus: Path, overrides: Overrides, capsys: Capture) -> None:
     sidecar = corpus / "units/valid.km.json"
     write_json(sidecar, {**json.loads(sidecar.read_text()), "kmeans_sha256": "another"})
     assert "different k-means; label both with one" in fails(overrides(), capsys)
 
 
-def test_model_of_other_units(corpus: Path, overrides: Overrides, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_model_of_other_units(corpus: Path, overrides: Overrides, capsys: Capture) -> None:
     assert main(overrides()) == 0
     capsys.readouterr()
     manifest = read_manifest(corpus / "data/valid.tsv")
@@ -161,11 +164,11 @@ def test_model_of_other_units(corpus: Path, overrides: Overrides, capsys) -> Non
     assert "another k-means" in fails(overrides("splits=[valid]", model, out="again"), capsys)
 
 
-def test_the_folder_of_the_units_keeps_its_quality(overrides: Overrides, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_the_folder_of_the_units_keeps_its_quality(overrides: Overrides, capsys: Capture) -> None:
     assert "units, whose quality.json stays as it is; give another folder" in fails(overrides(out="units"), capsys)
 
 
-def test_labels_of_fairseq_have_topics(corpus: Path, overrides: Overrides, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_labels_of_fairseq_have_topics(corpus: Path, overrides: Overrides, capsys: Capture) -> None:
     """They have no sidecar, and a split need not have the largest unit."""
     assert main(overrides(out="ours")) == 0
     rows = [[unit % 11 for unit in map(int, line.split())] for line in (corpus / "units/valid.km").open()]
@@ -212,5 +215,5 @@ def test_labels_of_fairseq_have_topics(corpus: Path, overrides: Overrides, capsy
         ("no_below=1000", "no word is in at least 1000"),
     ],
 )
-def test_bad_settings(overrides: Overrides, capsys, override: str, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_bad_settings(overrides: Overrides, capsys: Capture, override: str, message: str) -> None:
     assert message in fails(overrides(*override.split()), capsys)
